@@ -1,0 +1,91 @@
+"""A PostgreSQL server of the tests' own; every test that wants one takes a fresh database."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from servers.process import LOOPBACK, Server, unprivileged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# One template is enough for every database, and the write-ahead log is quicker than a checkpoint.
+CREATE = "CREATE DATABASE {} TEMPLATE template0 STRATEGY wal_log"
+
+
+def _program(name: str) -> Path | None:
+    """Find a program of the newest PostgreSQL; Debian keeps them off the PATH."""
+    versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
+    newest = max(versions, key=lambda path: float(path.parts[-3]), default=None)
+    return newest or (Path(found) if (found := shutil.which(name)) else None)
+
+
+class PostgreSQL(Server):
+    """A server that trusts everybody on loopback; `settings` are its own, such as fsync="off"."""
+
+    name = "postgresql"
+    package = "postgresql"
+    stop_signal = signal.SIGINT  # the fast shutdown; SIGTERM would wait for the clients
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.user = unprivileged("postgres")
+        self.settings = {"max_connections": "200", **(settings or {})}
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    def installed(cls) -> bool:
+        return _program("postgres") is not None
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL of the database every server has; tests want `database()`."""
+        return self._url("postgres")
+
+    def database(self) -> str:
+        """Create an empty database and return its SQLAlchemy URL."""
+        name = f"test{next(self._numbers)}"
+        with self._connect() as connection:
+            connection.execute(CREATE.format(name))
+        return self._url(name)
+
+    def prepare(self) -> None:
+        initdb = _program("initdb")
+        assert initdb is not None
+        self.run(
+            *(initdb, "--pgdata", self.directory / "data", "--no-sync", "--auth=trust"),
+            *("--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"),
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        postgres = _program("postgres")
+        assert postgres is not None
+        settings = [f"--{name}={value}" for name, value in self.settings.items()]
+        network = [f"--listen_addresses={LOOPBACK}", "--unix_socket_directories="]
+        return [postgres, "-D", self.directory / "data", "-p", str(self.port), *network, *settings]
+
+    def answers(self) -> bool:
+        try:
+            with self._connect() as connection:
+                return connection.execute("SELECT 1").fetchone() == (1,)
+        except psycopg.OperationalError:
+            return False
+
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(
+            host=LOOPBACK,
+            port=self.port,
+            user="postgres",
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=2,
+        )
+
+    def _url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@{self.address}/{database}"

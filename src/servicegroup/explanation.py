@@ -1,0 +1,97 @@
+"""A verdict in words: what was measured against which limit, and what would change it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from servicegroup.liveness import reading
+from servicegroup.model import Evidence, OnUnknown, Presence, Reason, Verdict
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """One line of an explanation."""
+
+    name: str
+    value: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """The verdict's sentence, the facts it follows from, and what the other verdict needs."""
+
+    sentence: str
+    facts: list[Fact]
+    otherwise: str
+
+
+def explain(verdict: Verdict) -> Explanation:
+    """Return the explanation of a verdict, made of its evidence alone."""
+    evidence = verdict.evidence
+    facts = [Fact("report", _report(evidence))]
+    if evidence.unheard > 0:
+        facts.append(Fact("unheard", f"for {duration(evidence.unheard)} of it nobody listened"))
+    if evidence.stamped_ahead > 0:
+        facts.append(Fact("stamp", f"lies {duration(evidence.stamped_ahead)} in the future"))
+    if evidence.registered_age is not None:
+        life = f"incarnation {evidence.incarnation}, registered"
+        facts.append(Fact("life", f"{life} {duration(evidence.registered_age)} ago"))
+    if evidence.presence is not None:
+        facts.append(Fact("presence", _presence(evidence, evidence.presence)))
+    if evidence.absent_age is not None:
+        facts.append(Fact("absence", f"last known absent {duration(evidence.absent_age)} ago"))
+    if evidence.detail:
+        facts.append(Fact("detail", evidence.detail))
+    return Explanation(verdict.sentence, facts, _otherwise(verdict))
+
+
+def _report(evidence: Evidence) -> str:
+    limit = f"the limit is {duration(evidence.limits.service_down_time)} of silence"
+    if evidence.never_reported:
+        return f"none yet, created {duration(evidence.report_age)} ago; {limit}"
+    return f"{duration(evidence.report_age)} ago; {limit}"
+
+
+def _presence(evidence: Evidence, presence: Presence) -> str:
+    parts = [f"driver {evidence.limits.driver} says {presence.state}"]
+    if presence.age is not None:
+        parts.append(f"as of {duration(presence.age)} ago")
+    if presence.incarnations:
+        alive = ", ".join(str(n) for n in sorted(presence.incarnations))
+        parts.append(f"incarnation {alive} is there")
+    if presence.detail:
+        parts.append(presence.detail)
+    read = reading(evidence)
+    if read is not presence.state:
+        parts.append(f"which reads {read} for incarnation {evidence.incarnation}")
+    return ", ".join(parts)
+
+
+def _otherwise(verdict: Verdict) -> str:
+    evidence = verdict.evidence
+    limits = evidence.limits
+    if verdict.is_up:
+        left = limits.service_down_time - evidence.silence
+        return f"It goes down after {duration(max(0.0, left))} more without a report" + (
+            "." if evidence.presence is None else f", or when {limits.driver} says it is absent."
+        )
+    return {
+        Reason.FORCED_DOWN: "Unset force-down once the host is known to be safe.",
+        Reason.LEFT: "It is up again when it is started and registers.",
+        Reason.EXITED: "It is up again when it is started and registers; see its log for the exit.",
+        Reason.SILENT: "It is up again with its next report; check the process, its agent and the"
+        " way from it to the control plane.",
+        Reason.ABSENT: f"It is up again when it joins {limits.driver}; check the way from its host"
+        " to the backend.",
+        Reason.UNKNOWN: f"It is up again when {limits.driver} answers, or with on_unknown ="
+        f" {OnUnknown.RECORD}.",
+    }[verdict.reason]
+
+
+def duration(value: float) -> str:
+    """Return a duration for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    for unit, size, smaller, below in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {smaller}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"

@@ -1,0 +1,149 @@
+"""The rule: facts in, verdict out. Nothing else in the project computes liveness.
+
+Pure functions: no I/O, no clock, no logging. The order of the checks is the rule (spec S2):
+either signal's "down" wins, an operator's word comes first, and not knowing is not down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from servicegroup.model import (
+    Departure,
+    Evidence,
+    OnUnknown,
+    PresenceState,
+    Reason,
+    Verdict,
+)
+
+MARK_INTERVAL = 1.0
+"""Seconds between two marks of an intake that can commit reports."""
+
+MARK_TOLERANCE = 3.0
+"""Seconds without a mark from any intake after which the time counts as unheard."""
+
+
+_WORDS = {reason: ("up" if reason.is_up else "down", reason, reason.sentence) for reason in Reason}
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Return the verdict that follows from the evidence, with its reason."""
+    reason = _reason(evidence)
+    return Verdict(*_WORDS[reason], evidence)
+
+
+def _reason(evidence: Evidence) -> Reason:
+    if evidence.forced_down:
+        return Reason.FORCED_DOWN
+    if evidence.departure is not None:
+        return Reason.EXITED if evidence.departure == Departure.EXITED else Reason.LEFT
+    if evidence.report_age - evidence.unheard > evidence.limits.service_down_time:
+        return Reason.SILENT
+    if evidence.presence is None:
+        return Reason.REPORTING
+    return _presence_reason(evidence)
+
+
+def _presence_reason(evidence: Evidence) -> Reason:
+    state = reading(evidence)
+    if state is PresenceState.PRESENT:
+        return Reason.PRESENT
+    if state is PresenceState.ABSENT:
+        return Reason.ABSENT
+    if evidence.limits.on_unknown is OnUnknown.DOWN:
+        return Reason.UNKNOWN
+    return Reason.JOINING if _joining(evidence) else Reason.UNCONFIRMED
+
+
+def reading(evidence: Evidence) -> PresenceState:
+    """Return what the backend's answer means for the record's own incarnation.
+
+    Presence counts only for that incarnation (LC-4). ABSENT reads UNKNOWN while the service is
+    joining, and UNKNOWN does not raise the dead: a member last known absent stays absent until
+    a report newer than that absence.
+    """
+    presence = evidence.presence
+    if presence is None:
+        return PresenceState.UNKNOWN
+    if presence.state is PresenceState.PRESENT and _is_own(evidence):
+        return PresenceState.PRESENT
+    known_gone = presence.state is not PresenceState.UNKNOWN and not _joining(evidence)
+    return PresenceState.ABSENT if known_gone or _stays_absent(evidence) else PresenceState.UNKNOWN
+
+
+def _is_own(evidence: Evidence) -> bool:
+    presence = evidence.presence
+    return presence is not None and (
+        evidence.incarnation is None or evidence.incarnation in presence.incarnations
+    )
+
+
+def _joining(evidence: Evidence) -> bool:
+    """Not yet seen present, and registered less than one report interval ago."""
+    presence, age = evidence.presence, evidence.registered_age
+    return (
+        presence is not None
+        and presence.state is not PresenceState.UNKNOWN
+        and not evidence.seen_present
+        and age is not None
+        and age <= evidence.limits.report_interval
+    )
+
+
+def _stays_absent(evidence: Evidence) -> bool:
+    return evidence.absent_age is not None and evidence.report_age >= evidence.absent_age
+
+
+class Gap(msgspec.Struct, frozen=True, order=True):
+    """A time in which no intake could commit a report, on the database's clock."""
+
+    start: datetime
+    end: datetime
+
+
+_EVER = datetime(1, 1, 1)
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """When somebody listened, as of ``now``: the latest mark and the gaps before it.
+
+    Silence counts only while somebody listened, so a control plane or a database that was away
+    accuses nobody, and whoever died before the gap is still found.
+    """
+
+    now: datetime
+    gaps: tuple[Gap, ...] = ()
+
+    @classmethod
+    def of(cls, now: datetime, marked_at: datetime | None, gaps: Iterable[Gap]) -> Listening:
+        """Merge stored gaps and the one that is still open since ``marked_at`` (None: never)."""
+        everything = list(gaps)
+        if marked_at is None:
+            everything.append(Gap(_EVER, now))
+        elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
+            everything.append(Gap(marked_at, now))
+        return cls(now, _merged(everything))
+
+    def unheard_since(self, stamp: datetime) -> float:
+        """Return the seconds between ``stamp`` and now in which nobody listened."""
+        total = 0.0
+        for gap in reversed(self.gaps):
+            if gap.end <= stamp:
+                break
+            start, end = max(gap.start, stamp), min(gap.end, self.now)
+            total += max(0.0, (end - start).total_seconds())
+        return total
+
+
+def _merged(gaps: list[Gap]) -> tuple[Gap, ...]:
+    merged: list[Gap] = []
+    for gap in sorted(gaps):
+        if merged and gap.start <= merged[-1].end:
+            merged[-1] = Gap(merged[-1].start, max(merged[-1].end, gap.end))
+        else:
+            merged.append(gap)
+    return tuple(merged)

@@ -1,0 +1,269 @@
+"""The nouns of the register, all frozen: what is known of a service and what is concluded.
+
+Stamps are naive UTC datetimes on the database's clock (SQL-2); durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+
+class Member(msgspec.Struct, frozen=True, order=True):
+    """One entry of a group, as a liveness backend knows it: the group's name and the host's."""
+
+    group: str
+    host: str
+
+
+class PresenceState(enum.StrEnum):
+    """What a backend says of a member. UNKNOWN is an answer, and different from ABSENT."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """A backend's answer for one member.
+
+    ``incarnations`` are the lives of the member the backend holds now (LC-4). ``age`` is how many
+    seconds ago the backend knew this, where it is known. ``detail`` is for people: a session, the
+    time to live that is left, why the answer is UNKNOWN.
+    """
+
+    state: PresenceState
+    incarnations: frozenset[int] = frozenset()
+    age: float | None = None
+    detail: str = ""
+
+
+class Departure(enum.StrEnum):
+    """How a service left: it was stopped in order, or its agent saw it exit."""
+
+    STOPPED = "stopped"
+    EXITED = "exited"
+
+
+class OnUnknown(enum.StrEnum):
+    """What decides when the driver cannot tell: the record, or caution (the spec's strict AND)."""
+
+    RECORD = "record"
+    DOWN = "down"
+
+
+class Reason(enum.StrEnum):
+    """Why a verdict is what it is; ``sentence`` says it to people, the same everywhere."""
+
+    FORCED_DOWN = "forced_down"
+    LEFT = "left"
+    EXITED = "exited"
+    SILENT = "silent"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    REPORTING = "reporting"
+    PRESENT = "present"
+    JOINING = "joining"
+    UNCONFIRMED = "unconfirmed"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a service judged for this reason is up."""
+        return self in _UP
+
+    @property
+    def sentence(self) -> str:
+        """The reason as one whole sentence."""
+        return _SENTENCES[self]
+
+
+_UP = frozenset({Reason.REPORTING, Reason.PRESENT, Reason.JOINING, Reason.UNCONFIRMED})
+
+_SENTENCES = {
+    Reason.FORCED_DOWN: "An operator or a fencer forced it down.",
+    Reason.LEFT: "It was stopped in order and left.",
+    Reason.EXITED: "Its agent saw the process exit.",
+    Reason.SILENT: "Its reports stopped for longer than service_down_time.",
+    Reason.ABSENT: "It reports, but the driver says it is not present.",
+    Reason.UNKNOWN: "The driver cannot tell whether it is present, and on_unknown is down.",
+    Reason.REPORTING: "Its reports are fresh.",
+    Reason.PRESENT: "Its reports are fresh and the driver says it is present.",
+    Reason.JOINING: "It has just registered and is still joining the driver's group.",
+    Reason.UNCONFIRMED: "Its reports are fresh; the driver cannot tell, so the record decides.",
+}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verdict is measured against; part of the evidence, so that it can be recomputed.
+
+    All in seconds, and the same for every service: agents learn them when they register.
+    """
+
+    report_interval: float = 10.0
+    service_down_time: float = 60.0
+    heartbeat_interval: float = 3.0
+    membership_ttl: float = 10.0
+    driver: str = "db"
+    on_unknown: OnUnknown = OnUnknown.RECORD
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Every fact the rule looks at for one service. ``judge(evidence)`` recomputes the verdict.
+
+    Ages and durations are seconds. ``report_age`` counts from ``last_seen_up``, or from
+    ``created_at`` when it ``never_reported``; ``unheard`` is how much of it nobody listened.
+    ``absent_age`` counts from the moment the member was last known absent. ``presence`` is None
+    where the driver has no signal of its own beside the record (``db``). ``incarnation`` None
+    means that any living incarnation counts.
+    """
+
+    limits: Limits
+    report_age: float
+    unheard: float = 0.0
+    never_reported: bool = False
+    forced_down: bool = False
+    departure: Departure | None = None
+    detail: str | None = None
+    incarnation: int | None = None
+    registered_age: float | None = None
+    presence: Presence | None = None
+    seen_present: bool = False
+    absent_age: float | None = None
+    stamped_ahead: float = 0.0
+
+    @property
+    def silence(self) -> float:
+        """Seconds without a report while somebody listened."""
+        return self.report_age - self.unheard
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Up or down, with its reason and the evidence it follows from; made by ``judge`` alone.
+
+    ``state`` is Nova's word, ``up`` or ``down``; ``sentence`` is the reason for people.
+    """
+
+    state: str
+    reason: Reason
+    sentence: str
+    evidence: Evidence
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the service is up."""
+        return self.state == "up"
+
+
+class Service(msgspec.Struct, frozen=True, dict=True):
+    """A record of the register: a binary on a host, by Nova's column names, and its verdict.
+
+    ``deleted`` is 0, or the row's own id once soft-deleted, as in Nova. A Service that was read
+    through ``ServiceGroup`` carries its verdict, so ``is_up`` is an attribute of it (spec S2).
+    """
+
+    id: int
+    uuid: str
+    host: str
+    binary: str
+    topic: str
+    zone: str
+    version: int
+    incarnation: int
+    report_count: int
+    disabled: bool
+    disabled_reason: str | None
+    forced_down: bool
+    created_at: datetime
+    updated_at: datetime | None
+    last_seen_up: datetime | None
+    registered_at: datetime
+    left_at: datetime | None
+    departure: str | None
+    detail: str | None
+    absent_since: datetime | None
+    deleted: int
+    deleted_at: datetime | None
+    verdict: Verdict | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the service is up: RPC liveness and service liveness (spec S2).
+
+        Raises ValueError for a record that was not read through ``ServiceGroup``.
+        """
+        return self.judged.is_up
+
+    @property
+    def judged(self) -> Verdict:
+        """The verdict; raises ValueError for a record that was not read through the layer."""
+        if self.verdict is None:
+            raise ValueError(f"Service {self.uuid} was not judged; read it through ServiceGroup.")
+        return self.verdict
+
+    @property
+    def member(self) -> Member:
+        """The service as a liveness backend knows it."""
+        return Member(self.topic, self.host)
+
+    @property
+    def status(self) -> str:
+        """``enabled`` or ``disabled``: the operator's intent, never liveness (AND-7)."""
+        return "disabled" if self.disabled else "enabled"
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """What a registration gives: the record's uuid and which life of it this is."""
+
+    uuid: str
+    incarnation: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One service's report. ``failing`` withholds the stamp and says why it is not working."""
+
+    uuid: str
+    incarnation: int
+    failing: str | None = None
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """One service's departure: stopped in order, or seen to exit, with a detail for people."""
+
+    uuid: str
+    incarnation: int
+    how: Departure = Departure.STOPPED
+    detail: str | None = None
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """Which of the reported uuids were not stamped, and why; all others were.
+
+    ``deleted``: a tombstone was found, stay away until restarted. ``superseded``: a newer
+    incarnation registered, stop. ``left``: this incarnation is recorded as gone, register again.
+    ``unknown``: no row at all, register again.
+    """
+
+    deleted: frozenset[str] = frozenset()
+    superseded: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+
+
+class VersionRange(msgspec.Struct, frozen=True):
+    """Lowest and highest service version of a binary; forced-down and deleted left out (S8)."""
+
+    binary: str
+    minimum: int
+    maximum: int
+
+
+def topic_of(binary: str) -> str:
+    """Return the group of a binary that names none: the binary without ``nova-``."""
+    return binary.removeprefix("nova-")
+
+
+def zone_of(topic: str) -> str:
+    """Return the zone of a service that names none: ``nova`` for computes, else ``internal``."""
+    return "nova" if topic == "compute" else "internal"

@@ -1,0 +1,152 @@
+"""A connection to the database that behaves alike on PostgreSQL, MariaDB and SQLite.
+
+Transactions are short and bounded, run at READ COMMITTED where it matters (SQL-16), retry what
+a deadlock or a serialization failure undid (SQL-11), and translate whatever the database
+raises into one error of ours.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from servicegroup.errors import ConfigError, StoreUnavailable
+
+STATEMENT_TIMEOUT = 10
+"""Seconds after which the database gives up on one of our statements or on waiting for a lock."""
+
+T = TypeVar("T")
+
+_RETRIES = 5
+_TRANSIENT = {"40001", "40P01", 1205, 1213}
+
+_TIMEOUTS: dict[str, dict[str, Any]] = {
+    "postgresql": {
+        "connect_timeout": 5,
+        # A paused process must not hold its row locks for ever.
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=5s"
+        f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}s -c timezone=UTC",
+        # With TCP's own defaults a vanished server would hold a statement for many minutes.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": STATEMENT_TIMEOUT * 1000,
+    },
+    "mysql": {
+        "connect_timeout": 5,
+        "read_timeout": STATEMENT_TIMEOUT,
+        "write_timeout": STATEMENT_TIMEOUT,
+        "init_command": "SET SESSION innodb_lock_wait_timeout=5",
+    },
+    "sqlite": {"timeout": 5},
+}
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for a SQLAlchemy database URL; opens no connection yet.
+
+    Raises ConfigError for a URL that cannot be used.
+    """
+    try:
+        parsed = make_url(url)
+        dialect = parsed.get_backend_name().replace("mariadb", "mysql")
+        if dialect not in _TIMEOUTS:
+            raise ConfigError(_unusable(parsed))
+        options: dict[str, Any] = {"connect_args": dict(_TIMEOUTS[dialect]), "pool_timeout": 5}
+        if dialect != "sqlite":
+            options |= {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True}
+            options |= {"isolation_level": "READ COMMITTED", "pool_recycle": 3600}
+        engine = create_engine(parsed, **options)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(
+            f"[database] connection cannot be used ({error}); write for example"
+            " postgresql+psycopg://user:password@host/servicegroup."
+        ) from error
+    if dialect == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def _unusable(url: URL) -> str:
+    shown = url.render_as_string(hide_password=True)
+    return (
+        f"[database] connection {shown!r} names a database that is not supported;"
+        " use postgresql+psycopg://, mysql+pymysql:// or sqlite:///."
+    )
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """WAL so that readers and the writer do not wait for each other (SQL-18), durable commits."""
+
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where on_begin says, not later
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for reading; raises StoreUnavailable when the database does not answer."""
+    with _translated(engine), engine.connect() as connection:
+        yield connection
+
+
+def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run ``work`` in one transaction and commit it.
+
+    What a deadlock, a serialization failure or a lock wait undid is run again a few times, after
+    a random pause, so ``work`` must not keep state. Raises StoreUnavailable.
+    """
+    with _translated(engine):
+        for attempt in range(_RETRIES):
+            try:
+                connection = engine.connect().execution_options(writes=True)
+                with connection, connection.begin():
+                    return work(connection)
+            except DBAPIError as error:
+                if attempt + 1 == _RETRIES or not _is_transient(error):
+                    raise
+            time.sleep(random.uniform(0.0, 0.02 * 2**attempt))  # noqa: S311 - spreads retries
+    raise AssertionError("unreachable")
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    original: Any = error.orig
+    code = getattr(original, "sqlstate", None) or next(iter(getattr(original, "args", ())), None)
+    return code in _TRANSIENT or "database is locked" in str(original)
+
+
+@contextmanager
+def _translated(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        if isinstance(error, DBAPIError) and _is_our_fault(error):
+            raise
+        where = engine.url.render_as_string(hide_password=True)
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
+
+
+def _is_our_fault(error: DBAPIError) -> bool:
+    """Tell a wrong statement from a database in trouble; a broken constraint is the caller's."""
+    if error.connection_invalidated:
+        return False
+    return type(error).__name__ in {"IntegrityError", "DataError", "ProgrammingError"}

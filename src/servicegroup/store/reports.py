@@ -1,0 +1,194 @@
+"""Reports and departures, many in one transaction: the only writers of the stamp of liveness.
+
+One UPDATE stamps a whole batch. It finds its rows by id, in order, so that batches of several
+writers never wait for each other in a circle (SQL-11), and it matches uuid and incarnation, so
+that neither a superseded process nor an id that a restored backup gave to another service can
+refresh a record. What did not match is looked up in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    select,
+    update,
+)
+
+from servicegroup.model import Leave, Refusals, Report
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import write
+from servicegroup.store.marks import mark
+from servicegroup.store.tables import services
+
+_REMEMBERED_IDS = 200_000
+
+_life = services.c.uuid + ":" + cast(services.c.incarnation, String)
+_PRESENT = and_(services.c.deleted == 0, services.c.left_at.is_(None))
+
+
+class ReportWriter:
+    """Commits batches of reports; remembers which id a uuid has, so most need one statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Write to the engine's database."""
+        self._engine = engine
+        self._ids: dict[str, int] = {}
+
+    def commit(self, reports: Sequence[Report], *, marking: bool) -> Refusals:
+        """Stamp the services that reported and return those that were refused.
+
+        ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and then
+        nothing of the batch is stored.
+        """
+        working = {(report.uuid, report.incarnation) for report in reports if not report.failing}
+        failing = {
+            (report.uuid, report.incarnation): str(report.failing)[:255]
+            for report in reports
+            if report.failing
+        }
+
+        def work(connection: Connection) -> Refusals:
+            refused = self._stamp(connection, working)
+            told = [_tell(connection, life, detail) for life, detail in failing.items()]
+            unmatched = refused | {life for life in told if life is not None}
+            if marking:
+                mark(connection)
+            return self._refusals(connection, unmatched)
+
+        return write(self._engine, work)
+
+    def leave(self, leaves: Iterable[Leave]) -> Refusals:
+        """Record departures and return those whose incarnation is not the record's.
+
+        A departure that is already recorded stays as it is. Raises StoreUnavailable.
+        """
+        wanted = {(leave.uuid, leave.incarnation): leave for leave in leaves}
+
+        def work(connection: Connection) -> Refusals:
+            unmatched = set()
+            for (uuid, incarnation), leave in sorted(wanted.items()):
+                gone: dict[str, Any] = {
+                    "left_at": utcnow(),
+                    "updated_at": utcnow(),
+                    "departure": leave.how.value,
+                }
+                gone["detail"] = leave.detail and leave.detail[:255]
+                if not _change_one(connection, uuid, incarnation, gone):
+                    unmatched.add((uuid, incarnation))
+            refusals = self._refusals(connection, unmatched)
+            return Refusals(refusals.deleted, refusals.superseded, frozenset(), refusals.unknown)
+
+        return write(self._engine, work)
+
+    def _stamp(self, connection: Connection, lives: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Stamp the lives that match and return candidates for refusal; empty: all matched."""
+        if not lives:
+            return set()
+        self._learn(connection, {uuid for uuid, _ in lives})
+        keys = {self._ids[uuid]: f"{uuid}:{n}" for uuid, n in sorted(lives) if uuid in self._ids}
+        ids = sorted(keys)
+        found = connection.execute(
+            _stamping(connection.dialect.name),
+            {"ids": ids, "lives": [keys[service_id] for service_id in ids]},
+        ).rowcount
+        return set() if found == len(lives) else lives
+
+    def _learn(self, connection: Connection, uuids: set[str]) -> None:
+        unknown = [uuid for uuid in uuids if uuid not in self._ids]
+        if not unknown:
+            return
+        if len(self._ids) + len(unknown) > _REMEMBERED_IDS:
+            self._ids.clear()
+            unknown = list(uuids)
+        known = select(services.c.uuid, services.c.id).where(services.c.uuid.in_(unknown))
+        self._ids.update((uuid, number) for uuid, number in connection.execute(known))
+
+    def _refusals(self, connection: Connection, lives: set[tuple[str, int]]) -> Refusals:
+        """Look up why lives did not match, and forget what was remembered wrongly of them."""
+        if not lives:
+            return Refusals()
+        for uuid, _ in lives:
+            self._ids.pop(uuid, None)
+        columns = (services.c.incarnation, services.c.deleted, services.c.left_at)
+        query = select(services.c.uuid, *columns).where(services.c.uuid.in_({u for u, _ in lives}))
+        rows = {uuid: rest for uuid, *rest in connection.execute(query)}
+        return _classified(lives, rows)
+
+
+def _classified(lives: set[tuple[str, int]], rows: Mapping[str, Sequence[Any]]) -> Refusals:
+    deleted, superseded, left, unknown = kinds = tuple(set[str]() for _ in range(4))
+    for uuid, incarnation in lives:
+        if uuid not in rows:
+            unknown.add(uuid)
+            continue
+        current, tombstone, left_at = rows[uuid]
+        if tombstone:
+            deleted.add(uuid)
+        elif incarnation != current:
+            # A number above the record's comes from a life that a restored backup forgot.
+            (superseded if incarnation < current else unknown).add(uuid)
+        elif left_at is not None:
+            left.add(uuid)
+    return Refusals(*map(frozenset, kinds))
+
+
+def _tell(connection: Connection, life: tuple[str, int], detail: str) -> tuple[str, int] | None:
+    """Keep what a service that withholds its report says of itself; the stamp does not move."""
+    return None if _change_one(connection, *life, {"detail": detail}) else life
+
+
+def _change_one(
+    connection: Connection, uuid: str, incarnation: int, values: Mapping[str, Any]
+) -> bool:
+    own = and_(services.c.uuid == uuid, services.c.incarnation == incarnation)
+    return bool(connection.execute(update(services).where(own, _PRESENT).values(values)).rowcount)
+
+
+def _stamping(dialect: str) -> Any:
+    return _STAMPING_ARRAYS if dialect == "postgresql" else _STAMPING_LISTS
+
+
+def _statement(*matching: ColumnElement[bool]) -> Any:
+    return (
+        update(services)
+        .where(*matching)
+        .values(
+            last_seen_up=utcnow(),
+            updated_at=utcnow(),
+            report_count=services.c.report_count + 1,
+            detail=None,
+        )
+    )
+
+
+# PostgreSQL takes a batch as two arrays: one statement text, prepared once, for every size. It
+# would lock rows in whatever order its plan meets them, so they are locked by id beforehand.
+_LOCKED = (
+    select(services.c.id)
+    .where(
+        services.c.id == any_(bindparam("ids", type_=ARRAY(Integer))),
+        _life == any_(bindparam("lives", type_=ARRAY(String))),
+        _PRESENT,
+    )
+    .order_by(services.c.id)
+    .with_for_update(key_share=True)
+)
+_STAMPING_ARRAYS = _statement(services.c.id.in_(_LOCKED))
+# MariaDB walks the primary key in order; SQLite has one writer.
+_STAMPING_LISTS = _statement(
+    services.c.id.in_(bindparam("ids", expanding=True, type_=Integer)),
+    _life.in_(bindparam("lives", expanding=True, type_=String)),
+    _PRESENT,
+)

@@ -1,0 +1,301 @@
+"""The services table as a few questions and a few changes, each one transaction.
+
+Nothing here judges: what is read comes with the database's ``now`` and with who listened when,
+so that whoever judges needs no other clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from servicegroup.errors import Conflict, InvalidInput, NotFound
+from servicegroup.liveness import Listening
+from servicegroup.model import Registration, Service, VersionRange
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.marks import gaps_of, latest_mark
+from servicegroup.store.tables import services
+
+TOMBSTONE_DAYS = 30
+"""Days a deleted service is remembered, so that its process is told and stays away (LC-1)."""
+
+_PURGE_BATCH = 1_000
+_REGISTRATION_ATTEMPTS = 20
+
+COLUMNS = [services.c[name] for name in Service.__struct_fields__ if name != "verdict"]
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which services: each field that is not None must match exactly, case included."""
+
+    host: str | None = None
+    binary: str | None = None
+    group: str | None = None
+    zone: str | None = None
+    disabled: bool | None = None
+    marker: str | None = None
+    limit: int | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Services as the database had them at ``listening.now``, not judged yet, ordered by id."""
+
+    listening: Listening
+    services: list[Service]
+
+
+class Store:
+    """The register's records in one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use the engine's database; its schema is in place (``servicegroup db upgrade``)."""
+        self.engine = engine
+
+    # -- questions -------------------------------------------------------------------------
+
+    def snapshot(self, filters: Filters | None = None) -> Snapshot:
+        """Return the services that match, with two questions however many there are.
+
+        ``filters.marker`` is the uuid of the last service of the page before. Raises NotFound
+        for a marker that does not exist.
+        """
+        filters = filters or Filters()
+        with reading(self.engine) as connection:
+            query = _matching(filters).order_by(services.c.id).limit(filters.limit)
+            if filters.marker is not None:
+                query = query.where(services.c.id > _marker_id(connection, filters.marker))
+            return _read(connection, query)
+
+    def by_id(self, service_id: int | str) -> Snapshot:
+        """Return the snapshot of one living service by integer id or uuid, empty if none."""
+        column = services.c.id if isinstance(service_id, int) else services.c.uuid
+        with reading(self.engine) as connection:
+            return _read(connection, _living().where(column == service_id))
+
+    def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
+        """Return the living services of the given (group, host) pairs."""
+        clauses = [
+            and_(services.c.topic == group, services.c.host == host) for group, host in pairs
+        ]
+        with reading(self.engine) as connection:
+            return _read(connection, _living().where(_any(clauses)))
+
+    def zones(self) -> list[tuple[str, bool]]:
+        """Return each zone with whether an enabled service exists in it, sorted by name."""
+        enabled = func.max(services.c.disabled.is_(False).cast(services.c.deleted.type))
+        query = (
+            select(services.c.zone, enabled)
+            .where(services.c.deleted == 0)
+            .group_by(services.c.zone)
+            .order_by(services.c.zone)
+        )
+        with reading(self.engine) as connection:
+            return [(zone, bool(available)) for zone, available in connection.execute(query)]
+
+    def binaries(self) -> list[str]:
+        """Return the binaries that exist, sorted."""
+        query = select(services.c.binary).where(services.c.deleted == 0).distinct()
+        with reading(self.engine) as connection:
+            return sorted(connection.scalars(query))
+
+    def versions(self, binaries: Sequence[str]) -> list[VersionRange]:
+        """Return the version range of each binary that runs anywhere (spec S8, LC-10).
+
+        Deleted and forced-down services are left out, disabled ones count, as in Nova. Each end
+        is one step on the index, however many services there are.
+        """
+        found = []
+        with reading(self.engine) as connection:
+            for binary in binaries:
+                counted = _counted_versions().where(services.c.binary == binary)
+                ends = [
+                    counted.order_by(order).limit(1).scalar_subquery()
+                    for order in (services.c.version.asc(), services.c.version.desc())
+                ]
+                lowest, highest = connection.execute(select(*ends)).one()
+                if lowest is not None:
+                    found.append(VersionRange(binary, lowest, highest))
+        return found
+
+    def version_histogram(self, binary: str) -> dict[int, int]:
+        """Return how many services of a binary run each version, counted as in ``versions``."""
+        query = (
+            _counted_versions()
+            .add_columns(func.count())
+            .where(services.c.binary == binary)
+            .group_by(services.c.version)
+            .order_by(services.c.version)
+        )
+        with reading(self.engine) as connection:
+            return dict(map(tuple, connection.execute(query)))
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def register(self, host: str, binary: str, topic: str, zone: str, version: int) -> Registration:
+        """Begin a new incarnation of the service, creating its record if there is none.
+
+        Only a registration undoes a departure; it does not count as a report. Raises Conflict
+        when another binary already holds this host in the group.
+        """
+        for _ in range(_REGISTRATION_ATTEMPTS):
+            try:
+                return write(
+                    self.engine, lambda c: _register(c, host, binary, topic, zone, version)
+                )
+            except IntegrityError:
+                # Another registration of the same service won the race, or the topic is taken.
+                holder = self._holder(host, topic)
+                if holder not in (None, binary):
+                    raise Conflict(
+                        f"Service with host {host} topic {topic} exists: it belongs to {holder};"
+                        " register with another group."
+                    ) from None
+        raise Conflict(f"Service {binary} on host {host} is being registered by too many at once.")
+
+    def _holder(self, host: str, topic: str) -> str | None:
+        query = select(services.c.binary).where(
+            services.c.host == host, services.c.topic == topic, services.c.deleted == 0
+        )
+        with reading(self.engine) as connection:
+            return connection.scalar(query)
+
+    def update(self, uuid: str, changes: Mapping[str, Any]) -> None:
+        """Apply an administrator's edit; the stamp of liveness is never touched (SQL-1).
+
+        ``updated_at`` moves only when a value changes, as in Nova. Raises NotFound.
+        """
+        differs = _any([services.c[name].is_distinct_from(new) for name, new in changes.items()])
+        alive = and_(services.c.uuid == uuid, services.c.deleted == 0)
+        change = update(services).where(alive, differs).values(**changes, updated_at=utcnow())
+
+        def work(connection: Connection) -> None:
+            if not connection.execute(change).rowcount and not connection.scalar(
+                select(services.c.id).where(alive)
+            ):
+                raise NotFound(f"Service {uuid} could not be found.")
+
+        write(self.engine, work)
+
+    def delete(self, uuid: str) -> None:
+        """Soft-delete the record: ``deleted`` becomes its id, as in Nova. Raises NotFound."""
+        tombstone = (
+            update(services)
+            .where(services.c.uuid == uuid, services.c.deleted == 0)
+            .values(deleted=services.c.id, deleted_at=utcnow())
+        )
+
+        def work(connection: Connection) -> None:
+            if not connection.execute(tombstone).rowcount:
+                raise NotFound(f"Service {uuid} not found.")
+
+        write(self.engine, work)
+
+    def purge(self, days: int) -> int:
+        """Remove tombstones older than ``days`` days, at least 30, and return how many.
+
+        Their processes, should they still run, are then unknown and register again. Works in
+        batches, so that reports never wait long. Raises InvalidInput.
+        """
+        if days < TOMBSTONE_DAYS:
+            raise InvalidInput(f"Tombstones are kept {TOMBSTONE_DAYS} days at least, not {days}.")
+        total = 0
+        while purged := write(self.engine, lambda c: _purge_batch(c, timedelta(days=days))):
+            total += purged
+        return total
+
+
+def _purge_batch(connection: Connection, age: timedelta) -> int:
+    now = connection.scalar(select(utcnow()))
+    old = select(services.c.id).where(services.c.deleted != 0, services.c.deleted_at < now - age)
+    ids = connection.scalars(old.order_by(services.c.id).limit(_PURGE_BATCH)).all()
+    return connection.execute(services.delete().where(services.c.id.in_(ids))).rowcount
+
+
+def _living() -> Select[Any]:
+    return select(*COLUMNS, utcnow(), latest_mark()).where(services.c.deleted == 0)
+
+
+def _matching(filters: Filters) -> Select[Any]:
+    wanted = {
+        services.c.host: filters.host,
+        services.c.binary: filters.binary,
+        services.c.topic: filters.group,
+        services.c.zone: filters.zone,
+        services.c.disabled: filters.disabled,
+    }
+    return _living().where(*(col == value for col, value in wanted.items() if value is not None))
+
+
+def _read(connection: Connection, query: Select[Any]) -> Snapshot:
+    rows = connection.execute(query).fetchall()
+    if not rows:
+        now = connection.scalar(select(utcnow()))
+        return Snapshot(Listening(now), [])
+    now, marked_at = rows[0][-2], rows[0][-1]
+    # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
+    listening = Listening.of(now, marked_at, gaps_of(connection))
+    return Snapshot(listening, [Service(*row[:-2]) for row in rows])
+
+
+def _marker_id(connection: Connection, uuid: str) -> int:
+    found = connection.scalar(select(services.c.id).where(services.c.uuid == uuid))
+    if found is None:
+        raise NotFound(f"marker {uuid} names no service; start again without it.")
+    return cast("int", found)
+
+
+def _counted_versions() -> Select[Any]:
+    return select(services.c.version).where(
+        services.c.deleted == 0, services.c.forced_down.is_(False)
+    )
+
+
+def _any(clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    return or_(false(), *clauses)
+
+
+def _register(
+    connection: Connection, host: str, binary: str, topic: str, zone: str, version: int
+) -> Registration:
+    alive = and_(services.c.host == host, services.c.binary == binary, services.c.deleted == 0)
+    life = {"topic": topic, "zone": zone, "version": version, "registered_at": utcnow()}
+    renewed = (
+        update(services)
+        .where(alive)
+        .values(
+            **life,
+            incarnation=services.c.incarnation + 1,
+            left_at=None,
+            departure=None,
+            detail=None,
+            updated_at=utcnow(),
+        )
+    )
+    if not connection.execute(renewed).rowcount:
+        connection.execute(
+            services.insert().values(
+                **life, uuid=str(uuid4()), host=host, binary=binary, created_at=utcnow()
+            )
+        )
+    uuid, incarnation = connection.execute(
+        select(services.c.uuid, services.c.incarnation).where(alive)
+    ).one()
+    return Registration(uuid, incarnation)

@@ -1,0 +1,219 @@
+"""Reports and departures in batches: who is stamped, who is refused, and what never deadlocks."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import Engine, event, select, update
+
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Departure, Leave, Reason, Refusals, Report
+from servicegroup.store.reports import ReportWriter
+from servicegroup.store.tables import listening_gaps, services
+
+from .conftest import backdate, backdate_mark
+
+
+def test_a_report_moves_the_stamp_and_the_counter(group: ServiceGroup) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    assert group.report([Report(uuid, 1)]) == Refusals()
+    first = group.get(uuid)
+    assert group.report([Report(uuid, 1)]) == Refusals()
+    second = group.get(uuid)
+    assert (first.report_count, second.report_count) == (1, 2)
+    assert first.last_seen_up is not None
+    assert second.last_seen_up is not None
+    assert second.last_seen_up >= first.last_seen_up
+    assert second.updated_at is not None
+    assert second.updated_at >= first.last_seen_up
+
+
+def test_a_batch_tells_apart_why_it_refuses(group: ServiceGroup, engine: Engine) -> None:
+    fine, gone, old, left = (group.join(f"h{n}", "nova-compute").uuid for n in range(4))
+    group.report([Report(uuid, 1) for uuid in (fine, gone, old, left)])
+    group.delete(gone)
+    group.join("h2", "nova-compute")
+    group.depart([Leave(left, 1)])
+    before = {s.uuid: s.last_seen_up for s in group.services()}
+    refused = group.report([Report(u, 1) for u in (fine, gone, old, left, "no-such-uuid")])
+    assert refused == Refusals(
+        frozenset({gone}), frozenset({old}), frozenset({left}), frozenset({"no-such-uuid"})
+    )
+    after = {s.uuid: s.last_seen_up for s in group.services()}
+    assert {uuid for uuid in after if after[uuid] != before[uuid]} == {fine}
+
+
+def test_an_incarnation_from_the_future_registers_again(group: ServiceGroup) -> None:
+    """A restored backup has forgotten lives; theirs are not superseded by an older one."""
+    uuid = group.join("h1", "nova-compute").uuid
+    assert group.report([Report(uuid, 7)]) == Refusals(unknown=frozenset({uuid}))
+
+
+def test_a_reused_id_is_never_stamped_for_another_service(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """A restored backup may give a remembered id to another uuid."""
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(update(services).values(uuid="someone-else", last_seen_up=None))
+    assert group.report([Report(uuid, 1)]) == Refusals(unknown=frozenset({uuid}))
+    with engine.connect() as connection:
+        assert connection.scalar(select(services.c.last_seen_up)) is None
+
+
+def test_both_lives_of_a_service_in_one_batch(group: ServiceGroup) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.join("h1", "nova-compute")
+    refused = group.report([Report(uuid, 2), Report(uuid, 1), Report(uuid, 2)])
+    assert refused == Refusals(superseded=frozenset({uuid}))
+    assert group.get(uuid).report_count == 1
+
+
+def test_departures_are_told_apart_and_kept(group: ServiceGroup) -> None:
+    stopped, exited = (group.join(f"h{n}", "nova-compute").uuid for n in range(2))
+    leaves = [Leave(stopped, 1), Leave(exited, 1, Departure.EXITED, "exit status 3")]
+    assert group.depart(leaves) == Refusals()
+    assert group.get(stopped).judged.reason is Reason.LEFT
+    assert group.get(exited).judged.reason is Reason.EXITED
+    assert group.get(exited).detail == "exit status 3"
+    first = group.get(exited).left_at
+    assert group.depart([Leave(exited, 1)]) == Refusals()
+    assert group.get(exited).judged.reason is Reason.EXITED
+    assert group.get(exited).left_at == first
+
+
+def test_only_a_registration_undoes_a_departure(group: ServiceGroup) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.depart([Leave(uuid, 1, Departure.EXITED, "killed by SIGKILL")])
+    group.report([Report(uuid, 1)])
+    group.update(uuid, disabled=True)
+    assert not group.get(uuid).is_up
+    group.join("h1", "nova-compute")
+    service = group.get(uuid)
+    assert service.is_up
+    assert (service.left_at, service.departure, service.detail) == (None, None, None)
+
+
+def test_a_superseded_life_cannot_take_the_newer_away(group: ServiceGroup) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.join("h1", "nova-compute")
+    assert group.depart([Leave(uuid, 1)]) == Refusals(superseded=frozenset({uuid}))
+    assert group.get(uuid).is_up
+
+
+def test_a_failing_service_says_why_and_is_not_stamped(group: ServiceGroup) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    stamp = group.get(uuid).last_seen_up
+    assert group.report([Report(uuid, 1, failing="no route to the bus")]) == Refusals()
+    service = group.get(uuid)
+    assert (service.last_seen_up, service.detail) == (stamp, "no route to the bus")
+    group.report([Report(uuid, 1)])
+    assert group.get(uuid).detail is None
+    assert group.report([Report("nobody", 1, failing="x")]) == Refusals(
+        unknown=frozenset({"nobody"})
+    )
+
+
+def test_a_thousand_reports_are_one_update(group: ServiceGroup, engine: Engine) -> None:
+    lives = [group.join(f"h{n}", "nova-compute") for n in range(1000)]
+    reports = [Report(life.uuid, 1) for life in lives]
+    group.report(reports, marking=False)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    assert group.report(reports, marking=False) == Refusals()
+    changes = [statement for statement in statements if not statement.startswith("BEGIN")]
+    assert len(changes) == 1
+    assert {s.report_count for s in group.services()} == {2}
+
+
+def test_reading_asks_twice_however_many_there_are(group: ServiceGroup, engine: Engine) -> None:
+    for n in range(50):
+        group.join(f"h{n}", "nova-compute")
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    assert len(group.services()) == 50
+    assert sum(statement.startswith("SELECT") for statement in statements) <= 2
+
+
+def test_writers_of_overlapping_batches_never_wait_in_a_circle(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """SQL-11: four writers, the same services in random order."""
+    lives = [group.join(f"h{n}", "nova-compute") for n in range(300)]
+    failures: list[str] = []
+    event.listen(
+        engine, "handle_error", lambda context: failures.append(str(context.original_exception))
+    )
+
+    def writer(seed: int) -> None:
+        chance = random.Random(seed)
+        mine = ReportWriter(engine)
+        for _ in range(15):
+            batch = [Report(life.uuid, 1) for life in chance.sample(lives, 200)]
+            assert mine.commit(batch, marking=True) == Refusals()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(writer, range(4)))
+    assert failures == []
+
+
+def test_a_time_without_marks_is_stored_as_one_gap(group: ServiceGroup, engine: Engine) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    backdate(engine, 1000)
+    backdate_mark(engine, 990)
+    assert group.get(uuid).is_up, "nobody listened for 990 of the 1000 seconds"
+    group.report([])
+    service = group.get(uuid)
+    assert service.is_up
+    assert 985 < service.judged.evidence.unheard < 1000
+    group.report([])
+    with engine.connect() as connection:
+        assert len(connection.execute(select(listening_gaps)).all()) == 1
+
+
+def test_who_died_before_the_gap_is_still_found(group: ServiceGroup, engine: Engine) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    backdate(engine, 1000)
+    backdate_mark(engine, 930)
+    assert group.get(uuid).judged.reason is Reason.SILENT
+    group.report([])
+    assert group.get(uuid).judged.reason is Reason.SILENT
+
+
+def test_a_stamp_from_the_future_ages_by_the_judges_clock(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """SQL-5: no abs(); the database's clock stepped back an hour under a service that died."""
+    clock = [0.0]
+    judge = ServiceGroup(group.store, group.driver, group.limits, monotonic=lambda: clock[0])
+    uuid = judge.join("h1", "nova-compute").uuid
+    judge.report([Report(uuid, 1)])
+    backdate(engine, -3600)
+    assert judge.get(uuid).is_up
+    assert judge.get(uuid).judged.evidence.stamped_ahead > 3500
+    clock[0] = 59.0
+    assert judge.get(uuid).is_up
+    clock[0] = 61.0
+    assert judge.get(uuid).judged.reason is Reason.SILENT
+    backdate(engine, -3500)  # another stamp: it reported
+    assert judge.get(uuid).is_up
+
+
+def test_the_stamp_that_was_ahead_does_not_come_alive_when_now_reaches_it(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    clock = [0.0]
+    judge = ServiceGroup(group.store, group.driver, group.limits, monotonic=lambda: clock[0])
+    uuid = judge.join("h1", "nova-compute").uuid
+    judge.report([Report(uuid, 1)])
+    backdate(engine, -0.5)
+    assert judge.get(uuid).is_up
+    clock[0] = 100.0
+    until_reached = judge.get(uuid).judged.evidence
+    assert until_reached.silence >= 100
+    assert not judge.get(uuid).is_up

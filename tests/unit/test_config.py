@@ -1,0 +1,107 @@
+"""The configuration: what is read from where, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from servicegroup import config
+from servicegroup.errors import ConfigError
+from servicegroup.model import OnUnknown
+
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SERVICEGROUP_CONFIG", raising=False)
+    monkeypatch.setattr(config, "FILES", (Path("servicegroup.conf"),))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+
+
+def write(text: str) -> str:
+    """Write the file in the working directory that is found by itself."""
+    Path("servicegroup.conf").write_text(text)
+    return "servicegroup.conf"
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    settings = config.load()
+    limits = settings.limits
+    assert (limits.report_interval, limits.service_down_time) == (10, 60)
+    assert (limits.driver, limits.on_unknown) == ("db", OnUnknown.RECORD)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8774)
+    assert settings.connection == f"sqlite:///{tmp_path}/servicegroup.sqlite"
+    assert settings.uses_default_database
+    assert settings.shadow_driver is None
+
+
+def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[DEFAULT]\nreport_interval = 5\nbind = [::1]:99\n[database]\nconnection = sqlite://\n")
+    monkeypatch.setenv("OS_DEFAULT__REPORT_INTERVAL", "7")
+    settings = config.load()
+    assert settings.limits.report_interval == 7
+    assert (settings.host, settings.port) == ("::1", 99)
+    assert settings.connection == "sqlite://"
+    assert settings.source == "servicegroup.conf"
+
+
+def test_a_named_file_comes_first_and_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("[DEFAULT]\nreport_interval = 5\n")
+    other = tmp_path / "other.conf"
+    other.write_text("[DEFAULT]\nreport_interval = 6\n")
+    monkeypatch.setenv("SERVICEGROUP_CONFIG", str(other))
+    assert config.load().limits.report_interval == 6
+    assert config.load("servicegroup.conf").limits.report_interval == 5
+    with pytest.raises(ConfigError, match=r"nowhere\.conf cannot be read"):
+        config.load("nowhere.conf")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("service_down_time = 10", "service_down_time = 10 must be longer than report_interval"),
+        ("membership_ttl = 3", "membership_ttl = 3 must be longer than heartbeat_interval = 3"),
+        ("servicegroup_driver = consul", "no driver named 'consul'; choose one of: db"),
+        ("servicegroup_shadow_driver = db", "servicegroup_shadow_driver = db is the driver itself"),
+        ("report_interval = soon", "report_interval"),
+        ("report_interval = -1", "report_interval"),
+        ("on_unknown = maybe", "on_unknown"),
+        ("bind = 8774", "bind = 8774 is not host:port"),
+        ("bind = 127.0.0.1:99999", "is not host:port"),
+        ("bind = 0.0.0.0:8774", "lets other hosts in"),
+        ("[api]\nauth_strategy = token", "needs at least one"),
+        (f"[api]\ntoken = root:{DIGEST}", "names role 'root'"),
+        ("[api]\ntoken = admin:secret", "64 hex digits"),
+        ("garbage", "servicegroup.conf"),
+    ],
+)
+def test_what_cannot_be_stops_the_start_with_one_sentence(text: str, sentence: str) -> None:
+    write(f"[DEFAULT]\n{text}\n")
+    with pytest.raises(ConfigError) as raised:
+        config.load()
+    message = str(raised.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def test_other_hosts_are_let_in_with_tokens_or_by_force() -> None:
+    write(
+        "[DEFAULT]\nbind = 0.0.0.0:8774\n"
+        f"[api]\nauth_strategy = token\ntoken = admin:{DIGEST}\ntoken = reporter:{DIGEST}\n"
+    )
+    assert [token.role for token in config.load().tokens] == ["admin", "reporter"]
+    write("[DEFAULT]\nbind = 0.0.0.0:8774\n[api]\ninsecure = true\n")
+    assert config.load().host == "0.0.0.0"
+
+
+def test_every_option_explains_itself() -> None:
+    for _, options in config.list_opts():
+        for option in options:
+            assert option.help, option.name
+            assert len(option.help) > 20, option.name

@@ -96,8 +96,9 @@ def load(config_file: str | None = None) -> Settings:
 
     path = find_file(config_file)
     conf = cfg.ConfigOpts()
-    for section, options in list_opts():
-        conf.register_opts(options, None if section == "DEFAULT" else section)
+    conf.register_opts(_default_options())
+    conf.register_opts(_database_options(), "database")
+    conf.register_opts(_api_options(), "api")
     try:
         conf(args=[], project="servicegroup", default_config_files=[str(path)] if path else [])
         settings = _settings(conf, str(path) if path else "the defaults")
@@ -222,9 +223,11 @@ def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
 
 
 def _choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
-    driver_class(name)  # names the unknown driver or the missing library
-    section = dict(conf[name]) if name in conf else {}
-    return DriverChoice(name, {key: value for key, value in section.items() if value is not None})
+    """Read the section of the chosen driver; no other driver is even imported."""
+    options = _driver_options(name)
+    conf.register_opts(options, name)
+    given = {option.name: conf[name][option.name] for option in options}
+    return DriverChoice(name, {key: value for key, value in given.items() if value is not None})
 
 
 def _bind(text: str) -> tuple[str, int]:

@@ -41,6 +41,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The options of a driver's own section; a driver extends it with its fields."""
 
 
+class DriverState(msgspec.Struct, frozen=True):
+    """A driver in use, and how fast it and the record find a crash; seconds, at the most.
+
+    ``detection_seconds`` is until the driver says absent, None where it has no signal;
+    ``silence_seconds`` is until the record is silent, whatever the driver.
+    """
+
+    name: str
+    shadow: bool
+    separate_signal: bool
+    pushes: bool
+    detection_seconds: float | None
+    silence_seconds: float
+
+
 _Options = Options  # within Driver the name is the class's own
 
 
@@ -126,7 +141,7 @@ def driver_class(name: str) -> type[Driver]:
         raise ConfigError(f"There is no driver named {name!r}; choose one of: {known}.")
     try:
         loaded: type[Driver] = next(iter(points)).load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"Driver {name!r} cannot be loaded ({error}); pip install 'servicegroup[{name}]'."
         ) from error

@@ -14,12 +14,11 @@ from uuid import UUID
 
 import msgspec
 
-from servicegroup.driver import Driver
-from servicegroup.errors import InvalidInput, NotFound
-from servicegroup.liveness import Listening, judge
+from servicegroup.comparison import Compared, Comparison
+from servicegroup.driver import Driver, DriverState
+from servicegroup.errors import DriverUnavailable, InvalidInput, NotFound
+from servicegroup.judging import Judge
 from servicegroup.model import (
-    Departure,
-    Evidence,
     Leave,
     Limits,
     Member,
@@ -33,11 +32,18 @@ from servicegroup.model import (
     topic_of,
     zone_of,
 )
+from servicegroup.store.outbox import Errand, done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.store import Filters, Snapshot, Store
 
 _NAME_LENGTH = 255
 _MAX_VERSION = 2**31 - 1
+_TOLD_AFTER = 3
+"""Report intervals after which a deleted service's process has been told, or is gone."""
+
+_FORGOTTEN_DRIVER = 3600.0
+"""Seconds an errand waits for a driver that is not in use; its members have expired by then."""
+
 _EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
 
 
@@ -49,15 +55,20 @@ class ServiceGroup:
         store: Store,
         driver: Driver,
         limits: Limits,
+        shadow: Driver | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps."""
+        """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
+
+        A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
+        """
         self.store = store
         self.driver = driver
         self.limits = limits
+        self.shadow = shadow
         self._reports = ReportWriter(store.engine)
-        self._future_stamps = FutureStamps(monotonic)
-        self._seen_present: dict[int, int] = {}
+        self._judge = Judge(driver, limits, monotonic)
+        self._comparison = Comparison(Judge(shadow, limits, monotonic)) if shadow else None
 
     # -- asking ----------------------------------------------------------------------------
 
@@ -73,6 +84,9 @@ class ServiceGroup:
         if state not in (None, "up", "down"):
             raise InvalidInput(f"state {state!r} is not known; use up or down.")
         filters = filters or Filters()
+        for field, value in msgspec.structs.asdict(filters).items():
+            if isinstance(value, str):
+                _check_text(field, value)
         found: list[Service] = []
         while True:
             page = self._judged(self.store.snapshot(filters))
@@ -106,6 +120,8 @@ class ServiceGroup:
 
     def versions(self, binaries: Sequence[str] = ()) -> list[VersionRange]:
         """Return the version range of the given binaries, or of all that exist (spec S8)."""
+        for binary in binaries:
+            _check_text("binary", binary)
         return self.store.versions(list(binaries) or self.store.binaries())
 
     def histogram(self, binary: str) -> dict[int, int]:
@@ -113,8 +129,35 @@ class ServiceGroup:
         return self.store.version_histogram(binary)
 
     def drivers(self) -> list[tuple[Driver, bool]]:
-        """Return the drivers a service is to join, each with whether it is a mere shadow."""
-        return [(self.driver, False)]
+        """Return the drivers in use, each with whether it is a mere shadow."""
+        return [(self.driver, False)] + ([(self.shadow, True)] if self.shadow else [])
+
+    def driver_states(self) -> list[DriverState]:
+        """Return the drivers in use, and how fast a crash is found."""
+        return [
+            DriverState(
+                driver.name,
+                shadow,
+                driver.capabilities.separate_signal,
+                driver.capabilities.pushes,
+                driver.detection_time(self.limits.membership_ttl)
+                if driver.capabilities.separate_signal
+                else None,
+                self.limits.service_down_time,
+            )
+            for driver, shadow in self.drivers()
+        ]
+
+    def compare(self) -> Compared:
+        """Return the services whose verdict would change if the shadow driver were obeyed.
+
+        Raises InvalidInput where no shadow driver is configured.
+        """
+        if self._comparison is None:
+            raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
+        snapshot = self.store.snapshot()
+        services = self._judged(snapshot)
+        return self._comparison.of(self.driver.name, services, snapshot.listening)
 
     # -- changing --------------------------------------------------------------------------
 
@@ -167,84 +210,61 @@ class ServiceGroup:
         return self.get(uuid)
 
     def delete(self, service_id: int | str) -> Service:
-        """Soft-delete a service and free what the backend holds of it. Raises NotFound."""
+        """Soft-delete a service and free what the backend holds of it (spec S4).
+
+        The record goes first; a backend that is away is freed later, by ``free_deleted`` of any
+        control plane. Raises NotFound.
+        """
         service = self.get(service_id)
-        self.store.delete(service.uuid)
+        drivers = [d.name for d, _ in self.drivers() if d.capabilities.separate_signal]
+        self.store.delete(service.uuid, drivers)
+        if drivers:
+            self.free_deleted()
         return service
+
+    def free_deleted(self) -> int:
+        """Make the backends forget deleted services and return how many errands are left.
+
+        A process that still runs may join once more before it learns that it was deleted (LC-1,
+        ZK-18), so an errand ends only when it is old enough for that and the backend no longer
+        has the incarnation. Raises StoreUnavailable.
+        """
+        errands = pending(self.store.engine)
+        finished = []
+        for driver, _ in self.drivers():
+            own = [errand for errand in errands if errand.driver == driver.name]
+            finished += self._run(driver, own)
+        in_use = {driver.name for driver, _ in self.drivers()}
+        finished += [e for e in errands if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
+        done(self.store.engine, finished)
+        return len(errands) - len(finished)
+
+    def _run(self, driver: Driver, errands: list[Errand]) -> list[Errand]:
+        """Have one driver's backend forget; return the errands that are finished."""
+        try:
+            for errand in errands:
+                driver.leave(errand.member, errand.incarnation)
+        except DriverUnavailable:
+            return []  # the errands stay, and are tried again
+        told = _TOLD_AFTER * self.limits.report_interval
+        old = [errand for errand in errands if errand.age > told]
+        there = driver.presence({errand.member for errand in old}) if old else {}
+        return [errand for errand in old if _is_gone(errand, there[errand.member])]
 
     # -- judging ---------------------------------------------------------------------------
 
     def _judged(self, snapshot: Snapshot) -> list[Service]:
         """Give each service of a snapshot its verdict; asks the backend once."""
-        presences = self._presences(snapshot.services)
-        for service in snapshot.services:
-            presence = presences.get(service.member) if presences else None
-            evidence = self._evidence(service, presence, snapshot.listening)
+        verdicts = self._judge.verdicts(snapshot.services, snapshot.listening)
+        for service, verdict in zip(snapshot.services, verdicts, strict=True):
             # The record becomes whole here, before anybody else has seen it.
-            msgspec.structs.force_setattr(service, "verdict", judge(evidence))
+            msgspec.structs.force_setattr(service, "verdict", verdict)
         return snapshot.services
 
-    def _presences(self, services: Sequence[Service]) -> dict[Member, Presence]:
-        if not services or not self.driver.capabilities.separate_signal:
-            return {}
-        presences = self.driver.presence({service.member for service in services})
-        for service in services:
-            presence = presences[service.member]
-            is_there = presence.state is PresenceState.PRESENT
-            if is_there and service.incarnation in presence.incarnations:
-                self._seen_present[service.id] = service.incarnation
-        return presences
 
-    def _evidence(
-        self, service: Service, presence: Presence | None, listening: Listening
-    ) -> Evidence:
-        now = listening.now
-        stamp = service.last_seen_up or service.created_at
-        age = (now - stamp).total_seconds()
-        ahead = max(0.0, -age)
-        age = self._future_stamps.age(service.id, stamp.isoformat(), age)
-        return Evidence(
-            self.limits,
-            age,
-            listening.unheard_since(stamp) if listening.gaps else 0.0,
-            service.last_seen_up is None,
-            service.forced_down,
-            Departure(service.departure) if service.departure else None,
-            service.detail,
-            service.incarnation,
-            (now - service.registered_at).total_seconds(),
-            presence,
-            self._seen_present.get(service.id) == service.incarnation,
-            (now - service.absent_since).total_seconds() if service.absent_since else None,
-            ahead,
-        )
-
-
-class FutureStamps:
-    """Ages stamps from the future by the judge's own clock, from the moment each was seen.
-
-    After the database's clock stepped back, a stamp may lie ahead of ``now``. Taking the
-    distance without its sign would keep a dead service up (SQL-5); such a stamp ages from when
-    it was first seen, for as long as it stays the record's stamp.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Age by the given monotonic clock, in seconds."""
-        self._monotonic = monotonic
-        self._first_seen: dict[int, tuple[str, float]] = {}
-
-    def age(self, service_id: int, stamp: str, age: float) -> float:
-        """Return the age to judge by of a stamp whose plain age, maybe negative, is given."""
-        known = self._first_seen.get(service_id)
-        if age >= 0 and known is None:
-            return age
-        now = self._monotonic()
-        if known is None or known[0] != stamp:
-            if age >= 0:
-                del self._first_seen[service_id]
-                return age
-            known = self._first_seen[service_id] = (stamp, now)
-        return max(age, now - known[1])
+def _is_gone(errand: Errand, presence: Presence) -> bool:
+    known = presence.state is not PresenceState.UNKNOWN
+    return known and errand.incarnation not in presence.incarnations
 
 
 def _check_name(field: str, value: str) -> None:
@@ -252,6 +272,12 @@ def _check_name(field: str, value: str) -> None:
         raise InvalidInput(f"{field} must have 1 to {_NAME_LENGTH} characters, not {len(value)}.")
     if not value.isprintable():
         raise InvalidInput(f"{field} {value!r} holds a character that cannot be printed.")
+
+
+def _check_text(field: str, value: str) -> None:
+    """Refuse what no database stores, and so no service can be named."""
+    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        raise InvalidInput(f"{field} {value!r} holds a character that no name can have.")
 
 
 def _check_uuid(value: str) -> None:

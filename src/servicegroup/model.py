@@ -1,12 +1,14 @@
 """The nouns of the register, all frozen: what is known of a service and what is concluded.
 
-Stamps are naive UTC datetimes on the database's clock (SQL-2); durations are seconds.
+Stamps are naive UTC datetimes on the database's clock (SQL-2); durations are seconds. What is made
+once a service and listing (``gc=False``) can hold no reference cycle, so the collector skips it.
 """
 
 from __future__ import annotations
 
 import enum
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -109,7 +111,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     on_unknown: OnUnknown = OnUnknown.RECORD
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """Every fact the rule looks at for one service. ``judge(evidence)`` recomputes the verdict.
 
     Ages and durations are seconds. ``report_age`` counts from ``last_seen_up``, or from
@@ -139,7 +141,7 @@ class Evidence(msgspec.Struct, frozen=True):
         return self.report_age - self.unheard
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """Up or down, with its reason and the evidence it follows from; made by ``judge`` alone.
 
     ``state`` is Nova's word, ``up`` or ``down``; ``sentence`` is the reason for people.
@@ -156,7 +158,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.state == "up"
 
 
-class Service(msgspec.Struct, frozen=True, dict=True):
+class Service(msgspec.Struct, frozen=True, gc=False):
     """A record of the register: a binary on a host, by Nova's column names, and its verdict.
 
     ``deleted`` is 0, or the row's own id once soft-deleted, as in Nova. A Service that was read
@@ -213,6 +215,11 @@ class Service(msgspec.Struct, frozen=True, dict=True):
         return "disabled" if self.disabled else "enabled"
 
 
+Uuid = Annotated[str, msgspec.Meta(max_length=36, pattern=r"^[^\x00]*$")]
+Incarnation = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Remark = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
+
+
 class Registration(msgspec.Struct, frozen=True):
     """What a registration gives: the record's uuid and which life of it this is."""
 
@@ -223,18 +230,18 @@ class Registration(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """One service's report. ``failing`` withholds the stamp and says why it is not working."""
 
-    uuid: str
-    incarnation: int
-    failing: str | None = None
+    uuid: Uuid
+    incarnation: Incarnation
+    failing: Remark | None = None
 
 
 class Leave(msgspec.Struct, frozen=True):
     """One service's departure: stopped in order, or seen to exit, with a detail for people."""
 
-    uuid: str
-    incarnation: int
+    uuid: Uuid
+    incarnation: Incarnation
     how: Departure = Departure.STOPPED
-    detail: str | None = None
+    detail: Remark | None = None
 
 
 class Refusals(msgspec.Struct, frozen=True):
@@ -249,6 +256,15 @@ class Refusals(msgspec.Struct, frozen=True):
     superseded: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+
+
+class Reported(Refusals, frozen=True):
+    """The answer to reports: who was refused, and the fingerprint of the terms in force now.
+
+    An agent that joined under other terms asks for the new ones, without a new incarnation.
+    """
+
+    terms: str = ""
 
 
 class VersionRange(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ from servicegroup.model import Registration, Service, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.marks import gaps_of, latest_mark
+from servicegroup.store.outbox import enqueue
 from servicegroup.store.tables import services
 
 TOMBSTONE_DAYS = 30
@@ -194,8 +195,11 @@ class Store:
 
         write(self.engine, work)
 
-    def delete(self, uuid: str) -> None:
-        """Soft-delete the record: ``deleted`` becomes its id, as in Nova. Raises NotFound."""
+    def delete(self, uuid: str, drivers: Sequence[str]) -> None:
+        """Soft-delete the record: ``deleted`` becomes its id, as in Nova. Raises NotFound.
+
+        In the same transaction each of the drivers gets an errand in the outbox.
+        """
         tombstone = (
             update(services)
             .where(services.c.uuid == uuid, services.c.deleted == 0)
@@ -205,6 +209,7 @@ class Store:
         def work(connection: Connection) -> None:
             if not connection.execute(tombstone).rowcount:
                 raise NotFound(f"Service {uuid} not found.")
+            enqueue(connection, uuid, drivers)
 
         write(self.engine, work)
 
@@ -290,12 +295,22 @@ def _register(
         )
     )
     if not connection.execute(renewed).rowcount:
-        connection.execute(
-            services.insert().values(
-                **life, uuid=str(uuid4()), host=host, binary=binary, created_at=utcnow()
-            )
-        )
+        new = {"uuid": str(uuid4()), "host": host, "binary": binary, "created_at": utcnow()}
+        newer = _latest_incarnation(connection, host, topic) + 1
+        connection.execute(services.insert().values(**life, **new, incarnation=newer))
     uuid, incarnation = connection.execute(
         select(services.c.uuid, services.c.incarnation).where(alive)
     ).one()
     return Registration(uuid, incarnation)
+
+
+def _latest_incarnation(connection: Connection, host: str, topic: str) -> int:
+    """Return the newest life the member ever had, under records since deleted too.
+
+    A backend knows a member by group and host, so a successor of a deleted service must not
+    begin with the number that the outbox is about to evict.
+    """
+    query = select(func.max(services.c.incarnation)).where(
+        services.c.host == host, services.c.topic == topic
+    )
+    return connection.scalar(query) or 0

@@ -1,4 +1,4 @@
-"""The tables: Nova's ``services`` with our own columns beside Nova's, and who listened when.
+"""The tables: Nova's ``services`` with our own columns, who listened when, and the outbox.
 
 A report changes ``last_seen_up``, ``updated_at``, ``report_count`` and ``detail``; no index may
 name any of them, or PostgreSQL loses its HOT updates (SQL-13).
@@ -80,6 +80,19 @@ listening_gaps = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("start_at", Stamp, nullable=False),
     Column("end_at", Stamp, nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("driver", Name, nullable=False),
+    Column("topic", Name, nullable=False),
+    Column("host", Name, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("created_at", Stamp, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

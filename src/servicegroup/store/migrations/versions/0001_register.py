@@ -1,4 +1,4 @@
-"""The register: services, who listened when."""
+"""The register: services, who listened when, what backends still have to forget."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("start_at", STAMP, nullable=False),
         sa.Column("end_at", STAMP, nullable=False),
+        **MARIADB,
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("driver", NAME, nullable=False),
+        sa.Column("topic", NAME, nullable=False),
+        sa.Column("host", NAME, nullable=False),
+        sa.Column("incarnation", sa.Integer, nullable=False),
+        sa.Column("created_at", STAMP, nullable=False),
         **MARIADB,
     )
     if op.get_context().dialect.name == "postgresql":

@@ -1,0 +1,114 @@
+"""Judging in bulk: one driver's answers beside the record's facts, one verdict a service.
+
+The driver is asked once for all services of a listing. What has to be remembered between two
+questions, because neither the record nor the backend says it, is remembered here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from servicegroup.driver import Driver
+from servicegroup.liveness import Listening, judge
+from servicegroup.model import (
+    Departure,
+    Evidence,
+    Limits,
+    Member,
+    Presence,
+    PresenceState,
+    Service,
+    Verdict,
+)
+
+
+class Judge:
+    """Verdicts by one driver and its limits; safe to share between threads."""
+
+    def __init__(
+        self, driver: Driver, limits: Limits, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Ask ``driver`` and measure by ``limits``; ``monotonic`` ages stamps from the future."""
+        self.driver = driver
+        self.limits = msgspec.structs.replace(limits, driver=driver.name)
+        self._future_stamps = FutureStamps(monotonic)
+        self._seen_present: dict[int, int] = {}
+
+    def verdicts(self, services: Sequence[Service], listening: Listening) -> list[Verdict]:
+        """Return a verdict for each service; asks the backend once, or not at all for ``db``."""
+        presences = self._presences(services)
+        return [
+            judge(self._evidence(service, presences.get(service.member), listening))
+            if presences
+            else judge(self._evidence(service, None, listening))
+            for service in services
+        ]
+
+    def _presences(self, services: Sequence[Service]) -> dict[Member, Presence]:
+        if not services or not self.driver.capabilities.separate_signal:
+            return {}
+        presences = self.driver.presence({service.member for service in services})
+        for service in services:
+            presence = presences[service.member]
+            is_there = presence.state is PresenceState.PRESENT
+            if is_there and service.incarnation in presence.incarnations:
+                self._seen_present[service.id] = service.incarnation
+        return presences
+
+    def _evidence(
+        self, service: Service, presence: Presence | None, listening: Listening
+    ) -> Evidence:
+        now = listening.now
+        stamp = service.last_seen_up or service.created_at
+        age = (now - stamp).total_seconds()
+        ahead = 0.0
+        if age < 0.0 or self._future_stamps.first_seen:
+            ahead = max(0.0, -age)
+            age = self._future_stamps.age(service.id, stamp, age)
+        absent = service.absent_since
+        return Evidence(
+            self.limits,
+            age,
+            listening.unheard_since(stamp) if listening.gaps else 0.0,
+            service.last_seen_up is None,
+            service.forced_down,
+            Departure(service.departure) if service.departure else None,
+            service.detail,
+            service.incarnation,
+            (now - service.registered_at).total_seconds(),
+            presence,
+            presence is not None and self._seen_present.get(service.id) == service.incarnation,
+            None if absent is None else (now - absent).total_seconds(),
+            ahead,
+        )
+
+
+class FutureStamps:
+    """Ages stamps from the future by the judge's own clock, from the moment each was seen.
+
+    After the database's clock stepped back, a stamp may lie ahead of ``now``. Taking the
+    distance without its sign would keep a dead service up (SQL-5); such a stamp ages from when
+    it was first seen, for as long as it stays the record's stamp.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Age by the given monotonic clock, in seconds; ``first_seen`` is kept by service id."""
+        self._monotonic = monotonic
+        self.first_seen: dict[int, tuple[datetime, float]] = {}
+
+    def age(self, service_id: int, stamp: datetime, age: float) -> float:
+        """Return the age to judge by of a stamp whose plain age, maybe negative, is given."""
+        known = self.first_seen.get(service_id)
+        if age >= 0 and known is None:
+            return age
+        now = self._monotonic()
+        if known is None or known[0] != stamp:
+            if age >= 0:
+                del self.first_seen[service_id]
+                return age
+            known = self.first_seen[service_id] = (stamp, now)
+        return max(age, now - known[1])

@@ -1,0 +1,55 @@
+"""The outbox: what a backend still has to forget after a delete was committed (LC-1, LC-2).
+
+A row is written in the transaction that deletes the record, so neither a crash nor a backend
+that is away can lose it, and it names the incarnation, so it never evicts a successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from sqlalchemy import Connection, Engine, literal, select
+
+from servicegroup.model import Member
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.tables import outbox, services
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """One incarnation of a member that a driver's backend has to forget; ``age`` in seconds."""
+
+    id: int
+    driver: str
+    member: Member
+    incarnation: int
+    age: float
+
+
+def enqueue(connection: Connection, uuid: str, drivers: Sequence[str]) -> None:
+    """Write an errand for each driver, for the service that the same transaction deletes."""
+    columns = ["driver", "topic", "host", "incarnation", "created_at"]
+    for name in drivers:
+        row = select(
+            literal(name), services.c.topic, services.c.host, services.c.incarnation, utcnow()
+        ).where(services.c.uuid == uuid)
+        connection.execute(outbox.insert().from_select(columns, row))
+
+
+def pending(engine: Engine, limit: int = 1_000) -> list[Errand]:
+    """Return the oldest errands. Raises StoreUnavailable."""
+    query = select(outbox, utcnow()).order_by(outbox.c.id).limit(limit)
+    with reading(engine) as connection:
+        return [
+            Errand(id_, driver, Member(topic, host), incarnation, (now - created).total_seconds())
+            for id_, driver, topic, host, incarnation, created, now in connection.execute(query)
+        ]
+
+
+def done(engine: Engine, errands: Iterable[Errand]) -> None:
+    """Remove errands that are done. Raises StoreUnavailable."""
+    ids = [errand.id for errand in errands]
+    if ids:
+        removal = outbox.delete().where(outbox.c.id.in_(ids))
+        write(engine, lambda connection: connection.execute(removal))

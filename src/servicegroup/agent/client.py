@@ -1,0 +1,209 @@
+"""Registrations, reports and leaves over HTTP, in the control plane's own words (``/v1``).
+
+Nothing is sent twice to the same control plane: retrying is the heart's. Where several are
+configured, a call goes to the one that answered last and then to each of the others once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import msgspec
+
+from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.heart import Busy
+from servicegroup.errors import (
+    Conflict,
+    ControlPlaneUnavailable,
+    Forbidden,
+    InvalidInput,
+    ServiceGroupError,
+)
+from servicegroup.model import Leave, Refusals, Report, Reported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_URL = "http://127.0.0.1:8774"
+DEFAULT_TIMEOUT = 5.0
+
+T = TypeVar("T")
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class DriverSettings(msgspec.Struct, frozen=True):
+    """A backend to heartbeat to: the driver's name and options, and whether it is a shadow."""
+
+    name: str
+    shadow: bool = False
+    options: dict[str, Any] = {}
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What every member keeps to; ``fingerprint`` changes when anything of it does.
+
+    Durations are seconds. ``drivers`` are those with a signal of their own beside the record.
+    """
+
+    report_interval: _Seconds
+    service_down_time: _Seconds
+    heartbeat_interval: _Seconds
+    membership_ttl: _Seconds
+    drivers: tuple[DriverSettings, ...] = ()
+    fingerprint: str = ""
+
+
+class Joined(Terms, frozen=True, kw_only=True):
+    """The control plane's answer to a registration: which life this is, and its terms."""
+
+    uuid: str
+    incarnation: int
+
+
+class Client(Protocol):
+    """The way to a control plane, in process or over a network; safe to share between threads.
+
+    Each call takes at most ``timeout`` seconds, which the membership sets. Each raises
+    ControlPlaneUnavailable for what may work later, and InvalidInput, Conflict or Forbidden.
+    """
+
+    timeout: float
+
+    def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
+        """Begin a new incarnation; an empty group or zone is the control plane's to choose."""
+        ...
+
+    def report(self, reports: Sequence[Report]) -> Reported:
+        """Report for services and return which were refused; the others are committed."""
+        ...
+
+    def terms(self) -> Terms:
+        """Return the terms in force now."""
+        ...
+
+    def leave(self, leaves: Sequence[Leave]) -> Refusals:
+        """Tell that services left and return which were refused; the others are committed."""
+        ...
+
+    def incarnation(self, uuid: str) -> int | None:
+        """Return the incarnation the record has now, for the log; None where it is not told."""
+        ...
+
+
+def attempt_timeout(report_interval: float, service_down_time: float) -> float:
+    """Return the seconds one attempt may take: a quarter of what a late report can afford.
+
+    So a connection that hangs is given up early enough for several more attempts before the
+    service counts as silent (AND-6, LC-7).
+    """
+    affordable = (service_down_time - report_interval) / 4
+    return min(report_interval, affordable) if affordable > 0 else report_interval
+
+
+class HttpClient:
+    """A ``Client`` over HTTP, with a connection that is kept between two reports."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        """Use the control planes of a comma separated list of URLs. Raises InvalidInput."""
+        self._planes = [Connection(one) for one in url.split(",") if one.strip()]
+        if not self._planes:
+            raise InvalidInput("No control plane is named; set the URL, say http://HOST:8774.")
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidInput("The token holds a character that an HTTP header cannot carry.")
+        self.timeout = DEFAULT_TIMEOUT
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token:
+            self._headers["X-Auth-Token"] = token
+
+    def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
+        """Begin a new incarnation; see ``Client``."""
+        wanted = {"host": host, "binary": binary, "version": version}
+        wanted |= {key: text for key, text in (("group", group), ("zone", zone)) if text}
+        return self._call("POST", "/v1/services", wanted, Joined)
+
+    def report(self, reports: Sequence[Report]) -> Reported:
+        """Report for services; see ``Client``."""
+        return self._call("POST", "/v1/reports", {"reports": reports}, Reported)
+
+    def terms(self) -> Terms:
+        """Return the terms in force now; see ``Client``."""
+        return self._call("GET", "/v1/terms", None, Terms)
+
+    def leave(self, leaves: Sequence[Leave]) -> Refusals:
+        """Tell that services left; see ``Client``."""
+        return self._call("POST", "/v1/leave", {"leaves": leaves}, Refusals)
+
+    def incarnation(self, uuid: str) -> int | None:
+        """Return the incarnation the record has now; see ``Client``."""
+        try:
+            return self._call("GET", f"/v1/services/{uuid}", None, _Shown).service.incarnation
+        except ServiceGroupError:
+            return None
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for plane in self._planes:
+            plane.close()
+
+    def _call(self, method: str, path: str, content: object, answer: type[T]) -> T:
+        body = None if content is None else msgspec.json.encode(content)
+        planes = list(self._planes)
+        timeout = self.timeout / len(planes)
+        failure = ControlPlaneUnavailable("")
+        for plane in planes:
+            try:
+                reply = plane.request(method, path, body, self._headers, timeout)
+                result = _understood(plane.url, reply, answer)
+            except ControlPlaneUnavailable as error:
+                failure = error
+                continue
+            if plane is not planes[0]:
+                self._planes = [plane, *(other for other in planes if other is not plane)]
+            return result
+        raise failure
+
+
+class _Incarnation(msgspec.Struct):
+    incarnation: int
+
+
+class _Shown(msgspec.Struct):
+    service: _Incarnation
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+
+
+def _understood(url: str, reply: Reply, answer: type[T]) -> T:
+    """Return the decoded answer of a control plane, or raise what its status means."""
+    if reply.status == 200:
+        try:
+            return msgspec.json.decode(reply.body, type=answer)
+        except msgspec.MsgspecError as error:
+            raise ControlPlaneUnavailable(
+                f"{url} gave an answer that is not a control plane's ({error})."
+            ) from error
+    message = f"{url} answered {reply.status}: {_message(reply.body)}"
+    if reply.status in (429, 503):
+        raise Busy(message, reply.retry_after)
+    raise _REFUSALS.get(reply.status, ControlPlaneUnavailable)(message)
+
+
+_REFUSALS: dict[int, type[ServiceGroupError]] = {
+    400: InvalidInput,
+    401: Forbidden,
+    403: Forbidden,
+    409: Conflict,
+    413: InvalidInput,
+}
+
+
+def _message(body: bytes) -> str:
+    """Return the sentence of a fault in Nova's or Keystone's envelope, or what there is."""
+    try:
+        faults = msgspec.json.decode(body, type=dict[str, _Fault]).values()
+        return " ".join(fault.message for fault in faults) or "no reason given."
+    except msgspec.MsgspecError:
+        text = body[:200].decode(errors="replace")
+        return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing."

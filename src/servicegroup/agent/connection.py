@@ -1,0 +1,151 @@
+"""Kept connections to one control plane; every request has an answer or an error within a time.
+
+The standard library's client is used because it is what a guest can afford: half of the import
+time and memory of urllib3, and nothing of what urllib3 adds is needed for one POST every ten
+seconds. Stale connections are recognised before they are used, so no request is sent twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+    from http.client import HTTPConnection
+
+MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes an answer may have."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back: the status, the seconds of Retry-After (0 for none), and the body."""
+
+    status: int
+    retry_after: float
+    body: bytes
+
+
+class Connection:
+    """A control plane at a URL. Safe to share between threads, and after a fork (ZK-14)."""
+
+    def __init__(self, url: str) -> None:
+        """Check the URL; connect later. Raises InvalidInput."""
+        self.url = url.strip().rstrip("/")
+        try:
+            parts = urlsplit(self.url)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            self._host = ""
+        if "@" in self.url:
+            raise InvalidInput("A control plane's URL carries no user or password; set the token.")
+        if not self._host or parts.scheme not in ("http", "https"):
+            raise InvalidInput(
+                f"Control plane URL {url!r} is not http://HOST:PORT or https://HOST:PORT."
+            )
+        if parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
+            raise InvalidInput(f"Control plane URL {url!r} must end with the port or a path.")
+        self._secure = parts.scheme == "https"
+        self._path = parts.path
+        self._context: ssl.SSLContext | None = None
+        self._idle: list[HTTPConnection] = []
+        self._pid = os.getpid()
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> Reply:
+        """Send one request, once, and return the answer, whatever its status.
+
+        Raises ControlPlaneUnavailable when there is none within ``timeout`` seconds.
+        """
+        from http.client import HTTPException
+
+        deadline = time.monotonic() + timeout
+        connection = self._take(timeout)
+        try:
+            reply = self._exchange(connection, method, path, body, headers, deadline)
+        except (OSError, HTTPException, UnicodeError) as error:
+            connection.close()
+            cause = _cause(error)
+            raise ControlPlaneUnavailable(f"{self.url} gave no answer ({cause}).") from error
+        except BaseException:
+            connection.close()
+            raise
+        if connection.sock is not None:
+            self._idle.append(connection)
+        return reply
+
+    def close(self) -> None:
+        """Close what is idle; the next request connects anew."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _exchange(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> Reply:
+        if connection.sock is None:
+            connection.connect()
+        connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
+        connection.request(method, self._path + path, body, dict(headers))
+        response = connection.getresponse()
+        content = response.read(MAX_ANSWER)
+        if not response.isclosed():
+            raise OSError(f"more than {MAX_ANSWER} bytes")
+        return Reply(response.status, _seconds(response.getheader("Retry-After")), content)
+
+    def _take(self, timeout: float) -> HTTPConnection:
+        """Return an idle connection that the other side has not closed, or a new one."""
+        if self._pid != os.getpid():  # the connections belong to the process before the fork
+            self._idle, self._pid = [], os.getpid()
+        with contextlib.suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if not _has_input(connection):
+                    return connection
+                connection.close()
+        return self._new(timeout)
+
+    def _new(self, timeout: float) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        if not self._secure:
+            return HTTPConnection(self._host, self._port, timeout=timeout)
+        if self._context is None:
+            from ssl import create_default_context
+
+            self._context = create_default_context()
+        return HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+
+
+def _has_input(connection: HTTPConnection) -> bool:
+    """Whether an idle connection has something to read: the other side's farewell."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _seconds(text: str | None) -> float:
+    """Return Retry-After in its form of seconds; a date, garbage and nothing are 0."""
+    return float(text) if text and text.isascii() and text.isdigit() else 0.0

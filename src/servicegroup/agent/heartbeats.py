@@ -1,0 +1,98 @@
+"""The second signal: keeps one incarnation of a member present in one driver's backend.
+
+It has a thread of its own, so that neither a report that hangs nor another backend delays it
+(AND-3). The driver is loaded in that thread, so a missing library is a lost path, not a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from servicegroup.agent.heart import Heart
+from servicegroup.errors import ServiceGroupError
+
+if TYPE_CHECKING:
+    from servicegroup.agent.client import DriverSettings, Joined
+    from servicegroup.agent.health import Health
+    from servicegroup.driver import Driver
+    from servicegroup.model import Member
+
+
+class Heartbeats:
+    """Heartbeats to one driver's backend from ``start`` to ``stop``, then leaves it."""
+
+    def __init__(
+        self, who: str, settings: DriverSettings, member: Member, joined: Joined, health: Health
+    ) -> None:
+        """Prepare; nothing is loaded or sent before ``start``."""
+        self.settings = settings
+        self.heart = Heart(who, f"driver {settings.name}", self._beat, joined.heartbeat_interval)
+        self._member = member
+        self._joined = joined
+        self._health = health
+        self._driver: Driver | None = None
+        self._present: int | None = None
+        self._present_at = 0.0
+        self._leaving = True
+        self._thread = threading.Thread(
+            target=self._run, name=f"servicegroup-{settings.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin, in a daemon thread."""
+        self._thread.start()
+
+    def renew(self, joined: Joined) -> None:
+        """Go on as another incarnation, from the next heartbeat."""
+        self._joined = joined
+        self.heart.interval = joined.heartbeat_interval
+
+    def stop(self, *, leaving: bool = True) -> None:
+        """End without waiting for it; the backend is left, or the membership merely expires."""
+        self._leaving = leaving
+        self.heart.stop()
+
+    def wait(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the backend was left."""
+        self._thread.join(max(0.0, timeout))
+
+    def _run(self) -> None:
+        self.heart.run()
+        if self._driver is None:
+            return
+        # The backend forgets who cannot say goodbye by itself, after the time to live.
+        with contextlib.suppress(ServiceGroupError):
+            if self._leaving:
+                self._leave(self._driver)
+        self._driver.close()
+
+    def _beat(self) -> None:
+        driver = self._driver or self._load()
+        joined = self._joined
+        if self._health.answer(joined.report_interval) is not None:
+            self._withhold(driver, joined.membership_ttl)
+            return
+        if self._present != joined.incarnation:
+            self._leave(driver)
+        # Recorded first: a heartbeat that failed half-way may have joined all the same.
+        self._present, self._present_at = joined.incarnation, time.monotonic()
+        driver.heartbeat(self._member, joined.incarnation, joined.membership_ttl)
+
+    def _load(self) -> Driver:
+        from servicegroup.driver import load
+
+        self._driver = load(self.settings.name, self.settings.options)
+        return self._driver
+
+    def _withhold(self, driver: Driver, ttl: float) -> None:
+        """Let the membership end after ``ttl``, also where the backend ends it with the process."""
+        if time.monotonic() - self._present_at > ttl:
+            self._leave(driver)
+
+    def _leave(self, driver: Driver) -> None:
+        if self._present is not None:
+            driver.leave(self._member, self._present)
+            self._present = None

@@ -1,0 +1,321 @@
+"""A service's membership: it registers, sends both signals, and obeys what it is told.
+
+The report goes to the control plane, the heartbeat to each driver's backend, each by its own path
+and thread, so that each proves its own path (AND-3). Without a driver there is one daemon thread.
+Deleted and superseded end the membership for good; left and unknown begin a new incarnation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from servicegroup.agent.client import Client, Joined, attempt_timeout
+from servicegroup.agent.farewell import tell_leave
+from servicegroup.agent.health import Health
+from servicegroup.agent.heart import Heart
+from servicegroup.agent.heartbeats import Heartbeats
+from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, ServiceGroupError
+from servicegroup.model import Departure, Leave, Member, Refusals, Report, topic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("servicegroup.agent")
+
+_INTERVAL_BEFORE_JOINING = 10.0
+_FINISH_REPORT = 1.0
+
+
+class State(enum.StrEnum):
+    """Where a membership stands; the last three are its ends."""
+
+    JOINING = "joining"
+    REPORTING = "reporting"
+    FAILING = "failing"
+    LOST = "lost"
+    LEFT = "left"
+    DELETED = "deleted"
+    SUPERSEDED = "superseded"
+
+
+class Membership:
+    """One service's life in the register, from ``start`` to ``leave``; a context manager.
+
+    ``uuid`` and ``incarnation`` are None until it is registered.
+    """
+
+    def __init__(
+        self,
+        binary: str,
+        *,
+        client: Client,
+        host: str | None = None,
+        group: str = "",
+        zone: str = "",
+        version: int = 0,
+        healthy: Callable[[], object] | None = None,
+        closing: Callable[[], None] | None = None,
+    ) -> None:
+        """Check the arguments, which are those of ``join``; ``closing`` is called at the end.
+
+        Raises InvalidInput.
+        """
+        host = host or os.uname().nodename
+        for field, value in (("host", host), ("binary", binary), ("group", group), ("zone", zone)):
+            _check_name(field, value, empty=field in ("group", "zone"))
+        if not 0 <= version < 2**31:
+            raise InvalidInput(f"version {version} is not between 0 and {2**31 - 1}.")
+        self.host, self.binary = host, binary
+        self._service = (host, binary, group, zone, version)
+        self._member = Member(group or topic_of(binary), host)
+        self._client = client
+        self._closing = closing
+        self._who = f"{binary} on {host}"
+        self._health = Health(self._who, healthy)
+        self._heart = Heart(self._who, "the control plane", self._beat, _INTERVAL_BEFORE_JOINING)
+        self._thread = threading.Thread(target=self._run, name="servicegroup-report", daemon=True)
+        self._heartbeats: list[Heartbeats] = []
+        self._joined: Joined | None = None
+        self._failing: str | None = None
+        self._unanswered = False
+        self._end: State | None = None
+        self._departure = (Departure.STOPPED, "")
+        self._leaving = threading.Lock()
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Self:
+        """Return the membership, which has started already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave."""
+        self.leave()
+
+    # -- what there is to know ---------------------------------------------------------------
+
+    @property
+    def uuid(self) -> str | None:
+        """The record's uuid, None before the first registration."""
+        return self._joined.uuid if self._joined else None
+
+    @property
+    def incarnation(self) -> int | None:
+        """Which life of the service this is, None before the first registration."""
+        return self._joined.incarnation if self._joined else None
+
+    @property
+    def report_interval(self) -> float:
+        """Seconds between two reports."""
+        return self._heart.interval
+
+    @property
+    def state(self) -> State:
+        """Where the membership stands now."""
+        if self._end is not None:
+            return self._end
+        if self._heart.is_lost:
+            return State.LOST
+        if self._joined is None:
+            return State.JOINING
+        return State.FAILING if self._failing else State.REPORTING
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the control plane did not answer the last attempt."""
+        return self.state is State.LOST
+
+    @property
+    def detail(self) -> str:
+        """Why it is lost or failing, for people; empty otherwise."""
+        return self._heart.error or self._failing or ""
+
+    @property
+    def last_report(self) -> datetime | None:
+        """When the control plane last answered a report, by this host's clock (aware, UTC)."""
+        age = self._heart.success_age
+        return None if age is None else datetime.now(UTC) - timedelta(seconds=age)
+
+    @property
+    def beats(self) -> int:
+        """How many times reporting was tried, for a watchdog: it stands still with the loop."""
+        return self._heart.beats
+
+    # -- beginning and end -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Register and report from now on, in a daemon thread; called once."""
+        self._thread.start()
+
+    def leave(
+        self,
+        how: Departure = Departure.STOPPED,
+        detail: str = "",
+        *,
+        timeout: float = 5.0,
+    ) -> None:
+        """Leave in order: the control plane first, then the drivers' backends.
+
+        Takes ``timeout`` seconds at most, and tries again while they last; who is not told finds
+        out by silence. Later calls do nothing, nor does one in a forked child. Never raises.
+        """
+        if os.getpid() != self._pid or not self._leaving.acquire(blocking=False):
+            return
+        deadline = time.monotonic() + timeout
+        self._departure = (how, detail)
+        self._heart.stop()
+        if self._thread is not threading.current_thread():
+            # A report under way is answered in milliseconds; a hanging one is not waited for.
+            self._thread.join(min(_FINISH_REPORT, timeout))
+        if self._end is None:
+            self._end = State.LEFT
+            if self._joined is not None:
+                self._tell_leave(self._joined, deadline)
+        self._stop_heartbeats()
+        self._close()
+        for heartbeats in self._heartbeats:
+            heartbeats.wait(deadline - time.monotonic())
+
+    def _tell_leave(self, joined: Joined, deadline: float) -> None:
+        how, detail = self._departure
+        leave = Leave(joined.uuid, joined.incarnation, how, detail or None)
+        tell_leave(self._client, leave, self._who, deadline)
+
+    # -- one beat ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._heart.run()
+        if self._end is not None:  # else leave() goes on, and closes when it is done
+            self._close()
+
+    def _beat(self) -> None:
+        """Register if need be, and report at once: a restarted service is up without delay."""
+        fresh = self._joined is None
+        joined = self._joined or self._register()
+        self._failing = self._health.ask()
+        if self._heart.is_stopping:
+            return
+        report = Report(joined.uuid, joined.incarnation, self._failing)
+        answer = self._client.report([report])
+        self._obey(answer, joined)
+        if not fresh:
+            self._unanswered = False
+        if self._joined is joined and answer.terms != joined.fingerprint:
+            self._renew(joined)
+
+    def _register(self) -> Joined:
+        try:
+            joined = self._client.register(*self._service)
+        except ControlPlaneUnavailable:
+            self._unanswered = True
+            raise
+        self._keep_to(joined)
+        log.info("%s joined as incarnation %d.", self._who, joined.incarnation)
+        if self._end is State.LEFT:  # this answer came after leave() had given up waiting for it
+            self._tell_leave(joined, time.monotonic() + self._client.timeout)
+        elif not self._heart.is_stopping:
+            self._adopt(joined)
+        return joined
+
+    def _renew(self, joined: Joined) -> None:
+        """Take on the terms in force now, in the same life (design section 7)."""
+        if self._heart.is_stopping:
+            return
+        terms = msgspec.structs.asdict(self._client.terms())
+        renewed = Joined(uuid=joined.uuid, incarnation=joined.incarnation, **terms)
+        self._keep_to(renewed)
+        self._adopt(renewed)
+        names = ", ".join(settings.name for settings in renewed.drivers) or "none"
+        log.info("%s keeps to new terms; drivers: %s.", self._who, names)
+
+    def _keep_to(self, joined: Joined) -> None:
+        self._joined = joined
+        self._client.timeout = attempt_timeout(joined.report_interval, joined.service_down_time)
+        self._heart.interval = joined.report_interval
+
+    def _adopt(self, joined: Joined) -> None:
+        """Heartbeat to the drivers the control plane names, and to no others.
+
+        A driver that merely became, or ceased to be, the shadow goes on undisturbed.
+        """
+        wanted = {(one.name, msgspec.json.encode(one.options)): one for one in joined.drivers}
+        names = {one.name for one in joined.drivers}
+        kept = {}
+        for heartbeats in self._heartbeats:
+            key = (heartbeats.settings.name, msgspec.json.encode(heartbeats.settings.options))
+            if key in wanted:
+                kept[key] = heartbeats
+                heartbeats.renew(joined)
+            else:
+                # Another handle on the same backend takes over: leaving would undo its joining.
+                heartbeats.stop(leaving=heartbeats.settings.name not in names)
+        new = {
+            key: Heartbeats(self._who, settings, self._member, joined, self._health)
+            for key, settings in wanted.items()
+            if key not in kept
+        }
+        self._heartbeats = [*kept.values(), *new.values()]
+        for heartbeats in new.values():
+            heartbeats.start()
+
+    def _obey(self, refusals: Refusals, joined: Joined) -> None:
+        """Do what the control plane's answer asks for; nothing when the report was accepted."""
+        if self._heart.is_stopping:
+            return
+        if joined.uuid in refusals.deleted:
+            self._finish(State.DELETED)
+            log.warning(
+                "%s was deleted from the register: it stays away until it is restarted.", self._who
+            )
+        elif joined.uuid in refusals.superseded:
+            self._superseded(joined)
+        elif joined.uuid in refusals.left or joined.uuid in refusals.unknown:
+            log.info("%s is not known as incarnation %d any more.", self._who, joined.incarnation)
+            self._joined = None
+            self._register()
+
+    def _superseded(self, joined: Joined) -> None:
+        if self._unanswered:
+            # The newer incarnation may be our own: a registration whose answer never came.
+            self._unanswered, self._joined = False, None
+            self._register()
+            return
+        newer: int | None = None
+        with contextlib.suppress(ServiceGroupError):
+            newer = self._client.incarnation(joined.uuid)
+        self._finish(State.SUPERSEDED)
+        log.warning(
+            "%s is superseded: this process is incarnation %d and the register knows %s."
+            " It stops reporting; two processes claim this host and binary, or one was restarted.",
+            self._who,
+            joined.incarnation,
+            newer or "a newer one",
+        )
+
+    def _finish(self, end: State) -> None:
+        self._end = end
+        self._heart.stop()
+        self._stop_heartbeats()
+
+    def _close(self) -> None:
+        if self._closing is not None:
+            self._closing()
+
+    def _stop_heartbeats(self) -> None:
+        for heartbeats in self._heartbeats:
+            heartbeats.stop()
+
+
+def _check_name(field: str, value: str, *, empty: bool) -> None:
+    if (not value and not empty) or len(value) > 255:
+        raise InvalidInput(f"{field} must have 1 to 255 characters, not {len(value)}.")
+    if not value.isprintable():
+        raise InvalidInput(f"{field} {value!r} holds a character that cannot be printed.")

@@ -1,0 +1,252 @@
+"""The application: every route in one table, every stage of a request in one list, in order.
+
+A request passes: request id, body (bounded), caller (401), policy (403), handler in a thread,
+and one edge that turns errors into answers. Reports skip the thread: they wait on the event loop
+for their group commit. Whatever is not ours speaks Nova and goes to ``compute``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from servicegroup.api import compute, faults, v1, wire
+from servicegroup.api.auth import Authenticator
+from servicegroup.api.call import MAX_BODY, Answer, Call, Caller, Role, json_answer
+from servicegroup.api.chores import run_chores
+from servicegroup.api.intake import NOBODY, Intake
+from servicegroup.api.itself import join_itself
+from servicegroup.api.metrics import render as render_metrics
+from servicegroup.api.openapi import document
+from servicegroup.api.pauses import Pauses
+from servicegroup.api.terms import reported, terms
+from servicegroup.errors import Forbidden, ServiceGroupError
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Reported
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+REPORTS = v1.Route(
+    method="POST",
+    path="/v1/reports",
+    handler=lambda call: Answer(),  # waits for its commit on the event loop: see Endpoints.report
+    roles=v1.REPORTERS,
+    summary="Report for many services; answers after the commit",
+    takes=wire.Reports,
+    gives=Reported,
+)
+
+
+class TooLarge(ServiceGroupError):
+    """The request's body is larger than a request may be (HTTP 413)."""
+
+
+class Endpoints:
+    """The HTTP side of one control plane's layer and intake."""
+
+    def __init__(
+        self, group: ServiceGroup, intake: Intake, authenticator: Authenticator, pauses: Pauses
+    ) -> None:
+        """Serve ``group`` and ``intake`` to whom ``authenticator`` lets in."""
+        self._group = group
+        self._intake = intake
+        self._pauses = pauses
+        fingerprint = terms(group).fingerprint
+        self._reported = partial(reported, fingerprint=fingerprint)
+        self._accepted = json_answer(self._reported(NOBODY))
+        self._authenticator = authenticator
+        self._document = msgspec.json.encode(document((REPORTS, *v1.ROUTES)))
+        self._decode_reports = msgspec.json.Decoder(wire.Reports)
+
+    def routes(self) -> list[Route]:
+        """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
+        return [
+            _route(REPORTS.path, self._edge(self.report), "POST"),
+            *(_route(r.path, self._edge(self._ours(r)), r.method) for r in v1.ROUTES),
+            _route("/v1/openapi.json", self._edge(self.openapi), "GET"),
+            _route("/metrics", self._edge(self.metrics), "GET"),
+            _route("/healthz", self._edge(self.healthz), "GET"),
+            _route("/readyz", self._edge(self.readyz), "GET"),
+            _route("/v1", self._edge(self.nothing)),
+            _route("/v1/{rest:path}", self._edge(self.nothing)),
+            _route("/{rest:path}", self._edge(self.nova)),
+        ]
+
+    def _edge(self, stage: Callable[[Request], Awaitable[Answer]]) -> Endpoint:
+        """Map errors to answers, and give every answer its request id."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                answer = await stage(request)
+            except TooLarge as error:
+                answer = faults.fault(413, str(error))
+            except ClientDisconnect:
+                answer = Answer(400)  # nobody is there to read it
+            except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
+                answer = faults.answer_for(error)
+            return _response(answer)
+
+        return endpoint
+
+    def _ours(self, route: v1.Route) -> Callable[[Request], Awaitable[Answer]]:
+        async def stage(request: Request) -> Answer:
+            caller = self._caller(request, route.roles)
+            if caller is None:
+                return faults.unauthorized()
+            call = Call(
+                group=self._group,
+                caller=caller,
+                method=request.method,
+                path=request.url.path,
+                params=request.path_params,
+                query=parse_qsl(request.url.query, keep_blank_values=True),
+                headers=request.headers,
+                body=await _body(request),
+            )
+            return await run_in_threadpool(route.handler, call)
+
+        return stage
+
+    def _caller(self, request: Request, roles: frozenset[Role]) -> Caller | None:
+        caller = self._authenticator.caller(request.headers)
+        if caller is not None and caller.roles.isdisjoint(roles):
+            need = " or ".join(sorted(roles))
+            raise Forbidden(f"{request.method} {request.url.path} needs the role {need}.")
+        return caller
+
+    async def report(self, request: Request) -> Answer:
+        """Wait for the group commit of these reports."""
+        if self._caller(request, REPORTS.roles) is None:
+            return faults.unauthorized()
+        wanted = v1.decode_with(self._decode_reports, await _body(request))
+        if self._pauses.just_ended and await _has_gone(request):
+            raise ClientDisconnect
+        refused = await self._intake.report(wanted.reports)
+        return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
+
+    async def openapi(self, request: Request) -> Answer:
+        """Describe ``/v1`` to programs."""
+        return Answer(200, self._document)
+
+    async def metrics(self, request: Request) -> Answer:
+        """Give Prometheus its numbers."""
+        body = await run_in_threadpool(render_metrics, self._group, self._intake)
+        return Answer(200, body, "text/plain; version=0.0.4; charset=utf-8")
+
+    async def healthz(self, request: Request) -> Answer:
+        """Say that the process serves requests."""
+        return json_answer({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Answer:
+        """Say whether reports are committed: what a load balancer should ask."""
+        if self._intake.is_committing:
+            return json_answer({"status": "ready"})
+        return faults.fault(503, "Reports cannot be committed now; see the control plane's log.")
+
+    async def nothing(self, request: Request) -> Answer:
+        """Refuse what /v1 has not."""
+        known = [route for route in (REPORTS, *v1.ROUTES) if _fits(route.path, request.url.path)]
+        if known:
+            allowed = ", ".join(sorted({route.method for route in known}))
+            answer = faults.fault(405, f"{request.url.path} takes {allowed}.")
+            return msgspec.structs.replace(answer, headers=(*answer.headers, ("Allow", allowed)))
+        return faults.fault(
+            404, f"{request.url.path} is not part of the API; see /v1/openapi.json."
+        )
+
+    async def nova(self, request: Request) -> Answer:
+        """Answer as Nova's API does."""
+        return await run_in_threadpool(
+            compute.respond,
+            self._group,
+            self._authenticator,
+            request.method,
+            request.scope["raw_path"].split(b"?")[0].decode("latin-1"),
+            request.url.query,
+            # A header that is repeated means its lines joined, as Nova's pipeline reads it.
+            {name: ",".join(request.headers.getlist(name)) for name in request.headers},
+            await _body(request),
+        )
+
+
+def create_app(
+    group: ServiceGroup, intake: Intake, authenticator: Authenticator, own_name: str = ""
+) -> Starlette:
+    """Return the ASGI application; its lifespan runs the intake.
+
+    With ``own_name`` the control plane is itself a service of its register, on that host.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        intake.start()
+        own = join_itself(group, intake, own_name) if own_name else None
+        tasks = [asyncio.create_task(work) for work in (run_chores(group), pauses.watch())]
+        yield
+        for task in tasks:
+            task.cancel()
+        if own is not None:
+            await run_in_threadpool(own.leave)
+        await intake.stop()
+
+    pauses = Pauses()
+    endpoints = Endpoints(group, intake, authenticator, pauses)
+    app = Starlette(routes=endpoints.routes(), lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
+    """Route exactly these methods, or all for none: what a path does not take is ours to say."""
+    route = Route(path, endpoint, methods=methods)
+    route.methods = set(methods) or None
+    return route
+
+
+def _fits(pattern: str, path: str) -> bool:
+    wanted, given = pattern.split("/"), path.split("/")
+    return len(wanted) == len(given) and all(
+        w == g or (w.startswith("{") and g) for w, g in zip(wanted, given, strict=True)
+    )
+
+
+async def _has_gone(request: Request) -> bool:
+    """Tell whether the sender closed its connection, once the loop has read all there is."""
+    await asyncio.sleep(0.1)
+    return await request.is_disconnected()
+
+
+async def _body(request: Request) -> bytes:
+    """Return the whole body, refusing early one that is larger than a request may be."""
+    body = b""
+    declared = request.headers.get("content-length", "0")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY or (declared.isdigit() and int(declared[:12]) > MAX_BODY):
+            raise TooLarge(f"The request body is larger than {MAX_BODY} bytes; send less at once.")
+    return body
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status, media_type=None)
+    if answer.status != 204:
+        response.headers["content-type"] = answer.media_type
+    request_id = f"req-{uuid4()}"
+    for name, value in (
+        *answer.headers,
+        ("X-Openstack-Request-Id", request_id),
+        ("X-Compute-Request-Id", request_id),
+    ):
+        response.headers.append(name, value)
+    return response

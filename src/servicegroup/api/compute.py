@@ -1,0 +1,208 @@
+"""Nova's API: every route of it in one table, every check of a request in Nova's order.
+
+``respond`` is a plain function from the parts of a request that was already read to an answer. It
+runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from servicegroup.api import discovery, faults, microversions, schemas
+from servicegroup.api import os_availability_zone as zones
+from servicegroup.api import os_hosts as hosts
+from servicegroup.api import os_services as services
+from servicegroup.api.auth import Authenticator
+from servicegroup.api.call import Answer, Call, Caller
+from servicegroup.api.microversions import MAX, MIN, UnsupportedVersion, Version
+from servicegroup.errors import InvalidInput, NotFound
+from servicegroup.group import ServiceGroup
+
+MEDIA_TYPES = frozenset(
+    {"", "text/plain", "application/json", "application/vnd.openstack.compute+json"}
+)
+"""What a request may call its content; the first two say nothing about it."""
+
+# A project's id may stand before any path. Text with NUL in it never reaches SQL.
+_PROJECT = r"(?:/(?P<project_id>[0-9a-f-]+))?"
+_ID = r"(?P<id>[^/\0]+)"
+
+
+class Route(msgspec.Struct, frozen=True, dict=True):
+    """A method on a path, for a range of microversions, and what its query or body may hold."""
+
+    method: str
+    path: str
+    since: Version
+    until: Version
+    handler: Callable[[Call, Mapping[str, Any]], Answer]
+    schema: schemas.Schema
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What the path has to be like, after the API's root."""
+        return re.compile(_PROJECT + self.path.replace("{id}", _ID))
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the schema is for the body; it is for the query otherwise."""
+        return self.method == "PUT"
+
+
+# fmt: off
+ROUTES = (
+    Route("GET", "/os-services", MIN, (2, 74), services.list_services, schemas.SERVICES),
+    Route("GET", "/os-services", (2, 75), MAX, services.list_services, schemas.SERVICES_2_75),
+    Route("PUT", "/os-services/{id}", MIN, (2, 10), services.act, schemas.ACTION_2_1),
+    Route("PUT", "/os-services/{id}", (2, 11), (2, 52), services.act, schemas.ACTION_2_11),
+    Route("PUT", "/os-services/{id}", (2, 53), MAX, services.update, schemas.UPDATE_2_53),
+    Route("DELETE", "/os-services/{id}", MIN, (2, 52), services.delete_by_number, schemas.ANYTHING),
+    Route("DELETE", "/os-services/{id}", (2, 53), MAX, services.delete_by_uuid, schemas.ANYTHING),
+    Route("GET", "/os-availability-zone", MIN, (2, 101), zones.list_zones, schemas.ANYTHING),
+    Route("GET", "/os-availability-zone", (2, 102), MAX, zones.list_zones, schemas.NOTHING),
+    Route("GET", "/os-availability-zone/detail", MIN, (2, 101), zones.list_details,
+          schemas.ANYTHING),
+    Route("GET", "/os-availability-zone/detail", (2, 102), MAX, zones.list_details,
+          schemas.NOTHING),
+    Route("GET", "/os-hosts", MIN, (2, 42), hosts.list_hosts, schemas.HOSTS),
+    Route("GET", "/os-hosts/{id}", MIN, (2, 42), hosts.show_host, schemas.ANYTHING),
+)
+# fmt: on
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request to one of the APIs; ``path`` is decoded and begins after the API's root."""
+
+    group: ServiceGroup
+    caller: Caller
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    is_legacy: bool
+
+
+def respond(
+    group: ServiceGroup,
+    authenticator: Authenticator,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    body: bytes,
+) -> Answer:
+    """Answer one request as Nova does.
+
+    ``path`` and ``query`` are as they stood in the request line; ``headers`` have lower-case
+    names, the lines of a repeated one joined by commas.
+    """
+    path = unquote(path)
+    if path == "/":
+        return discovery.list_versions(headers)
+    root, _, rest = path.removeprefix("/").partition("/")
+    api = next((api for api in (discovery.CURRENT, discovery.LEGACY) if api.root == root), None)
+    if api is None:
+        return discovery.choices(path, headers)
+    is_legacy = api is discovery.LEGACY
+    if not rest:
+        return _versioned(headers, is_legacy, lambda _: discovery.show_version(api, headers))
+    caller = authenticator.caller(headers)
+    if caller is None:
+        return faults.unauthorized()
+    path = "/" + rest.lstrip("/")  # as Nova: a base URL that ends in a slash does no harm
+    request = Request(group, caller, method, path, query, headers, body, is_legacy)
+    return _versioned(headers, is_legacy, lambda version: _answer(request, version))
+
+
+def _versioned(
+    headers: Mapping[str, str], is_legacy: bool, work: Callable[[Version], Answer]
+) -> Answer:
+    """Answer in the microversion asked for and say so; the legacy API knows nothing of them."""
+    if is_legacy:
+        return work(MIN)
+    try:
+        version = microversions.negotiate(headers)
+    except UnsupportedVersion as error:
+        return microversions.stamped(faults.fault(406, str(error)), error.version)
+    except InvalidInput as error:
+        return faults.answer_for(error)
+    answer = work(version)
+    if answer is faults.UNROUTED:
+        return answer
+    return microversions.stamped(answer, microversions.text_of(version))
+
+
+def _answer(request: Request, version: Version) -> Answer:
+    """Check what remains to be checked and let the route's handler answer."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        return faults.fault(415, "Unsupported Content-Type")
+    routes = [
+        (route, found)
+        for route in ROUTES
+        if route.method == request.method and (found := route.pattern.fullmatch(request.path))
+    ]
+    if not routes:
+        return faults.UNROUTED
+    try:
+        return _handled(request, version, routes)
+    except Exception as error:  # noqa: BLE001 - a fault has the microversion's headers too
+        return faults.answer_for(error)
+
+
+def _handled(
+    request: Request, version: Version, routes: Sequence[tuple[Route, re.Match[str]]]
+) -> Answer:
+    """Answer with the one of the path's routes that is for the microversion."""
+    first, params = routes[0]
+    content = _decoded(request.body) if first.has_body else None
+    _check_project(request.caller, params["project_id"])
+    route = next((route for route, _ in routes if route.since <= version <= route.until), None)
+    if route is None:
+        raise NotFound("The resource could not be found.")
+    values = content if route.has_body else _query(request.query)
+    fields = route.schema.fields(values, dropping=request.is_legacy)
+    call = Call(
+        group=request.group,
+        caller=request.caller,
+        method=request.method,
+        path=request.path,
+        params=params.groupdict(),
+        microversion=version,
+    )
+    return route.handler(call, fields)
+
+
+def _decoded(body: bytes) -> object:
+    """Return a body's JSON, None for an empty one."""
+    if not body:
+        return None
+    try:
+        decoded: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidInput("Malformed request body") from None
+    return decoded
+
+
+def _query(query: str) -> dict[str, str]:
+    """Return the values of a query, the last one of a repeated name."""
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise InvalidInput("Query string is not UTF-8 encoded") from None
+
+
+def _check_project(caller: Caller, project_id: str | None) -> None:
+    """Refuse a path in another project's name; a caller without a project may use any."""
+    if project_id and caller.project_id and project_id != caller.project_id:
+        raise InvalidInput(
+            f"Malformed request URL: URL's project_id '{project_id}'"
+            f" doesn't match Context's project_id '{caller.project_id}'"
+        )

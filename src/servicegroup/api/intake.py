@@ -1,0 +1,192 @@
+"""Group commit: reports that arrive close together share one transaction, answered after it.
+
+While one batch commits, the next one gathers, so the busier the intake the larger its batches.
+While it can commit, it also leaves a mark every second, which is what silence is counted by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
+from servicegroup.liveness import MARK_INTERVAL
+from servicegroup.model import Refusals, Report
+
+WINDOW = 0.01
+"""Seconds a batch gathers after its first report."""
+
+MAX_BATCH = 5_000
+"""Reports after which a batch takes no further request."""
+
+MAX_WAITING = 50_000
+"""Reports that may wait; beyond it a request is refused at once."""
+
+NOBODY = Refusals()
+
+Commit = Callable[[Sequence[Report], bool], Refusals]
+"""Commits a batch, with a mark or without, and returns who was refused; runs in a thread."""
+
+LOG = logging.getLogger(__name__)
+
+
+class Waiting(msgspec.Struct):
+    """One request that waits for its commit."""
+
+    reports: Sequence[Report]
+    arrived: float
+    answer: asyncio.Future[Refusals]
+
+
+class Statistics(msgspec.Struct):
+    """What the intake did since it started, for metrics."""
+
+    commits: int = 0
+    failed_commits: int = 0
+    reports: int = 0
+    refused_requests: int = 0
+    commit_seconds: float = 0.0
+    last_commit_at: float | None = None
+
+
+class Intake:
+    """Gathers reports on the event loop and commits them in one thread, batch after batch."""
+
+    def __init__(self, commit: Commit, longest_wait: float) -> None:
+        """Commit through ``commit``; what waited over ``longest_wait`` seconds is refused.
+
+        A report that waited so long proves too little to stamp a record with (SQL-7).
+        """
+        self._commit = commit
+        self._longest_wait = longest_wait
+        self._queue: deque[Waiting] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "intake")
+        self._runner: asyncio.Task[None] | None = None
+        self._marked = float("-inf")
+        self._healthy = True
+        self.statistics = Statistics()
+
+    @property
+    def waiting(self) -> int:
+        """How many reports wait for their commit."""
+        return self._waiting
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether the latest commit succeeded."""
+        return self._healthy
+
+    def start(self) -> None:
+        """Begin committing; call it on the event loop."""
+        self._runner = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop committing; requests that still wait are refused."""
+        if self._runner is not None:
+            self._runner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._runner
+        for entry in self._queue:
+            _fail(entry, Unavailable("The control plane is stopping; report again elsewhere."))
+        self._thread.shutdown(wait=True)
+
+    async def report(self, reports: Sequence[Report]) -> Refusals:
+        """Return, after the commit, who of these was refused.
+
+        Raises Unavailable when too much waits already or the wait got too long, StoreUnavailable
+        when the commit failed; then none of these reports is stored.
+        """
+        if self._waiting + len(reports) > MAX_WAITING:
+            self.statistics.refused_requests += 1
+            raise Unavailable(f"{self._waiting} reports wait for their commit; report again later.")
+        future: asyncio.Future[Refusals] = asyncio.get_running_loop().create_future()
+        self._queue.append(Waiting(reports, time.monotonic(), future))
+        self._waiting += len(reports)
+        self._wake.set()
+        return await future
+
+    async def _run(self) -> None:
+        while True:
+            until_mark = self._marked + MARK_INTERVAL - time.monotonic()
+            if not self._queue and until_mark > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), until_mark)
+            if self._queue:
+                await asyncio.sleep(WINDOW)
+            self._wake.clear()
+            await self._commit_batch(self._take())
+
+    def _take(self) -> list[Waiting]:
+        """Take the requests of the next batch off the queue, refusing what waited too long."""
+        batch: list[Waiting] = []
+        size = 0
+        oldest = time.monotonic() - self._longest_wait
+        while self._queue and size < MAX_BATCH:
+            entry = self._queue.popleft()
+            self._waiting -= len(entry.reports)
+            if entry.arrived < oldest:
+                self.statistics.refused_requests += 1
+                _fail(entry, Unavailable("The report waited too long for its commit."))
+                continue
+            batch.append(entry)
+            size += len(entry.reports)
+        return batch
+
+    async def _commit_batch(self, batch: list[Waiting]) -> None:
+        reports = [report for entry in batch for report in entry.reports]
+        marking = time.monotonic() - self._marked >= MARK_INTERVAL
+        if not reports and not marking:
+            return
+        started = time.monotonic()
+        if marking:
+            self._marked = started  # a failed mark is tried again one interval later, not at once
+        try:
+            loop = asyncio.get_running_loop()
+            refused = await loop.run_in_executor(self._thread, self._commit, reports, marking)
+        except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
+            self._failed(batch, error)
+            return
+        self._succeeded(reports, time.monotonic() - started)
+        for entry in batch:
+            if not entry.answer.done():
+                entry.answer.set_result(NOBODY if refused == NOBODY else _own(entry, refused))
+
+    def _succeeded(self, reports: Sequence[Report], seconds: float) -> None:
+        self.statistics.commits += 1
+        self.statistics.reports += len(reports)
+        self.statistics.commit_seconds += seconds
+        self.statistics.last_commit_at = time.monotonic()
+        if not self._healthy:
+            self._healthy = True
+            LOG.warning("Reports are committed again.")
+
+    def _failed(self, batch: Sequence[Waiting], error: Exception) -> None:
+        self.statistics.failed_commits += 1
+        if self._healthy:
+            self._healthy = False
+            LOG.error("Reports cannot be committed: %s", error)
+        if not isinstance(error, ServiceGroupError):
+            LOG.error("Unexpected failure of a commit", exc_info=error)
+            error = StoreUnavailable("The reports could not be committed; report again.")
+        for entry in batch:
+            _fail(entry, error)
+
+
+def _fail(entry: Waiting, error: Exception) -> None:
+    if not entry.answer.done():
+        entry.answer.set_exception(error)
+
+
+def _own(entry: Waiting, refused: Refusals) -> Refusals:
+    """Return what of a batch's refusals concerns this request."""
+    uuids = {report.uuid for report in entry.reports}
+    return Refusals(*(uuids & kind for kind in msgspec.structs.astuple(refused)))

@@ -1,0 +1,72 @@
+"""How the control plane joins its own register: the agent's client, without the way over HTTP.
+
+It reports through the same intake as everybody, so its own verdict says whether reports commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from servicegroup.agent.agent import Membership, join
+from servicegroup.agent.client import Joined, Terms
+from servicegroup.api.intake import Intake
+from servicegroup.api.terms import joined, reported, terms
+from servicegroup.errors import ControlPlaneUnavailable
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Leave, Refusals, Report, Reported
+
+T = TypeVar("T")
+
+
+BINARY = "servicegroup"
+"""The binary the control plane is registered as, in the group of the same name."""
+
+
+def join_itself(group: ServiceGroup, intake: Intake, host: str) -> Membership:
+    """Register this control plane as a service on ``host``; call it on the event loop."""
+    client = OwnClient(group, intake, asyncio.get_running_loop())
+    return join(BINARY, host=host, client=client)
+
+
+class OwnClient:
+    """The agent's client of the control plane it lives in; called from the agent's thread."""
+
+    def __init__(
+        self, group: ServiceGroup, intake: Intake, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Report to the intake that runs on ``loop``."""
+        self.timeout = group.limits.report_interval
+        self._group = group
+        self._intake = intake
+        self._loop = loop
+
+    def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
+        """Register in the layer."""
+        registration = self._group.join(host, binary, group=group, zone=zone, version=version)
+        return joined(self._group, registration)
+
+    def report(self, reports: Sequence[Report]) -> Reported:
+        """Report through the intake, waiting for the commit like everybody."""
+        return reported(self._wait(self._intake.report(reports)), terms(self._group).fingerprint)
+
+    def terms(self) -> Terms:
+        """Return the terms in force."""
+        return terms(self._group)
+
+    def leave(self, leaves: Sequence[Leave]) -> Refusals:
+        """Leave through the layer."""
+        return self._group.depart(leaves)
+
+    def incarnation(self, uuid: str) -> int | None:
+        """Return the incarnation the record has now."""
+        return self._group.get(uuid).incarnation
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(self.timeout)
+        except TimeoutError as error:
+            future.cancel()
+            raise ControlPlaneUnavailable("The own intake did not commit in time.") from error

@@ -1,0 +1,70 @@
+"""``os-availability-zone``: which zones exist, and with detail who is up in them.
+
+A zone is available when an enabled service exists in it; liveness has no part in that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from servicegroup.api.call import Answer, Call, Role, json_answer
+from servicegroup.api.os_services import UNLISTED, six_digits
+from servicegroup.model import Service
+
+INTERNAL = "internal"
+"""The zone of everything but computes; hidden from those who choose where to build."""
+
+
+class ShownService(msgspec.Struct, frozen=True, gc=False):
+    """A service of a zone: up or not, enabled or not."""
+
+    available: bool
+    active: bool
+    updated_at: datetime | str | None
+
+
+Hosts = dict[str, dict[str, ShownService]]
+
+
+def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
+    """List the zones, for anyone."""
+    zones = [zone for zone in call.group.store.zones() if zone[0] != INTERNAL]
+    return _answer((name, available, None) for name, available in zones)
+
+
+def list_details(call: Call, _: Mapping[str, str]) -> Answer:
+    """List the zones with the hosts and services of those available."""
+    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-availability-zone:detail")
+    services = call.group.services()
+    enabled = [service for service in services if not service.disabled]
+    available = {service.zone for service in enabled}
+    hosts = _hosts_by_zone(enabled)
+    zones = available | {service.zone for service in services}
+    return _answer(
+        (name, name in available, hosts.get(name, {}) if name in available else None)
+        for name in zones
+    )
+
+
+def _hosts_by_zone(services: Iterable[Service]) -> dict[str, Hosts]:
+    zones: dict[str, Hosts] = {}
+    for service in services:
+        if service.binary not in UNLISTED:
+            host = zones.setdefault(service.zone, {}).setdefault(service.host, {})
+            host[service.binary] = ShownService(
+                service.is_up, not service.disabled, six_digits(service.updated_at)
+            )
+    return zones
+
+
+def _answer(zones: Iterable[tuple[str, bool, Hosts | None]]) -> Answer:
+    """Return the zones by name, the available ones first."""
+    shown: list[dict[str, Any]] = [
+        {"zoneName": name, "zoneState": {"available": available}, "hosts": hosts}
+        for name, available, hosts in sorted(zones, key=lambda zone: (not zone[1], zone[0]))
+    ]
+    return json_answer({"availabilityZoneInfo": shown})

@@ -1,0 +1,35 @@
+"""``os-hosts``: the enabled services by host, for clients of before 2.43."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from servicegroup.api.call import Answer, Call, Role, json_answer
+from servicegroup.api.os_services import COMPUTE, UNLISTED
+from servicegroup.errors import NotFound
+from servicegroup.store.store import Filters
+
+_PROJECTS = ("(total)", "(used_now)", "(used_max)")
+
+
+def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
+    """List each enabled service as a host; ``zone`` filters."""
+    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-hosts:list")
+    found = call.group.services(Filters(zone=query.get("zone") or None, disabled=False))
+    hosts = [
+        {"host_name": s.host, "service": s.topic, "zone": s.zone}
+        for s in found
+        if s.binary not in UNLISTED
+    ]
+    return json_answer({"hosts": hosts})
+
+
+def show_host(call: Call, _: Mapping[str, str]) -> Answer:
+    """Show a compute host's resources: all zero, for the register keeps none."""
+    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-hosts:show")
+    host = call.params["id"]
+    if not call.group.services(Filters(host=host, binary=COMPUTE)):
+        raise NotFound(f"Host '{host}' is not mapped to any cell")
+    nothing = {"cpu": 0, "memory_mb": 0, "disk_gb": 0}
+    shown = [{"resource": {"host": host, "project": name, **nothing}} for name in _PROJECTS]
+    return json_answer({"host": shown})

@@ -1,0 +1,211 @@
+"""Our own API, ``/v1``: services with verdict and evidence, registration, edits, versions.
+
+One table says everything about a route: where it is, who may call it, what it takes and gives.
+Routing, policy and the OpenAPI document are made of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from servicegroup.agent.client import Joined, Terms
+from servicegroup.api.call import Answer, Call, Handler, Role, json_answer
+from servicegroup.api.terms import joined, terms
+from servicegroup.api.wire import (
+    BinaryVersions,
+    Drivers,
+    Edit,
+    GroupCount,
+    Groups,
+    Leaves,
+    One,
+    Register,
+    Services,
+    Versions,
+)
+from servicegroup.comparison import Compared
+from servicegroup.errors import InvalidInput
+from servicegroup.explanation import explain
+from servicegroup.model import Refusals, Service
+from servicegroup.store.store import Filters
+
+T = TypeVar("T")
+
+MAX_LIMIT = 10_000
+"""Services one page may have."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the API: everything that routing, policy and its document need to know."""
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[Role]
+    summary: str
+    query: tuple[str, ...] = ()
+    takes: type[Any] | None = None
+    gives: type[Any] | None = None
+    status: int = 200
+
+
+def decode(call: Call, kind: type[T]) -> T:
+    """Return the body as the given type; raises InvalidInput that names the field at fault."""
+    return decode_with(msgspec.json.Decoder(kind), call.body)
+
+
+def decode_with(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Return bytes of JSON through a decoder; raises InvalidInput that names the field."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"Malformed request body: {error}.") from error
+
+
+def register(call: Call) -> Answer:
+    """Begin a new incarnation of a service and say how to keep it up."""
+    new = decode(call, Register)
+    registration = call.group.join(
+        new.host, new.binary, group=new.group, zone=new.zone, version=new.version
+    )
+    return json_answer(joined(call.group, registration))
+
+
+def show_terms(call: Call) -> Answer:
+    """Show what every member keeps to."""
+    return json_answer(terms(call.group))
+
+
+def leave(call: Call) -> Answer:
+    """Record departures; answers after the commit."""
+    wanted = decode(call, Leaves)
+    return json_answer(call.group.depart(wanted.leaves))
+
+
+def list_services(call: Call) -> Answer:
+    """List services, judged, by filters and in pages."""
+    wanted = _query(call, LIST_QUERY)
+    limit = _limit(wanted.get("limit"))
+    filters = Filters(
+        host=wanted.get("host"),
+        binary=wanted.get("binary"),
+        group=wanted.get("group"),
+        zone=wanted.get("zone"),
+        marker=wanted.get("marker"),
+        limit=limit,
+    )
+    found = call.group.services(filters, state=wanted.get("state"))
+    more = limit is not None and len(found) == limit
+    return json_answer(Services(found, found[-1].uuid if more else None))
+
+
+def show_service(call: Call) -> Answer:
+    """Show one service with the explanation of its verdict."""
+    return _one(call.group.get(call.params["uuid"]))
+
+
+def edit_service(call: Call) -> Answer:
+    """Enable, disable with a reason, force down or unset it; any binary."""
+    edit = decode(call, Edit)
+    given = {name: getattr(edit, name) for name in Edit.__struct_fields__}
+    changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    return _one(call.group.update(call.params["uuid"], **changes))
+
+
+def delete_service(call: Call) -> Answer:
+    """Delete a service; its process, if it still runs, is told and stays away."""
+    call.group.delete(call.params["uuid"])
+    return Answer(204)
+
+
+def list_groups(call: Call) -> Answer:
+    """Count the services of each group by state."""
+    up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
+    for service in call.group.services():
+        (up if service.is_up else down)[service.topic] += 1
+        disabled[service.topic] += service.disabled
+    names = sorted(up.keys() | down.keys())
+    counts = [GroupCount(name, up[name], down[name], disabled[name]) for name in names]
+    return json_answer(Groups(counts))
+
+
+def list_versions(call: Call) -> Answer:
+    """Show the range and the histogram of service versions per binary."""
+    _query(call, ("binary",))
+    binaries = [value for name, value in call.query if name == "binary" and value]
+    ranges = call.group.versions(binaries)
+    return json_answer(
+        Versions(
+            [
+                BinaryVersions(r.binary, r.minimum, r.maximum, call.group.histogram(r.binary))
+                for r in ranges
+            ]
+        )
+    )
+
+
+def list_drivers(call: Call) -> Answer:
+    """Show the drivers in use and how fast they detect."""
+    return json_answer(Drivers(call.group.driver_states()))
+
+
+def compare_drivers(call: Call) -> Answer:
+    """Show the services whose verdict a change to the shadow driver would change."""
+    return json_answer(call.group.compare())
+
+
+def _one(service: Service) -> Answer:
+    return json_answer(One(service, explain(service.judged)))
+
+
+def _query(call: Call, allowed: tuple[str, ...]) -> dict[str, str]:
+    """Return the query's values, the last one winning, an empty one meaning none."""
+    if unknown := {name for name, _ in call.query} - set(allowed):
+        names = ", ".join(sorted(unknown))
+        raise InvalidInput(f"Query parameter {names} is not known; use {', '.join(allowed)}.")
+    return {name: value for name, value in call.query if value}
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
+        raise InvalidInput(f"limit {text!r} is not a number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+LIST_QUERY = ("host", "binary", "group", "zone", "state", "limit", "marker")
+
+READERS = frozenset({Role.ADMIN, Role.READER})
+ADMINS = frozenset({Role.ADMIN})
+REPORTERS = frozenset({Role.ADMIN, Role.REPORTER})
+
+# fmt: off
+ROUTES = (
+    Route(method="POST", path="/v1/services", handler=register, roles=REPORTERS,
+          summary="Register a service", takes=Register, gives=Joined),
+    Route(method="POST", path="/v1/leave", handler=leave, roles=REPORTERS,
+          summary="Record departures", takes=Leaves, gives=Refusals),
+    Route(method="GET", path="/v1/terms", handler=show_terms, roles=REPORTERS,
+          summary="Show the terms of membership", gives=Terms),
+    Route(method="GET", path="/v1/services", handler=list_services, roles=READERS,
+          summary="List services with verdict and evidence", query=LIST_QUERY, gives=Services),
+    Route(method="GET", path="/v1/services/{uuid}", handler=show_service, roles=READERS,
+          summary="Show and explain one service", gives=One),
+    Route(method="PATCH", path="/v1/services/{uuid}", handler=edit_service, roles=ADMINS,
+          summary="Enable, disable or force down", takes=Edit, gives=One),
+    Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, roles=ADMINS,
+          summary="Delete a service", status=204),
+    Route(method="GET", path="/v1/groups", handler=list_groups, roles=READERS,
+          summary="Count services by group and state", gives=Groups),
+    Route(method="GET", path="/v1/versions", handler=list_versions, roles=READERS,
+          summary="Show service versions", query=("binary",), gives=Versions),
+    Route(method="GET", path="/v1/drivers", handler=list_drivers, roles=READERS,
+          summary="Show the drivers in use and how fast they detect", gives=Drivers),
+    Route(method="GET", path="/v1/drivers/comparison", handler=compare_drivers, roles=READERS,
+          summary="Show what a change to the shadow driver would change", gives=Compared),
+)
+# fmt: on

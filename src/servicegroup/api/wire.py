@@ -1,0 +1,96 @@
+"""What goes over the wire under ``/v1``: the bodies it takes and gives, each a frozen Struct.
+
+msgspec decodes and validates in one step, so a body that does not fit is refused by its type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from servicegroup.driver import DriverState
+from servicegroup.explanation import Explanation
+from servicegroup.model import Leave, Report, Service
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A registration; each one is a new incarnation of the service."""
+
+    host: Name
+    binary: Name
+    group: str = ""
+    zone: str = ""
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+
+
+class Reports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Reports of many services; ``failing`` withholds the stamp and says why."""
+
+    reports: list[Report]
+
+
+class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Departures of many services."""
+
+    leaves: list[Leave]
+
+
+class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An operator's edit; what is not given stays as it is."""
+
+    disabled: bool | msgspec.UnsetType = msgspec.UNSET
+    disabled_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    forced_down: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Services(msgspec.Struct, frozen=True):
+    """A page of services; ``next`` is the marker of the following page, null on the last."""
+
+    services: list[Service]
+    next: str | None
+
+
+class One(msgspec.Struct, frozen=True):
+    """One service and why it is up or down."""
+
+    service: Service
+    explanation: Explanation
+
+
+class GroupCount(msgspec.Struct, frozen=True):
+    """How many services of a group are up and down, and how many of them are disabled."""
+
+    group: str
+    up: int
+    down: int
+    disabled: int
+
+
+class Groups(msgspec.Struct, frozen=True):
+    """All groups that have a service, by name."""
+
+    groups: list[GroupCount]
+
+
+class BinaryVersions(msgspec.Struct, frozen=True):
+    """Lowest and highest version of a binary, and how many services run each."""
+
+    binary: str
+    minimum: int
+    maximum: int
+    histogram: dict[int, int]
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """The versions of the binaries asked for; forced-down and deleted services left out."""
+
+    versions: list[BinaryVersions]
+
+
+class Drivers(msgspec.Struct, frozen=True):
+    """The driver that is obeyed and, while a fleet changes drivers, its shadow."""
+
+    drivers: list[DriverState]

@@ -1,0 +1,1 @@
+"""The command line: parse, ask the layer or a control plane, print. No rule lives here."""

@@ -1,0 +1,141 @@
+"""``servicegroup serve``: the control plane, from the configuration to a listening socket."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from servicegroup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from servicegroup.config import Settings
+    from servicegroup.group import ServiceGroup
+
+
+@click.command()
+@click.option("--log-level", default="info", show_default=True,
+              type=click.Choice(["debug", "info", "warning", "error"]),
+              help="How much to log, on standard error.")  # fmt: skip
+@click.pass_context
+def serve(context: click.Context, log_level: str) -> None:
+    r"""Run the control plane: REST API, intake of reports, metrics.
+
+    \b
+    Everything else is configuration (servicegroup config sample). Without any, it listens on
+    127.0.0.1:8774, keeps its record in SQLite under the state directory, and uses driver db.
+
+    \b
+      servicegroup serve
+      servicegroup --config-file /etc/servicegroup/servicegroup.conf serve
+      OS_DEFAULT__BIND=127.0.0.1:9000 servicegroup serve
+    """
+    from servicegroup import config
+
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    settings = config.load(context.find_root().params.get("config_file"))
+    listener = listen(settings)
+    try:
+        group = open_group(settings)
+        run(settings, group, listener)
+    finally:
+        listener.close()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return the listening socket; raises ConfigError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"bind = {settings.host}:{settings.port} cannot be listened on ({error.strerror});"
+            " stop what holds it, or set another bind."
+        ) from error
+    return listener
+
+
+def open_group(settings: Settings) -> ServiceGroup:
+    """Return the layer on the configured record and driver.
+
+    The embedded database is created on the way; any other must have its schema already. Raises
+    ConfigError, StoreUnavailable.
+    """
+    from servicegroup.cli import door
+
+    if settings.uses_default_database:
+        _create_embedded(settings)
+    return door.open_group(settings)
+
+
+def _create_embedded(settings: Settings) -> None:
+    from servicegroup.config import state_directory
+    from servicegroup.store import database, migrate
+
+    directory = state_directory()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".writable").touch()
+        (directory / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The state directory {directory} cannot be written ({error.strerror}); set"
+            " STATE_DIRECTORY, or [database] connection."
+        ) from error
+    engine = database.connect(settings.connection)
+    migrate.upgrade(engine)
+    engine.dispose()
+
+
+def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> None:
+    """Serve until told to stop, joined to the own register meanwhile."""
+    import uvicorn
+
+    from servicegroup.api.app import create_app
+    from servicegroup.api.auth import authenticator
+    from servicegroup.api.intake import Intake
+    from servicegroup.config import DEFAULT_PORT
+
+    limits = settings.limits
+    intake = Intake(
+        lambda reports, marking: group.report(reports, marking=marking), limits.report_interval
+    )
+    host, port = listener.getsockname()[:2]
+    name = socket.gethostname() if port == DEFAULT_PORT else f"{socket.gethostname()}:{port}"
+    app = create_app(group, intake, authenticator(settings), own_name=name)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # An idle connection must outlive the pause between two reports of an agent.
+            timeout_keep_alive=int(3 * limits.report_interval) + 60,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    # Lists are built of many small objects at once, which the collector need not look at early.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    print(_welcome(settings, host, port), file=sys.stderr, flush=True)  # noqa: T201 - for people
+    server.run(sockets=[listener])
+
+
+def _welcome(settings: Settings, host: str, port: int) -> str:
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return (
+        f"servicegroup listens on {url} with driver {settings.driver.name}"
+        f" and the configuration of {settings.source}."
+    )

@@ -1,0 +1,163 @@
+"""Group commit: who shares a transaction, who is refused, and what a failure costs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from servicegroup.api import intake as module
+from servicegroup.api.intake import Intake
+from servicegroup.errors import StoreUnavailable, Unavailable
+from servicegroup.model import Refusals, Report
+
+
+class Commits:
+    """Stands where the layer's commit is called, and remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.marks = 0
+        self.error: Exception | None = None
+        self.refused = Refusals()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.entered = threading.Event()
+
+    def __call__(self, reports: Sequence[Report], marking: bool) -> Refusals:
+        self.entered.set()
+        assert self.may_go_on.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.marks += marking
+        if reports:
+            self.batches.append([report.uuid for report in reports])
+        return self.refused
+
+
+def run(scenario: object, commits: Commits, longest_wait: float = 10.0) -> None:
+    """Run a scenario that takes the intake on an event loop of its own."""
+
+    async def main() -> None:
+        intake = Intake(commits, longest_wait)
+        intake.start()
+        try:
+            await asyncio.wait_for(scenario(intake), 20)  # type: ignore[operator]
+        finally:
+            commits.may_go_on.set()
+            await intake.stop()
+
+    asyncio.run(main())
+
+
+def report(*names: str) -> list[Report]:
+    return [Report(name, 1) for name in names]
+
+
+def test_reports_that_arrive_together_share_a_commit() -> None:
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        answers = await asyncio.gather(*(intake.report(report(f"s{n}")) for n in range(100)))
+        assert answers == [Refusals()] * 100
+
+    run(scenario, commits)
+    assert len(commits.batches) <= 2
+    assert sorted(name for batch in commits.batches for name in batch) == sorted(
+        f"s{n}" for n in range(100)
+    )
+
+
+def test_each_request_learns_of_its_own_refusals_only() -> None:
+    commits = Commits()
+    commits.refused = Refusals(deleted=frozenset({"a"}), superseded=frozenset({"b", "c"}))
+
+    async def scenario(intake: Intake) -> None:
+        first, second = await asyncio.gather(
+            intake.report(report("a", "x")), intake.report(report("b"))
+        )
+        assert first == Refusals(deleted=frozenset({"a"}))
+        assert second == Refusals(superseded=frozenset({"b"}))
+
+    run(scenario, commits)
+
+
+def test_a_failed_commit_fails_its_requests_and_the_next_one_works() -> None:
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        commits.error = StoreUnavailable("The database is away.")
+        with pytest.raises(StoreUnavailable, match="away"):
+            await intake.report(report("a"))
+        assert not intake.is_committing
+        commits.error = ZeroDivisionError()
+        with pytest.raises(StoreUnavailable, match="report again"):
+            await intake.report(report("a"))
+        commits.error = None
+        assert await intake.report(report("a")) == Refusals()
+        assert intake.is_committing
+
+    run(scenario, commits)
+    assert commits.batches == [["a"]]
+
+
+def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        with pytest.raises(Unavailable, match="report again later"):
+            await intake.report(report("a", "b", "c"))
+        assert await intake.report(report("a", "b")) == Refusals()
+        assert intake.waiting == 0
+
+    run(scenario, commits)
+
+
+def test_what_waited_too_long_gets_no_stamp() -> None:
+    """SQL-7: a report that waited behind a stuck commit proves too little."""
+    commits = Commits()
+    commits.may_go_on.clear()
+
+    async def scenario(intake: Intake) -> None:
+        first = asyncio.create_task(intake.report(report("a")))
+        await asyncio.to_thread(commits.entered.wait, 10)
+        late = asyncio.create_task(intake.report(report("b")))
+        await asyncio.sleep(0.3)  # longer than longest_wait: the passing of time is the subject
+        commits.may_go_on.set()
+        with pytest.raises(Unavailable, match="too long"):
+            await late
+        first.cancel()
+
+    run(scenario, commits, longest_wait=0.2)
+    assert ["b"] not in commits.batches
+
+
+def test_an_idle_intake_marks_and_one_that_cannot_commit_does_not() -> None:
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        while not commits.marks:
+            await asyncio.sleep(0.01)
+        commits.error = StoreUnavailable("The database is away.")
+        while intake.is_committing:
+            await asyncio.sleep(0.01)
+
+    run(scenario, commits)
+    assert commits.marks >= 1
+
+
+def test_stopping_refuses_who_still_waits() -> None:
+    commits = Commits()
+
+    async def main() -> None:
+        intake = Intake(commits, 10)
+        waiting = asyncio.create_task(intake.report(report("a")))
+        await asyncio.sleep(0)
+        await intake.stop()
+        with pytest.raises(Unavailable, match="stopping"):
+            await waiting
+
+    asyncio.run(main())

@@ -1,0 +1,96 @@
+"""``servicegroup db``: the schema's way up, and the way out for old tombstones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from servicegroup.cli.door import connect, sqlite_file
+from servicegroup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from servicegroup.config import Settings
+
+
+@click.group()
+def db() -> None:
+    """Create, upgrade and clean the database of the configuration."""
+
+
+@db.command()
+@click.pass_context
+def upgrade(ctx: click.Context) -> None:
+    """Create the schema, or bring it to the version this release needs."""
+    from servicegroup.store import database, migrate
+
+    engine = database.connect(_settings(ctx).connection)
+    ctx.call_on_close(engine.dispose)
+    make_directory(engine)
+    migrate.upgrade(engine)
+    click.echo(f"The schema of {_where(engine)} is at version {migrate.current(engine)}.")
+
+
+@db.command()
+@click.pass_context
+def version(ctx: click.Context) -> None:
+    """Print the schema's version, and the one this release needs.
+
+    The exit code is 1 when they differ.
+    """
+    from servicegroup.store import migrate
+
+    engine = _connect(ctx)
+    current, head = migrate.current(engine), migrate.head()
+    click.echo(f"database: {current or 'none'}\nrelease: {head}")
+    ctx.exit(0 if current == head else 1)
+
+
+@db.command()
+@click.option("--older-than", "days", type=int, metavar="DAYS", default=30, show_default=True,
+              help="Days since the deletion, at least 30.")  # fmt: skip
+@click.pass_context
+def purge(ctx: click.Context, days: int) -> None:
+    """Remove the tombstones of services that were deleted long ago.
+
+    A process that still runs for one of them is then unknown and registers again.
+    """
+    from servicegroup.store import migrate
+    from servicegroup.store.store import Store
+
+    engine = _connect(ctx)
+    migrate.require_current(engine)
+    count = Store(engine).purge(days)
+    click.echo(f"{count} services deleted more than {days} days ago are purged.")
+
+
+def make_directory(engine: Engine) -> None:
+    """Make the directory an SQLite database is to live in. Raises ConfigError."""
+    path = sqlite_file(engine)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The directory {path.parent} of the database cannot be made ({error.strerror}); set"
+            " STATE_DIRECTORY, or [database] connection."
+        ) from error
+
+
+def _connect(ctx: click.Context) -> Engine:
+    engine = connect(_settings(ctx))
+    ctx.call_on_close(engine.dispose)
+    return engine
+
+
+def _settings(ctx: click.Context) -> Settings:
+    from servicegroup import config
+
+    return config.load(ctx.find_root().params["config_file"])
+
+
+def _where(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)

@@ -1,0 +1,209 @@
+"""``servicegroup doctor`` finds what is wrong, says the remedy, and fails only for failures."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sqlalchemy import select
+
+from control_plane import ControlPlane
+from servicegroup.cli.doctor import file_system
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Report
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.tables import listening, listening_gaps
+
+from .conftest import Desk
+
+Found = dict[str, tuple[str, str]]
+
+
+def _examined(result: Result) -> Found:
+    """Return result and text of each check."""
+    checks = json.loads(result.stdout)
+    for check in checks:
+        assert (check["result"] == "OK") == (check["remedy"] == ""), check
+    return {c["check"]: (c["result"], f"{c['finding']} {c['remedy']}".strip()) for c in checks}
+
+
+def _doctor(desk: Desk, code: int = 0) -> Found:
+    result = desk.type("doctor", "-f", "json")
+    assert result.exit_code == code, result.output
+    return _examined(result)
+
+
+def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
+    plane = ControlPlane(desk.connection, desk.directory)
+    plane.start()
+    try:
+        # From filling the register to the start of the control plane, nobody listened.
+        write(fleet.store.engine, lambda connection: connection.execute(listening_gaps.delete()))
+        found = _doctor(desk)
+    finally:
+        plane.stop()
+    assert {result for result, _ in found.values()} == {"OK"}, found
+    assert set(found) == {
+        "configuration", "timeouts", "database", "file system", "schema", "clock", "listening",
+        "driver", "versions", "forced down",
+    }  # fmt: skip
+    assert str(desk.config) in found["configuration"][1]
+    assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]
+
+
+def test_people_get_a_line_a_check(desk: Desk) -> None:
+    result = desk.type("doctor")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"OK    configuration   {desk.config}, without contradictions."
+    assert {line[:6] for line in lines} == {"OK    ", "WARN  "}
+
+
+def test_a_contradiction_is_all_that_can_be_told(desk: Desk) -> None:
+    desk.configure(report_interval=60, service_down_time=60)
+    found = _doctor(desk, code=1)
+    assert list(found) == ["configuration"]
+    assert found["configuration"][0] == "FAIL"
+    assert "service_down_time" in found["configuration"][1]
+
+
+def test_timeouts_that_forgive_too_little_are_named(desk: Desk) -> None:
+    desk.configure(report_interval=10, service_down_time=20)
+    result, text = _doctor(desk)["timeouts"]
+    assert result == "WARN"
+    assert "20 s after the last report, that is 2.0 report intervals of 10 s." in text
+    assert "Set service_down_time to 30 or more." in text
+
+
+def test_no_register_is_a_failure(bare_desk: Desk) -> None:
+    found = _doctor(bare_desk, code=1)
+    assert found["database"][0] == "FAIL"
+    assert "run servicegroup db upgrade" in found["database"][1]
+
+
+def test_a_database_that_is_away_is_a_failure(bare_desk: Desk) -> None:
+    bare_desk.connection = "mysql+pymysql://me@127.0.0.1:1/register"
+    bare_desk.configure()
+    found = _doctor(bare_desk, code=1)
+    assert found["database"][0] == "FAIL"
+    assert "127.0.0.1" in found["database"][1]
+
+
+def test_a_schema_of_another_release_is_a_failure(desk: Desk, group: ServiceGroup) -> None:
+    forget = "DELETE FROM servicegroup_version"
+    write(group.store.engine, lambda connection: connection.exec_driver_sql(forget))
+    found = _doctor(desk, code=1)
+    assert list(found)[-1] == "schema"
+    assert "run servicegroup db upgrade" in found["schema"][1]
+
+
+def _mark(group: ServiceGroup, seconds_ago: float) -> None:
+    with reading(group.store.engine) as connection:
+        now = connection.scalar(select(utcnow()))
+    assert now is not None
+    stamp = now - timedelta(seconds=seconds_ago)
+
+    def work(connection: object) -> None:
+        connection.execute(listening.delete())  # type: ignore[attr-defined]
+        connection.execute(listening.insert().values(id=1, marked_at=stamp))  # type: ignore[attr-defined]
+
+    write(group.store.engine, work)
+
+
+def test_nobody_listening_is_a_warning(desk: Desk, group: ServiceGroup) -> None:
+    assert _doctor(desk)["listening"][1].startswith("No control plane has ever committed")
+    _mark(group, 600)
+    result, text = _doctor(desk)["listening"]
+    assert result == "WARN"
+    assert text.startswith("No control plane committed reports for 10 min")
+    assert "Start servicegroup serve" in text
+
+
+def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> None:
+    with reading(group.store.engine) as connection:
+        now = connection.scalar(select(utcnow()))
+    assert now is not None
+    for hours, minutes in ((1, 5), (2, 10), (50, 60)):
+        start = now - timedelta(hours=hours)
+        gap = listening_gaps.insert().values(
+            start_at=start, end_at=start + timedelta(minutes=minutes)
+        )
+        write(group.store.engine, lambda connection, gap=gap: connection.execute(gap))  # type: ignore[misc]
+    _mark(group, 0)
+    result, text = _doctor(desk)["listening"]
+    assert result == "WARN"
+    assert "nobody listened 2 times, 15 min 0 s in all" in text
+
+
+def test_a_stale_row_that_pins_a_version_is_named(desk: Desk, fleet: ServiceGroup) -> None:
+    assert _doctor(desk)["versions"][0] == "OK"  # a conductor is down, but it pins nobody
+    old = fleet.join("ancient", "nova-conductor", group="old", version=3)
+    new = fleet.join("fresh", "nova-conductor", group="new", version=9)
+    fleet.report([Report(new.uuid, new.incarnation)])
+    fleet.update(old.uuid, forced_down=True)
+    result, text = _doctor(desk)["versions"]
+    assert result == "WARN"
+    assert "nova-conductor on ctl" in text
+    assert "ancient" not in text, "a forced-down service counts for no version"
+
+
+def test_a_force_down_left_behind_is_named(desk: Desk, fleet: ServiceGroup) -> None:
+    fleet.update(1, forced_down=True)
+    fleet.update(3, forced_down=True)  # it has exited: rightly down
+    result, text = _doctor(desk)["forced down"]
+    assert result == "WARN"
+    assert "nova-compute on cmp1." in text
+    assert "ctl" not in text
+    assert "force-down --unset" in text
+
+
+def test_a_clock_that_is_off_is_a_warning(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from servicegroup.cli import doctor
+
+    assert _doctor(desk)["clock"][0] == "OK"
+    real = doctor._utcnow
+    monkeypatch.setattr(doctor, "_utcnow", lambda: real() + timedelta(seconds=5))
+    result, text = _doctor(desk)["clock"]
+    assert result == "WARN"
+    assert re.search(r"clock is (4\.9|5\.0)\d\d s behind this host's", text)
+
+
+MOUNTS = """\
+/dev/vda1 / ext4 rw,relatime 0 0
+filer:/home /home nfs4 rw 0 0
+/dev/vdb /home/local xfs rw 0 0
+me@host:/ /mnt/with\\040space fuse.sshfs rw 0 0
+/dev/vdc /over ext4 rw 0 0
+filer:/over /over cifs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [
+        ("/var/lib/servicegroup/register.sqlite", "OK"),
+        ("/home/me/register.sqlite", "FAIL"),
+        ("/home/local/register.sqlite", "OK"),
+        ("/homely/register.sqlite", "OK"),
+        ("/mnt/with space/register.sqlite", "FAIL"),
+        ("/over/register.sqlite", "FAIL"),
+    ],
+)
+def test_sqlite_on_a_shared_disk_is_a_failure(path: str, result: str) -> None:
+    assert file_system(Path(path), MOUNTS).result == result
+
+
+def test_the_databases_of_other_kinds_are_examined_too(desk: Desk, postgresql: object) -> None:
+    connection = postgresql.database()  # type: ignore[attr-defined]
+    desk.connection = connection
+    desk.configure()
+    assert desk.type("db", "upgrade").exit_code == 0
+    found = _doctor(desk)
+    assert "postgresql" in found["database"][1]
+    assert "file system" not in found
+    assert found["clock"][0] == "OK"

@@ -1,0 +1,163 @@
+"""Silence counts only while somebody listened: outages of our own side accuse nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane import ControlPlane
+from fleet import Agent, fleet
+from servers.postgresql import PostgreSQL
+from servicegroup.driver import load
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Limits
+from servicegroup.store.database import connect
+from servicegroup.store.store import Store
+from waiting import until
+
+LIMITS: dict[str, Any] = {"report_interval": 1, "service_down_time": 4}
+DOWN_TIME = 4.0
+HOSTS = ["h1", "h2", "h3"]
+
+
+def fleet_states(plane: ControlPlane) -> dict[str, str]:
+    """Return the state of each agent's service by host; empty while nobody answers."""
+    try:
+        services = plane.services("?binary=nova-compute")
+    except Exception:  # noqa: BLE001 - an outage is the subject
+        return {}
+    return {host: service["verdict"]["state"] for (host, _), service in services.items()}
+
+
+def all_up(plane: ControlPlane) -> bool:
+    return fleet_states(plane) == dict.fromkeys(HOSTS, "up")
+
+
+def watch_nobody_down(plane: ControlPlane, seconds: float) -> None:
+    """Ask again and again for a while; no answer may show anybody down."""
+    deadline = time.monotonic() + seconds
+    seen = 0
+    while time.monotonic() < deadline:
+        states = fleet_states(plane)
+        assert "down" not in states.values(), plane.services("?state=down")
+        seen += bool(states)
+        time.sleep(0.02)
+    assert seen > 10
+
+
+def then_a_dead_agent_is_found(plane: ControlPlane, agent: Agent) -> None:
+    agent.kill()
+    killed = time.monotonic()
+    until(lambda: fleet_states(plane).get(agent.host) == "down", timeout=20, what="down")
+    # One second each for the report before the kill, the marks' grain and the machine.
+    assert time.monotonic() - killed < DOWN_TIME + 3
+    verdict = plane.services()[agent.key]["verdict"]
+    assert verdict["reason"] == "silent"
+    others = {host: state for host, state in fleet_states(plane).items() if host != agent.host}
+    assert set(others.values()) == {"up"}
+
+
+def test_a_control_plane_that_was_away_accuses_nobody(tmp_path: Path) -> None:
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, HOSTS, tmp_path) as agents:
+            until(lambda: all_up(plane), what="all up")
+            plane.kill()
+            time.sleep(2 * DOWN_TIME)  # the outage is the subject
+            plane.start_only()
+            watch_nobody_down(plane, 2 * DOWN_TIME)
+            assert all_up(plane)
+            then_a_dead_agent_is_found(plane, agents[0])
+            assert agents[1].log().count("lost") == 1, agents[1].log()
+            assert agents[1].log().count("recovered") == 1, agents[1].log()
+    finally:
+        plane.stop()
+
+
+def test_a_control_plane_that_hung_accuses_nobody(tmp_path: Path) -> None:
+    """Nor does another reader of the same record, asked meanwhile (SQL-6)."""
+    url = f"sqlite:///{tmp_path / 'r.sqlite'}"
+    plane = ControlPlane(url, tmp_path, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, HOSTS, tmp_path) as agents:
+            until(lambda: all_up(plane), what="all up")
+            plane.freeze()
+            time.sleep(2 * DOWN_TIME)  # the outage is the subject
+            reader = ServiceGroup(Store(connect(url)), load("db"), Limits(**LIMITS))
+            assert {service.is_up for service in reader.services()} == {True}
+            plane.thaw()
+            watch_nobody_down(plane, 2 * DOWN_TIME)
+            then_a_dead_agent_is_found(plane, agents[0])
+    finally:
+        plane.stop()
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_database_that_was_away_accuses_nobody(
+    how: str, own_postgresql: Callable[[], PostgreSQL], tmp_path: Path
+) -> None:
+    server = own_postgresql()
+    plane = ControlPlane(server.database(), tmp_path, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, HOSTS, tmp_path) as agents:
+            until(lambda: all_up(plane), what="all up")
+            server.kill() if how == "killed" else server.freeze()
+            time.sleep(2 * DOWN_TIME)  # the outage is the subject
+            server.start() if how == "killed" else server.thaw()
+            until(lambda: bool(fleet_states(plane)), timeout=30, what="an answer")
+            watch_nobody_down(plane, 2 * DOWN_TIME)
+            until(lambda: all_up(plane), what="all up again")
+            then_a_dead_agent_is_found(plane, agents[0])
+    finally:
+        plane.stop()
+
+
+def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Path) -> None:
+    """SQL-7: it lay in a socket of the control plane while its sender died."""
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, ["h1"], tmp_path) as (agent,):
+            until(lambda: "last_seen_up" in plane.services().get(agent.key, {}), what="joined")
+            until(lambda: plane.services()[agent.key]["last_seen_up"], what="a report")
+            plane.freeze()
+            stamp = _stored_stamp(tmp_path)
+            time.sleep(DOWN_TIME)  # the pause is the subject; the agent reports into it
+            agent.kill()
+            plane.thaw()
+            until(lambda: fleet_states(plane).get("h1") == "down", timeout=20, what="h1 down")
+            assert _stored_stamp(tmp_path) == stamp
+    finally:
+        plane.stop()
+
+
+def _stored_stamp(directory: Path) -> str:
+    with sqlite3.connect(directory / "r.sqlite") as connection:
+        query = "SELECT last_seen_up FROM services WHERE host = 'h1'"
+        (stamp,) = connection.execute(query).fetchone()
+    connection.close()
+    return str(stamp)
+
+
+def test_who_died_while_nobody_listened_is_found_afterwards(tmp_path: Path) -> None:
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, HOSTS, tmp_path) as agents:
+            until(lambda: all_up(plane), what="all up")
+            plane.kill()
+            agents[2].kill()
+            time.sleep(DOWN_TIME)  # the outage is the subject
+            plane.start_only()
+            until(lambda: fleet_states(plane).get("h3") == "down", timeout=20, what="h3 down")
+            assert fleet_states(plane) == {"h1": "up", "h2": "up", "h3": "down"}
+    finally:
+        plane.stop()

@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import DateTime
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 
 
-class utcnow(ColumnElement[Any]):  # noqa: N801 - reads as the SQL function it is
+class utcnow(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
     """The database's clock, naive UTC; to the microsecond, on SQLite to the millisecond."""
 
     inherit_cache = True
+    name = "utcnow"
     type = DateTime()
 
 

@@ -105,6 +105,9 @@ def _prepare_sqlite(engine: Engine) -> None:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection for reading; raises StoreUnavailable when the database does not answer."""
     with _translated(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # Each question is its own transaction: no round trips for BEGIN and ROLLBACK.
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         yield connection
 
 

@@ -19,9 +19,9 @@ from sqlalchemy import (
     Integer,
     String,
     and_,
-    any_,
     bindparam,
     cast,
+    func,
     select,
     update,
 )
@@ -97,12 +97,17 @@ class ReportWriter:
         if not lives:
             return set()
         self._learn(connection, {uuid for uuid, _ in lives})
-        keys = {self._ids[uuid]: f"{uuid}:{n}" for uuid, n in sorted(lives) if uuid in self._ids}
-        ids = sorted(keys)
-        found = connection.execute(
-            _stamping(connection.dialect.name),
-            {"ids": ids, "lives": [keys[service_id] for service_id in ids]},
-        ).rowcount
+        by_id = {self._ids[uuid]: (uuid, n) for uuid, n in sorted(lives) if uuid in self._ids}
+        ids = sorted(by_id)
+        if connection.dialect.name == "postgresql":
+            uuids, incarnations = (
+                zip(*map(by_id.__getitem__, ids), strict=True) if ids else ((), ())
+            )
+            batch = {"ids": ids, "uuids": list(uuids), "incarnations": list(incarnations)}
+            found = connection.execute(_STAMPING_ARRAYS, batch).rowcount
+        else:
+            batch = {"ids": ids, "lives": [f"{by_id[n][0]}:{by_id[n][1]}" for n in ids]}
+            found = connection.execute(_STAMPING_LISTS, batch).rowcount
         return set() if found == len(lives) else lives
 
     def _learn(self, connection: Connection, uuids: set[str]) -> None:
@@ -156,10 +161,6 @@ def _change_one(
     return bool(connection.execute(update(services).where(own, _PRESENT).values(values)).rowcount)
 
 
-def _stamping(dialect: str) -> Any:
-    return _STAMPING_ARRAYS if dialect == "postgresql" else _STAMPING_LISTS
-
-
 def _statement(*matching: ColumnElement[bool]) -> Any:
     return (
         update(services)
@@ -173,19 +174,29 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
     )
 
 
-# PostgreSQL takes a batch as two arrays: one statement text, prepared once, for every size. It
+# PostgreSQL takes a batch as three arrays: one statement text, prepared once, for every size. It
 # would lock rows in whatever order its plan meets them, so they are locked by id beforehand.
-_LOCKED = (
-    select(services.c.id)
-    .where(
-        services.c.id == any_(bindparam("ids", type_=ARRAY(Integer))),
-        _life == any_(bindparam("lives", type_=ARRAY(String))),
-        _PRESENT,
+_batch = (
+    func.unnest(
+        bindparam("ids", type_=ARRAY(Integer)),
+        bindparam("uuids", type_=ARRAY(String)),
+        bindparam("incarnations", type_=ARRAY(Integer)),
     )
-    .order_by(services.c.id)
-    .with_for_update(key_share=True)
+    .table_valued("id", "uuid", "incarnation", name="batch")
+    .render_derived()
 )
-_STAMPING_ARRAYS = _statement(services.c.id.in_(_LOCKED))
+_locked = (
+    select(services.c.id)
+    .join_from(
+        services,
+        _batch,
+        and_(*(services.c[name] == _batch.c[name] for name in ("id", "uuid", "incarnation"))),
+    )
+    .where(_PRESENT)
+    .order_by(services.c.id)
+    .with_for_update(key_share=True, of=services)
+)
+_STAMPING_ARRAYS = _statement(services.c.id.in_(_locked))
 # MariaDB walks the primary key in order; SQLite has one writer.
 _STAMPING_LISTS = _statement(
     services.c.id.in_(bindparam("ids", expanding=True, type_=Integer)),

@@ -28,11 +28,15 @@ class ControlPlane:
         self.config = directory / f"servicegroup-{self.port}.conf"
         self.http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10))
         self._process: subprocess.Popen[bytes] | None = None
+        self.configure(f"[api]\n{api}\n", **options)
+
+    def configure(self, sections: str = "", **options: Any) -> None:
+        """Write the configuration that the next start reads."""
         lines = [f"bind = 127.0.0.1:{self.port}"]
         lines += [f"{name} = {value}" for name, value in options.items()]
         default = "\n".join(lines)
         self.config.write_text(
-            f"[DEFAULT]\n{default}\n[database]\nconnection = {connection}\n[api]\n{api}\n"
+            f"[DEFAULT]\n{default}\n[database]\nconnection = {self.connection}\n{sections}\n"
         )
 
     def command(self, *arguments: str) -> list[str]:

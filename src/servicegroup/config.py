@@ -182,7 +182,13 @@ def _driver_options(name: str) -> list[cfg.Opt]:
     structure = driver_class(name).Options
     hints = get_type_hints(structure, include_extras=True)
     return [
-        cfg.StrOpt(field.name, default=None, sample_default=_shown(field), help=_help(hints, field))
+        cfg.StrOpt(
+            field.name,
+            default=None,
+            sample_default=_shown(field),
+            help=_meta(hints, field).description or field.name,
+            secret=bool((_meta(hints, field).extra or {}).get("secret")),
+        )
         for field in msgspec.structs.fields(structure)
     ]
 
@@ -191,11 +197,10 @@ def _shown(field: msgspec.structs.FieldInfo) -> str:
     return "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
 
 
-def _help(hints: dict[str, Any], field: msgspec.structs.FieldInfo) -> str:
-    for extra in getattr(hints[field.name], "__metadata__", ()):
-        if isinstance(extra, msgspec.Meta) and extra.description:
-            return extra.description
-    return field.name
+def _meta(hints: dict[str, Any], field: msgspec.structs.FieldInfo) -> msgspec.Meta:
+    """Return what a driver's option says of itself: its help, and whether it is a secret."""
+    extras = getattr(hints[field.name], "__metadata__", ())
+    return next((extra for extra in extras if isinstance(extra, msgspec.Meta)), msgspec.Meta())
 
 
 def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:

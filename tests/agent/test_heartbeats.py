@@ -20,6 +20,7 @@ from control_plane import ControlPlane
 from servicegroup import driver
 from servicegroup.agent.agent import Membership, State, join
 from servicegroup.agent.client import DriverSettings, HttpClient, Joined, Terms
+from servicegroup.agent.heartbeats import own_options
 from servicegroup.driver import Driver, Watcher
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Leave, Member, Presence, PresenceState, Refusals, Report, Reported
@@ -323,3 +324,13 @@ def test_a_forked_child_leaves_no_backend(plane: ControlPlane, host: str, backen
         os.waitpid(child, 0)
         assert members(backend) == [f"worker {host} 1"]
         beats_on(backend, f"worker {host} 1")
+
+
+def test_this_hosts_own_options_come_on_top() -> None:
+    settings = DriverSettings("etcd", False, {"endpoints": "http://a", "prefix": "/p"})
+    environment = {"OS_ETCD__PASSWORD": "secret", "OS_ETCD__PREFIX": "/q", "OS_REDIS__URL": "x"}
+    assert own_options(settings, environment) == {
+        "endpoints": "http://a",
+        "prefix": "/q",
+        "password": "secret",
+    }

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import urllib3
 
 from control_plane import ControlPlane
 from crowd import BINARY
 from servers.memcached import Memcached
 from servers.zookeeper import ZooKeeper
 from waiting import until
+from watcher import Watcher
 
 COUNT = 50
 LIMITS: dict[str, Any] = {
@@ -38,36 +37,6 @@ def crowd(url: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-class Watcher:
-    """Asks for the crowd again and again, and remembers whoever was not up."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.answers = 0
-        self.flips: list[Any] = []
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.05):
-            try:
-                found = self._plane.services(f"?binary={BINARY}")
-            except (urllib3.exceptions.HTTPError, AssertionError):
-                continue  # the control plane restarts, as it must to read its configuration
-            self.answers += 1
-            flips = [s["verdict"] for s in found.values() if s["verdict"]["state"] != "up"]
-            if flips or len(found) != COUNT:
-                self.flips.append((len(found), flips[:1]))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(30)
 
 
 @pytest.mark.timeout(300)
@@ -101,7 +70,7 @@ def test_fifty_services_move_to_zookeeper_and_on_to_memcached_and_back(
         with crowd(plane.url):
             until(lambda: all_because("reporting"), timeout=60, what="the crowd reports")
             incarnations = {s["incarnation"] for s in plane.services(f"?binary={BINARY}").values()}
-            with Watcher(plane) as watcher:
+            with Watcher(plane, BINARY, COUNT) as watcher:
                 restart_with("db", "zookeeper")
                 until(ready, timeout=60, interval=0.5, what="ready for zookeeper")
                 restart_with("zookeeper", "db")

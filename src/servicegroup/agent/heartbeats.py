@@ -7,9 +7,11 @@ It has a thread of its own, so that neither a report that hangs nor another back
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from servicegroup.agent.heart import Heart
 from servicegroup.errors import ServiceGroupError
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
     from servicegroup.agent.health import Health
     from servicegroup.driver import Driver
     from servicegroup.model import Member
+
+
+def own_options(settings: DriverSettings, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options the control plane named, with this host's own on top.
+
+    Secrets and paths never come over the wire; ``OS_ETCD__PASSWORD`` sets ``password`` of driver
+    ``etcd`` here, as it would for the control plane.
+    """
+    prefix = f"OS_{settings.name.upper()}__"
+    own = {
+        name.removeprefix(prefix).lower(): value
+        for name, value in environment.items()
+        if name.startswith(prefix)
+    }
+    return {**settings.options, **own}
 
 
 class Heartbeats:
@@ -84,7 +101,7 @@ class Heartbeats:
     def _load(self) -> Driver:
         from servicegroup.driver import load
 
-        self._driver = load(self.settings.name, self.settings.options)
+        self._driver = load(self.settings.name, own_options(self.settings, os.environ))
         return self._driver
 
     def _withhold(self, driver: Driver, ttl: float) -> None:

@@ -1,0 +1,130 @@
+"""What happens to a backend takes no living service down, and a dead one is found afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane import ControlPlane
+from fleet import Agent, fleet
+from servers.etcd import EtcdCluster
+from servers.memcached import Memcached
+from servers.process import ask
+from servers.redis import Redis
+from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
+from waiting import until
+from watcher import Watcher
+
+LIMITS: dict[str, Any] = {
+    "report_interval": 2,
+    "service_down_time": 12,
+    "heartbeat_interval": 1,
+    "membership_ttl": 4,
+}
+HOSTS = ["h1", "h2", "h3"]
+BINARY = "nova-compute"
+
+
+@contextmanager
+def present_fleet(
+    driver: str, section: str, directory: Path
+) -> Iterator[tuple[ControlPlane, list[Agent]]]:
+    """Give a control plane with this driver, and three agents that are present in it."""
+    plane = ControlPlane(f"sqlite:///{directory / 'r.sqlite'}", directory)
+    plane.configure(section, servicegroup_driver=driver, **LIMITS)
+    plane.start()
+    try:
+        with fleet(plane.url, HOSTS, directory) as agents:
+            until(lambda: reasons(plane) == {"present"}, timeout=40, what="all present")
+            yield plane, agents
+    finally:
+        plane.stop()
+
+
+def reasons(plane: ControlPlane) -> set[str]:
+    found = plane.services(f"?binary={BINARY}").values()
+    return {s["verdict"]["reason"] for s in found} if len(found) == len(HOSTS) else set()
+
+
+def survives(
+    plane: ControlPlane, agents: list[Agent], *events: Callable[[], object], calm: float = 8
+) -> None:
+    """Nobody is down during the events nor in the calm after; then a crash is found."""
+    with Watcher(plane, BINARY, len(HOSTS)) as watcher:
+        for event in events:
+            event()
+        time.sleep(calm)  # a wrong "down" may come late: two membership_ttl is the subject
+        until(lambda: reasons(plane) == {"present"}, timeout=40, what="all present again")
+    assert watcher.flips == []
+    assert watcher.answers > 20
+    agents[0].kill()
+    key = agents[0].key
+    until(lambda: plane.services()[key]["verdict"]["state"] == "down", timeout=30, what="down")
+    assert plane.services()[key]["verdict"]["reason"] in ("absent", "silent")
+    (bound,) = (d["detection_seconds"] for d in plane.request("GET", "/v1/drivers")[2]["drivers"])
+    assert bound < LIMITS["service_down_time"], "so it was the driver's signal that found it"
+    assert plane.services()[key]["verdict"]["reason"] == "absent"
+
+
+def test_memcached_flushed_and_restarted(
+    own_memcached: Callable[[], Memcached], tmp_path: Path
+) -> None:
+    """MC-5: Nova's own driver takes everybody down, for minutes."""
+    server = own_memcached()
+
+    def flush() -> None:
+        assert ask(server.port, b"flush_all\r\n", b"\r\n") == b"OK\r\n"
+
+    section = f"[memcached]\nservers = {server.address}\n"
+    with present_fleet("memcached", section, tmp_path) as (plane, agents):
+        survives(plane, agents, flush, lambda: time.sleep(3), server.restart)
+
+
+def test_redis_flushed_and_restarted(own_redis: Callable[[], Redis], tmp_path: Path) -> None:
+    server = own_redis()
+
+    def flush() -> None:
+        assert ask(server.port, b"FLUSHALL\r\n", b"\r\n") == b"+OK\r\n"
+
+    with present_fleet("redis", f"[redis]\nurl = {server.url}\n", tmp_path) as (plane, agents):
+        survives(plane, agents, flush, lambda: time.sleep(3), server.restart)
+
+
+def test_zookeeper_away_for_several_sessions(
+    own_zookeeper: Callable[[], ZooKeeper], tmp_path: Path
+) -> None:
+    """ZK-4: every session ends meanwhile, and recovery needs no restart."""
+    server = own_zookeeper()
+    section = f"[zookeeper]\naddress = {server.address}\nsession_timeout = 4\n"
+
+    def outage() -> None:
+        server.kill()
+        time.sleep(16)  # four sessions: the outage is the subject
+        server.start()
+
+    with present_fleet("zookeeper", section, tmp_path) as (plane, agents):
+        survives(plane, agents, outage)
+
+
+def test_zookeeper_loses_its_leader(
+    own_zookeeper_ensemble: Callable[[], ZooKeeperEnsemble], tmp_path: Path
+) -> None:
+    ensemble = own_zookeeper_ensemble()
+    section = f"[zookeeper]\naddress = {ensemble.address}\nsession_timeout = 4\n"
+    with present_fleet("zookeeper", section, tmp_path) as (plane, agents):
+        survives(plane, agents, lambda: ensemble.leader().kill())
+
+
+@pytest.mark.timeout(180)
+def test_etcd_loses_its_leader(own_etcd_cluster: Callable[[], EtcdCluster], tmp_path: Path) -> None:
+    """ET-3, ET-4."""
+    cluster = own_etcd_cluster()
+    endpoints = ",".join(server.url for server in cluster.servers)
+    section = f"[etcd]\nendpoints = {endpoints}\n"
+    with present_fleet("etcd", section, tmp_path) as (plane, agents):
+        survives(plane, agents, lambda: cluster.leader().kill())

@@ -1,0 +1,42 @@
+"""A witness: nobody was shown down while something was done to the fleet."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Self
+
+import urllib3
+
+from control_plane import ControlPlane
+
+
+class Watcher:
+    """Asks for the services of a binary again and again; remembers when not all were up."""
+
+    def __init__(self, plane: ControlPlane, binary: str, count: int) -> None:
+        self._plane = plane
+        self._binary = binary
+        self._count = count
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.answers = 0
+        self.flips: list[Any] = []
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            try:
+                found = self._plane.services(f"?binary={self._binary}")
+            except (urllib3.exceptions.HTTPError, AssertionError):
+                continue  # the control plane restarts, as it must to read its configuration
+            self.answers += 1
+            flips = [s["verdict"] for s in found.values() if s["verdict"]["state"] != "up"]
+            if flips or len(found) != self._count:
+                self.flips.append((len(found), flips[:1]))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)

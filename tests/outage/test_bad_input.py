@@ -206,6 +206,18 @@ def test_a_contradiction_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert "service_down_time = 5 must be longer" in one_sentence(stderr)
 
 
+def test_a_time_to_live_that_the_backend_cannot_keep_is_said_in_one_sentence(
+    tmp_path: Path,
+) -> None:
+    """MC-2: memcached reads more than 30 days as a date, long past."""
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path)
+    plane.configure(servicegroup_driver="memcached", membership_ttl=31 * 86400)
+    subprocess.run(plane.command("db", "upgrade"), check=True, capture_output=True, timeout=60)
+    code, stderr = serve(plane)
+    assert code == 2
+    assert "membership_ttl = 2.6784e+06 is longer" in one_sentence(stderr)
+
+
 def test_a_state_directory_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
     plane = ControlPlane("", tmp_path)
     not_a_directory = tmp_path / "file"

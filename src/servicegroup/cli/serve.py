@@ -44,6 +44,7 @@ def serve(context: click.Context, log_level: str) -> None:
     listener = listen(settings)
     try:
         group = open_group(settings)
+        group.driver_states()  # refuses a membership_ttl that the backend cannot keep (MC-2)
         run(settings, group, listener)
     finally:
         listener.close()

@@ -1,0 +1,321 @@
+"""Driver ``memcached``: a key per member, and a miss counts only where it proves something.
+
+A member's key is written by its heartbeats and holds its newest living incarnation. Every server
+also holds, for the keys it owns, what makes a miss believable (MC-4, MC-5, MC-7):
+
+``canary``
+    A key without expiry that names the list of servers its agents use. A heartbeat that does not
+    find it, or finds another list, writes it anew on every server; so it is missing while a server
+    was restarted or emptied, and wrong while lists differ.
+``doubt``
+    A key written just before the canary, and by agents that come back to a server which lost
+    them. It lives for one time to live: as long as it is there, members may not be back yet.
+
+Whoever asks reads both after the members' keys, in the same command, so an observer that has just
+started knows as much as another. What it remembers beside them is small: that a server did not
+answer, and its eviction counter, which is asked for only when somebody is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import re
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from pymemcache.client.base import Client
+
+from servicegroup.driver import Capabilities, Driver, Options, Watcher
+from servicegroup.drivers.memcached_server import Server
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+
+_PREFIX = "servicegroup:"
+_CANARY = f"{_PREFIX}canary"
+_DOUBT = f"{_PREFIX}doubt"
+_EMPTIED, _LISTS = b"emptied", b"lists"
+
+_LONGEST_KEY = 250
+_LONGEST_LIFE = 30 * 24 * 3600  # a longer one is read as a date, long past (MC-2)
+_UNLEARNT_TTL = 60.0
+_QUESTION_BUDGET = 4.0
+_TRIES = 10
+_DEFAULT_PORT = 11211
+_SERVER = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
+
+
+class MemcachedOptions(Options, frozen=True, kw_only=True):
+    """The section ``[memcached]``."""
+
+    servers: Annotated[
+        str,
+        msgspec.Meta(
+            description="The servers as host:port, with commas between; the port is 11211 unless"
+            " given. Each member lives on one of them. Every agent and control plane must name the"
+            " same servers, in any order: while lists differ, nobody can be told absent. Use"
+            " servers of their own, not a cache that evicts."
+        ),
+    ] = f"127.0.0.1:{_DEFAULT_PORT}"
+    connect_timeout: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            description="Seconds to wait for a connection. Too low takes a busy network for a dead"
+            " server; too high delays every answer while a server is away.",
+        ),
+    ] = 1.0
+    answer_timeout: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            description="Seconds to wait for an answer. Too low takes a busy server for a dead"
+            " one; keep it well below heartbeat_interval, or members expire while one attempt"
+            " waits.",
+        ),
+    ] = 1.0
+
+
+class MemcachedDriver(Driver):
+    """Presence as keys that expire. Only the newest living incarnation of a member is known."""
+
+    name = "memcached"
+    capabilities = Capabilities(expiry_slack=2.0)
+    Options = MemcachedOptions
+
+    def __init__(self, options: MemcachedOptions) -> None:
+        """Keep the list of servers; raises ConfigError for one that cannot be a server."""
+        super().__init__(options)
+        addresses = sorted({_address(text) for text in options.servers.split(",") if text.strip()})
+        if not addresses:
+            raise ConfigError("[memcached] servers is empty; name at least one host:port.")
+        timeouts = (options.connect_timeout, options.answer_timeout)
+        self._servers = [Server(host, port, *timeouts) for host, port in addresses]
+        names = ",".join(server.name for server in self._servers)
+        self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
+        self._ttl: float | None = None
+
+    def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        """Write the member's key unless a newer incarnation holds it; see ``Driver``.
+
+        Raises ConfigError for a time to live that memcached cannot keep (MC-2).
+        """
+        key, life = member_key(member), _life(ttl)
+        value = b"%d %g" % (incarnation, ttl)
+        server = self._owner(key)
+        planted = False
+
+        def beat(client: Client) -> bool:
+            nonlocal planted
+            held = client.gets_many([key, _CANARY])
+            canary, _ = held.get(_CANARY, (None, None))
+            lost = key not in held and server.is_recovering(ttl)
+            planted |= self._plant(client, canary, life, lost=lost)
+            if key not in held:
+                return bool(client.add(key, value, expire=life, noreply=False))
+            found, token = held[key]
+            if (parse(found) or (0, 0))[0] > incarnation:
+                return True
+            return bool(client.cas(key, value, token, expire=life, noreply=False))
+
+        self._until_done(server, beat)
+        if planted:
+            self._plant_elsewhere(server, life)
+
+    def leave(self, member: Member, incarnation: int | None = None) -> None:
+        """Free the member's key, if that incarnation (or None: any) holds it."""
+        key = member_key(member)
+
+        def free(client: Client) -> bool:
+            if incarnation is None:
+                client.delete(key, noreply=False)
+                return True
+            found, token = client.gets(key)
+            if (parse(found or b"") or (None,))[0] != incarnation:
+                return True
+            # There is no conditional delete; a conditional write that has expired is one.
+            return client.cas(key, b"", token, expire=-1, noreply=False) is not False
+
+        self._until_done(self._owner(key), free)
+
+    def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
+        """Ask each server once for its keys, and once more if some are missing.
+
+        ``age`` is unknown: memcached tells that a key lives, not since when. A server that did
+        not answer last time is asked last, and not at all once the others took too long.
+        """
+        owned: dict[Server, dict[str, Member]] = {server: {} for server in self._servers}
+        for member in members:
+            key = member_key(member)
+            owned[self._owner(key)][key] = member
+        deadline = time.monotonic() + _QUESTION_BUDGET
+        views = {}
+        for server in sorted(self._servers, key=lambda server: server.failing):
+            if owned[server] or not server.failing:
+                views[server] = self._view(server, list(owned[server]), deadline)
+        lists = next((view.doubt for view in views.values() if view.lists_differ), "")
+        answers: dict[Member, Presence] = {}
+        for server, view in views.items():
+            answers.update(self._answers(server, owned[server], view, view.doubt or lists))
+        return answers
+
+    def watch(self, callback: Watcher) -> None:
+        """Do nothing: memcached cannot push (MC-8)."""
+
+    def detection_time(self, ttl: float) -> float:
+        """Return the seconds after which the key is gone: whole ones, and one more (MC-1).
+
+        Raises ConfigError for a time to live that memcached cannot keep (MC-2).
+        """
+        return float(_life(ttl))
+
+    def shared_options(self) -> dict[str, Any]:
+        """Return all options; none is a secret."""
+        return msgspec.structs.asdict(self.options)
+
+    def close(self) -> None:
+        """Close idle connections. Members stay until they expire."""
+        for server in self._servers:
+            server.close()
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def _owner(self, key: str) -> Server:
+        return self._servers[zlib.crc32(key.encode()) % len(self._servers)]
+
+    def _plant(
+        self, client: Client, canary: bytes | None, life: int, *, lost: bool = False
+    ) -> bool:
+        """Plant the canary unless it is in order and nothing was lost; tell whether it was not.
+
+        The doubt comes first, so that there is no new canary without it.
+        """
+        if canary == self._fingerprint and not lost:
+            return False
+        lists_differ = canary not in (None, self._fingerprint)
+        client.set(_DOUBT, _LISTS if lists_differ else _EMPTIED, expire=life, noreply=False)
+        client.set(_CANARY, self._fingerprint, noreply=False)
+        return True
+
+    def _plant_elsewhere(self, own: Server, life: int) -> None:
+        """See to the canaries of servers that may have no member, and so no heartbeats, now."""
+        for server in self._servers:
+            if server is not own and not server.failing:
+                with contextlib.suppress(DriverUnavailable):
+                    server.ask(lambda client: self._plant(client, client.get(_CANARY), life))
+
+    def _until_done(self, server: Server, change: Callable[[Client], bool]) -> None:
+        """Make a conditional change again until nobody else's came between."""
+        for _ in range(_TRIES):
+            if server.ask(change):
+                return
+        raise DriverUnavailable(f"memcached {server.name}: others keep changing the same member.")
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def _view(self, server: Server, keys: list[str], deadline: float) -> _View:
+        if time.monotonic() > deadline:
+            return _View(failure=f"{server.name} was not asked: other servers took too long")
+        try:
+            # The order matters: a server emptied half-way has lost its canary too, and whoever
+            # plants a new one has written the doubt before.
+            found = server.ask(lambda client: client.get_many([*keys, _CANARY, _DOUBT]))
+            canary, doubt = found.pop(_CANARY, None), found.pop(_DOUBT, None)
+            if len(found) < len(keys):
+                server.note_evictions()
+        except DriverUnavailable as error:
+            return _View(failure=str(error))
+        values = {key: parse(value) for key, value in found.items()}
+        if ttls := [value[1] for value in values.values() if value]:
+            self._ttl = max(*ttls, self._ttl or 0.0)
+        return _View(values, *self._doubt(server, canary, doubt))
+
+    def _doubt(self, server: Server, canary: bytes | None, doubt: bytes | None) -> tuple[str, bool]:
+        """Say why a miss proves nothing, or nothing; and whether that is so on every server."""
+        if canary is None:
+            return f"{server.name} was restarted or emptied, or no agent uses it yet", False
+        if canary != self._fingerprint or doubt == _LISTS:
+            return f"agents of {server.name} use another list of servers", True
+        if doubt is not None:
+            return f"recovering: {server.name} was restarted, emptied or away", False
+        if server.is_recovering(self._ttl or _UNLEARNT_TTL):
+            return f"recovering: {server.name} did not answer, or evicted keys, lately", False
+        return "", False
+
+    def _answers(
+        self, server: Server, owned: dict[str, Member], view: _View, doubt: str
+    ) -> Iterable[tuple[Member, Presence]]:
+        if view.failure:
+            unknown = Presence(PresenceState.UNKNOWN, detail=view.failure)
+            return ((member, unknown) for member in owned.values())
+        missing = Presence(PresenceState.ABSENT, detail=f"no key on {server.name}")
+        if doubt:
+            missing = Presence(PresenceState.UNKNOWN, detail=doubt)
+        strange = Presence(PresenceState.UNKNOWN, detail=f"unreadable key on {server.name}")
+        held = f"key on {server.name}"
+
+        def answer(key: str) -> Presence:
+            if key not in view.values:
+                return missing
+            value = view.values[key]
+            if value is None:
+                return strange
+            return Presence(PresenceState.PRESENT, frozenset((value[0],)), detail=held)
+
+        return ((member, answer(key)) for key, member in owned.items())
+
+
+class _View(msgspec.Struct, frozen=True):
+    """What one server answered: its keys, and why those that are missing prove nothing."""
+
+    values: dict[str, tuple[int, float] | None] = {}
+    doubt: str = ""
+    lists_differ: bool = False
+    failure: str = ""
+
+
+def parse(value: bytes) -> tuple[int, float] | None:
+    """Return incarnation and time to live (seconds) of a member's value; None for any other."""
+    incarnation, _, ttl = value.partition(b" ")
+    try:
+        number, seconds = int(incarnation), float(ttl)
+    except ValueError:
+        return None
+    return (number, seconds) if 0 < seconds <= _LONGEST_LIFE else None
+
+
+@lru_cache(maxsize=65536)
+def member_key(member: Member) -> str:
+    """Return the member's key: readable where it can be, hashed where it is too long (MC-3)."""
+    key = f"{_PREFIX}{quote(member.group, safe='')}:{quote(member.host, safe='')}"
+    if len(key) <= _LONGEST_KEY:
+        return key
+    return f"{_PREFIX}#{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _life(ttl: float) -> int:
+    """Return the expiry that keeps a key for ``ttl`` seconds at least (MC-1).
+
+    A key set for n seconds lives for n - 1 to n. Raises ConfigError (MC-2).
+    """
+    life = math.ceil(ttl) + 1
+    if life > _LONGEST_LIFE:
+        raise ConfigError(
+            f"membership_ttl = {ttl:g} is longer than memcached keeps a key;"
+            f" the most is {_LONGEST_LIFE - 1} seconds."
+        )
+    return life
+
+
+def _address(text: str) -> tuple[str, int]:
+    found = _SERVER.fullmatch(text.strip())
+    port = int(found[2] or _DEFAULT_PORT) if found else 0
+    if not found or not 0 < port < 65536:
+        raise ConfigError(f"[memcached] servers names {text.strip()!r}; write host:port.")
+    return found[1].strip("[]"), port

@@ -1,0 +1,84 @@
+"""One memcached server: its connections, and what must be remembered to believe a miss."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
+
+from servicegroup.errors import DriverUnavailable
+
+T = TypeVar("T")
+
+
+class Server:
+    """A server as one handle knows it; shared between threads, and found anew after a fork."""
+
+    def __init__(self, host: str, port: int, connect_timeout: float, timeout: float) -> None:
+        self.name = f"{host}:{port}"
+        self.failing = False
+        self._address = (host, port)
+        self._timeouts = (connect_timeout, timeout)
+        self._idle: deque[Client] = deque()
+        self._pid = os.getpid()
+        self._back_at = -math.inf
+        self._evictions = 0
+
+    def ask(self, question: Callable[[Client], T]) -> T:
+        """Ask on a connection of one's own. Raises DriverUnavailable.
+
+        An idle connection that turns out to be closed, as after a restart, is not a failure.
+        """
+        try:
+            answer = self._ask(question)
+        except (OSError, MemcacheError, ValueError, KeyError) as error:
+            self.failing = True
+            cause = str(error) or type(error).__name__
+            raise DriverUnavailable(f"memcached {self.name} cannot be asked: {cause}.") from error
+        if self.failing:
+            self.failing, self._back_at = False, time.monotonic()
+        return answer
+
+    def is_recovering(self, ttl: float) -> bool:
+        """Tell whether it failed, or evicted, and has not answered for one time to live since."""
+        return self.failing or time.monotonic() - self._back_at < ttl
+
+    def note_evictions(self) -> None:
+        """Distrust the server from now on if it evicted since the last look (MC-4)."""
+        evictions = self.ask(lambda client: client.stats()).get(b"evictions", 0)
+        if evictions != self._evictions:
+            self._evictions, self._back_at = evictions, time.monotonic()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _ask(self, question: Callable[[Client], T]) -> T:
+        if self._pid != os.getpid():  # the parent talks on these connections (ZK-14)
+            self.close()
+            self._pid = os.getpid()
+        while True:
+            fresh = not self._idle
+            client = self._client() if fresh else self._idle.pop()
+            try:
+                answer = question(client)
+            except BaseException as error:
+                client.close()
+                if fresh or not isinstance(error, (ConnectionError, MemcacheUnexpectedCloseError)):
+                    raise
+            else:
+                self._idle.append(client)
+                return answer
+
+    def _client(self) -> Client:
+        connect_timeout, timeout = self._timeouts
+        return Client(
+            self._address, connect_timeout=connect_timeout, timeout=timeout, no_delay=True
+        )

@@ -1,0 +1,336 @@
+"""Driver ``redis`` on real servers: the contract, and what a missing entry is worth."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from servers.process import LOOPBACK, ask, free_port
+from servers.redis import Redis
+from servicegroup.drivers.redis import RedisDriver
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.testing import DriverContract
+from waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Handles = Callable[..., RedisDriver]
+
+CROWD = [Member("compute", f"host-{number}") for number in range(20)]
+PRESENT, ABSENT, UNKNOWN = PresenceState.PRESENT, PresenceState.ABSENT, PresenceState.UNKNOWN
+
+
+class Emptiable:
+    """A server that forgets on request."""
+
+    def __init__(self, server: Redis) -> None:
+        self.server = server
+        self.freeze, self.thaw, self.restart = server.freeze, server.thaw, server.restart
+
+    def empty(self) -> None:
+        assert ask(self.server.port, b"FLUSHALL\r\n", b"\r\n") == b"+OK\r\n"
+
+
+class TestRedis(DriverContract):
+    driver = RedisDriver
+
+    @pytest.fixture
+    def backend(self, redis_server: Redis) -> Emptiable:
+        return Emptiable(redis_server)
+
+    @pytest.fixture
+    def options(self, backend: Emptiable) -> dict[str, Any]:
+        return {"url": backend.server.url}
+
+    @pytest.fixture
+    def nowhere(self) -> dict[str, Any]:
+        return {"url": f"redis://{LOOPBACK}:{free_port()}/0"}
+
+
+@pytest.fixture(scope="module")
+def forgetful(redis_server: Redis) -> Iterator[Redis]:
+    """A server that keeps nothing across a restart."""
+    with Redis(["--appendonly", "no"]) as server:
+        yield server
+
+
+class TestForgetfulRedis(TestRedis):
+    @pytest.fixture
+    def backend(self, forgetful: Redis) -> Emptiable:
+        return Emptiable(forgetful)
+
+
+@pytest.fixture
+def handles() -> Iterator[Handles]:
+    """Make handles on a server; they are closed at the end."""
+    made: list[RedisDriver] = []
+
+    def make(url: str, **options: Any) -> RedisDriver:
+        made.append(RedisDriver.from_options({"url": url, **options}))
+        return made[-1]
+
+    yield make
+    for handle in made:
+        handle.close()
+
+
+def tell(server: Redis, command: str) -> bytes:
+    """Give a command by hand and return the answer as it came."""
+    answer = ask(server.port, command.encode() + b"\r\nQUIT\r\n")
+    return answer.removesuffix(b"+OK\r\n")
+
+
+def beat(agent: RedisDriver, ttl: float = 30) -> None:
+    for member in CROWD:
+        agent.heartbeat(member, 1, ttl)
+
+
+def states(answers: dict[Member, Presence]) -> set[PresenceState]:
+    return {answer.state for answer in answers.values()}
+
+
+def settle(agent: RedisDriver, observer: RedisDriver) -> None:
+    """Join with a short time to live and wait until misses are believed."""
+    beat(agent, 1)
+    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+
+
+def test_every_living_incarnation_is_told(redis_server: Redis, handles: Handles) -> None:
+    agent, member = handles(redis_server.url), Member("both", "host")
+    agent.heartbeat(member, 1, 30)
+    agent.heartbeat(member, 2, 30)
+    answer = agent.presence([member])[member]
+    assert answer.incarnations == {1, 2}
+    assert "expires in " in answer.detail
+
+
+def test_a_restart_with_old_data_is_seen_by_an_observer_that_starts_after_it(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    server = own_redis()
+    agent = handles(server.url)
+    settle(agent, handles(server.url))
+    beat(agent, 1)
+    server.stop()
+    expired = time.monotonic() + 1.5
+    until(lambda: time.monotonic() > expired)
+    server.start()
+    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+
+
+def test_a_loss_is_seen_by_an_observer_that_starts_after_it(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    server = own_redis()
+    agent = handles(server.url)
+    settle(agent, handles(server.url))
+    beat(agent, 1)
+    tell(server, "FLUSHALL")
+    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
+    agent.heartbeat(CROWD[0], 1, 1)
+    answers = handles(server.url).presence(CROWD)
+    assert answers.pop(CROWD[0]).state is PRESENT
+    assert states(answers) == {UNKNOWN}
+    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+
+
+def test_a_long_freeze_is_seen_by_an_observer_that_starts_after_it(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    server = own_redis()
+    agent = handles(server.url, answer_timeout=0.2)
+    settle(agent, handles(server.url))
+    beat(agent, 1)
+    server.freeze()
+    expired = time.monotonic() + 1.5
+    while time.monotonic() < expired:
+        with pytest.raises(DriverUnavailable):
+            agent.heartbeat(CROWD[0], 1, 1)
+    server.thaw()
+    agent.heartbeat(CROWD[0], 1, 1)
+    answers = handles(server.url).presence(CROWD)
+    assert answers.pop(CROWD[0]).state is PRESENT
+    assert states(answers) == {UNKNOWN}
+
+
+def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], handles: Handles) -> None:
+    """RD-4."""
+    primary = own_redis()
+    replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
+    beat(handles(primary.url))
+    handle = handles(replica.url)
+    until(lambda: b"host-0" in tell(replica, "ZRANGE servicegroup:members:compute 0 -1"))
+    answers = handle.presence(CROWD)
+    assert states(answers) == {UNKNOWN}
+    assert "replica" in answers[CROWD[0]].detail
+    with pytest.raises(DriverUnavailable, match="read only replica"):
+        handle.heartbeat(CROWD[0], 1, 1)
+    with pytest.raises(DriverUnavailable, match="read only replica"):
+        handle.leave(CROWD[0], 1)
+
+
+def test_a_replaced_primary_has_a_time_to_live_of_grace(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """RD-5: what was written last is not on the promoted replica."""
+    primary = own_redis()
+    replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
+    agent, observer = handles(primary.url), handles(primary.url)
+    beat(agent, 1)
+    until(lambda: b"master_link_status:up" in tell(replica, "INFO replication"))
+    assert tell(replica, "REPLICAOF NO ONE") == b"+OK\r\n"
+    settle(handles(replica.url), handles(replica.url))
+    settle(agent, observer)
+    beat(agent, 30)
+    assert states(observer.presence(CROWD)) == {PRESENT}
+    primary.kill()
+    assert tell(replica, f"CONFIG SET port {primary.port}") == b"+OK\r\n"
+    assert states(observer.presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+    beat(agent)
+    assert states(observer.presence(CROWD)) == {PRESENT}
+
+
+def test_a_server_that_evicts_is_not_believed(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """RD-6: even if of all keys the canary was not evicted."""
+    server = own_redis(["--maxmemory", "3mb", "--maxmemory-policy", "volatile-random"])
+    agent, observer = handles(server.url), handles(server.url)
+    settle(agent, observer)
+    beat(agent)
+    assert states(observer.presence(CROWD)) == {PRESENT}
+    script = "for i = 1, 20000 do redis.call('SET', KEYS[1] .. i, i, 'EX', 999) end"
+    while b"evicted_keys:0" in tell(server, "INFO stats"):
+        tell(server, f'EVAL "{script}" 1 {time.monotonic()}-')
+    agent.heartbeat(Member("other", "host"), 1, 1)
+    tell(server, "DEL servicegroup:members:compute")
+    for handle in (observer, handles(server.url)):
+        answers = handle.presence(CROWD)
+        assert states(answers) == {UNKNOWN}
+        assert "evicted" in answers[CROWD[0]].detail
+
+
+def test_an_observer_that_saw_an_outage_waits_for_the_members(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """It is the first to be answered after a freeze that outlasted everybody."""
+    server = own_redis()
+    agent, observer = handles(server.url), handles(server.url, answer_timeout=0.2)
+    settle(agent, observer)
+    beat(agent, 1)
+    server.freeze()
+    expired = time.monotonic() + 1.5
+    while time.monotonic() < expired:
+        assert states(observer.presence(CROWD)) == {UNKNOWN}
+    server.thaw()
+    assert states(observer.presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+
+
+def test_a_server_that_is_loading_is_unknown(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    slowly = ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"]
+    server = own_redis(slowly)
+    agent = handles(server.url)
+    settle(agent, agent)
+    for number in range(1000):
+        agent.heartbeat(Member(f"group-{number}", "host"), 1, 30)
+    tell(server, "BGREWRITEAOF")
+    until(lambda: re.search(rb"aof_base_size:\d{5}", tell(server, "INFO persistence")))
+    server.stop()
+    server.launch()
+
+    def loading() -> bool:
+        answers = agent.presence(CROWD)
+        assert states(answers) == {UNKNOWN}
+        return "loading" in answers[CROWD[0]].detail
+
+    until(loading)
+    server.wait_until_ready()
+    agent.heartbeat(CROWD[0], 1, 30)
+    assert agent.presence(CROWD[:1])[CROWD[0]].state is PRESENT
+
+
+def test_strange_contents_never_raise(own_redis: Callable[..., Redis], handles: Handles) -> None:
+    server = own_redis()
+    agent, other = handles(server.url), Member("other", "host")
+    settle(agent, agent)
+    for entry in ("garbage", "host-0@x", "@", "@@", "host-0@1e3", "host-0@9999999999999999999999"):
+        tell(server, f"ZADD servicegroup:members:compute 1e300 {entry}")
+    tell(server, "ZADD servicegroup:members:compute +inf host-1@5")
+    agent.heartbeat(CROWD[0], 1, 30)
+    answers = agent.presence(CROWD)
+    assert 1 in answers[CROWD[0]].incarnations
+    assert answers[CROWD[1]].incarnations == {5}
+    agent.leave(CROWD[1])
+    assert agent.presence(CROWD)[CROWD[1]].state is not PRESENT
+    tell(server, "SET servicegroup:members:compute 1")
+    agent.heartbeat(other, 1, 30)
+    answers = agent.presence([*CROWD, other])
+    assert answers.pop(other).state is PRESENT
+    assert states(answers) == {UNKNOWN}
+    with pytest.raises(DriverUnavailable, match="WRONGTYPE"):
+        agent.heartbeat(CROWD[0], 1, 30)
+    tell(server, "DEL servicegroup:members:compute")
+    tell(server, "SET servicegroup:canary garbage")
+    assert states(agent.presence(CROWD)) == {UNKNOWN}
+    agent.heartbeat(CROWD[0], 1, 30)
+    assert agent.presence(CROWD)[CROWD[0]].state is PRESENT
+
+
+def test_the_password_opens_and_is_told_to_nobody(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    server = Redis(["--requirepass", "s3cret"])
+    server.answers = lambda: b"NOAUTH" in ask(server.port, b"PING\r\n", b"\r\n")  # type: ignore[method-assign]
+    with server:
+        allowed = handles(f"redis://:s3cret@{server.address}/0")
+        beat(allowed)
+        assert states(allowed.presence(CROWD)) == {PRESENT}
+        assert "s3cret" not in str(allowed.shared_options())
+        for wrong in ("", ":s3cret-no@"):
+            refused = handles(f"redis://{wrong}{server.address}/0")
+            answer = refused.presence(CROWD)[CROWD[0]]
+            assert answer.state is UNKNOWN
+            assert "s3cret" not in answer.detail
+            with pytest.raises(DriverUnavailable) as raised:
+                refused.heartbeat(CROWD[0], 1, 1)
+            assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        "http://127.0.0.1",
+        "redis://host:port",
+        "redis://:s3/cret@host:6379",
+        "redis://host/0?colour=blue",
+        "redis://host/0?socket_timeout=long",
+        "redis://[::1",
+    ],
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="url") as raised:
+        RedisDriver.from_options({"url": url})
+    assert "cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_agents_are_told_where_without_secrets() -> None:
+    url = "rediss://user:word@host:1/2?ssl_ca_certs=%2Fca.pem&ssl_password=x&password=y"
+    driver = RedisDriver.from_options({"url": url, "answer_timeout": "0.5"})
+    assert driver.shared_options() == {
+        "url": "rediss://host:1/2?ssl_ca_certs=%2Fca.pem",
+        "connect_timeout": 1.0,
+        "answer_timeout": 0.5,
+    }

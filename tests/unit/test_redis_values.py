@@ -1,0 +1,46 @@
+"""What is read from Redis and from its configuration never raises the wrong thing."""
+
+from __future__ import annotations
+
+import contextlib
+from urllib.parse import quote
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servicegroup.drivers.redis import RedisDriver, parse_canary, parse_entry
+from servicegroup.errors import ConfigError
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
+
+
+@given(st.binary() | st.from_regex(rb"[a-z@]*@[-+_ 0-9.e]*", fullmatch=True))
+def test_a_planted_entry_never_raises(entry: bytes) -> None:
+    host, incarnation = parse_entry(entry)
+    assert entry.startswith(host)
+    assert incarnation is None or isinstance(incarnation, int)
+
+
+@given(names, st.integers(0, 2**63))
+def test_an_entry_is_read_back(host: str, incarnation: int) -> None:
+    assert parse_entry(f"{host}@{incarnation}".encode()) == (host.encode(), incarnation)
+
+
+@given(st.binary() | st.from_regex(rb"[0-9]* ?[0-9]*", fullmatch=True))
+def test_a_planted_canary_never_raises(value: bytes) -> None:
+    ttl = parse_canary(value)
+    assert ttl is None or ttl >= 0
+
+
+@given(st.text())
+def test_a_url_is_taken_or_refused(url: str) -> None:
+    for text in (url, f"redis://{url}"):
+        with contextlib.suppress(ConfigError):
+            RedisDriver.from_options({"url": text}).close()
+
+
+@given(names, names)
+def test_user_and_password_are_not_shared(user: str, password: str) -> None:
+    user, password = (quote(f"~{part}~", safe="") for part in (user, password))
+    driver = RedisDriver.from_options({"url": f"redis://{user}:{password}@host:1/0"})
+    assert driver.shared_options()["url"] == "redis://host:1/0"

@@ -29,6 +29,7 @@ from servicegroup.model import (
     Report,
     Service,
     VersionRange,
+    check_name,
     topic_of,
     zone_of,
 )
@@ -36,7 +37,6 @@ from servicegroup.store.outbox import Errand, done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.store import Filters, Snapshot, Store
 
-_NAME_LENGTH = 255
 _MAX_VERSION = 2**31 - 1
 _TOLD_AFTER = 3
 """Report intervals after which a deleted service's process has been told, or is gone."""
@@ -171,7 +171,7 @@ class ServiceGroup:
         topic = group or topic_of(binary)
         zone = zone or zone_of(topic)
         for field, value in (("host", host), ("binary", binary), ("group", topic), ("zone", zone)):
-            _check_name(field, value)
+            check_name(field, value)
         if not 0 <= version <= _MAX_VERSION:
             raise InvalidInput(f"version {version} is not between 0 and {_MAX_VERSION}.")
         return self.store.register(host, binary, topic, zone, version)
@@ -204,7 +204,7 @@ class ServiceGroup:
             reason = changes.get("disabled_reason") if changes["disabled"] else None
             changes["disabled_reason"] = reason
             if reason is not None:
-                _check_name("disabled_reason", reason)
+                check_name("disabled_reason", reason)
         uuid = self.get(service_id).uuid
         self.store.update(uuid, changes)
         return self.get(uuid)
@@ -265,13 +265,6 @@ class ServiceGroup:
 def _is_gone(errand: Errand, presence: Presence) -> bool:
     known = presence.state is not PresenceState.UNKNOWN
     return known and errand.incarnation not in presence.incarnations
-
-
-def _check_name(field: str, value: str) -> None:
-    if not value or len(value) > _NAME_LENGTH:
-        raise InvalidInput(f"{field} must have 1 to {_NAME_LENGTH} characters, not {len(value)}.")
-    if not value.isprintable():
-        raise InvalidInput(f"{field} {value!r} holds a character that cannot be printed.")
 
 
 def _check_text(field: str, value: str) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import msgspec
 
+from servicegroup.errors import InvalidInput
+
 
 class Member(msgspec.Struct, frozen=True, order=True):
     """One entry of a group, as a liveness backend knows it: the group's name and the host's."""
@@ -273,6 +275,18 @@ class VersionRange(msgspec.Struct, frozen=True):
     binary: str
     minimum: int
     maximum: int
+
+
+NAME_LENGTH = 255
+"""Characters a host, a binary, a group or a zone may have, as in Nova."""
+
+
+def check_name(field: str, value: str) -> None:
+    """Raise InvalidInput, naming the field, unless the value can be a name."""
+    if not value or len(value) > NAME_LENGTH:
+        raise InvalidInput(f"{field} must have 1 to {NAME_LENGTH} characters, not {len(value)}.")
+    if not value.isprintable():
+        raise InvalidInput(f"{field} {value!r} holds a character that cannot be printed.")
 
 
 def topic_of(binary: str) -> str:

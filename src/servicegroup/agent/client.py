@@ -175,6 +175,25 @@ class _Fault(msgspec.Struct):
     message: str = ""
 
 
+REFUSALS: dict[int, type[ServiceGroupError]] = {
+    400: InvalidInput,
+    401: Forbidden,
+    403: Forbidden,
+    409: Conflict,
+    413: InvalidInput,
+}
+"""What a control plane's refusals mean to an agent; any other status may pass by itself."""
+
+
+def fault_messages(body: bytes) -> list[str]:
+    """Return the sentences of a fault in Nova's or Keystone's envelope, none for anything else."""
+    try:
+        faults = msgspec.json.decode(body, type=dict[str, _Fault]).values()
+    except msgspec.MsgspecError:
+        return []
+    return [fault.message for fault in faults]
+
+
 def _understood(url: str, reply: Reply, answer: type[T]) -> T:
     """Return the decoded answer of a control plane, or raise what its status means."""
     if reply.status == 200:
@@ -187,23 +206,12 @@ def _understood(url: str, reply: Reply, answer: type[T]) -> T:
     message = f"{url} answered {reply.status}: {_message(reply.body)}"
     if reply.status in (429, 503):
         raise Busy(message, reply.retry_after)
-    raise _REFUSALS.get(reply.status, ControlPlaneUnavailable)(message)
-
-
-_REFUSALS: dict[int, type[ServiceGroupError]] = {
-    400: InvalidInput,
-    401: Forbidden,
-    403: Forbidden,
-    409: Conflict,
-    413: InvalidInput,
-}
+    raise REFUSALS.get(reply.status, ControlPlaneUnavailable)(message)
 
 
 def _message(body: bytes) -> str:
-    """Return the sentence of a fault in Nova's or Keystone's envelope, or what there is."""
-    try:
-        faults = msgspec.json.decode(body, type=dict[str, _Fault]).values()
-        return " ".join(fault.message for fault in faults) or "no reason given."
-    except msgspec.MsgspecError:
-        text = body[:200].decode(errors="replace")
-        return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing."
+    """Return the sentence of a fault, or what there is."""
+    if said := " ".join(fault_messages(body)):
+        return said
+    text = body[:200].decode(errors="replace")
+    return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing."

@@ -24,7 +24,7 @@ from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, ServiceGroupError
-from servicegroup.model import Departure, Leave, Member, Refusals, Report, topic_of
+from servicegroup.model import Departure, Leave, Member, Refusals, Report, check_name, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,8 @@ class Membership:
         """
         host = host or os.uname().nodename
         for field, value in (("host", host), ("binary", binary), ("group", group), ("zone", zone)):
-            _check_name(field, value, empty=field in ("group", "zone"))
+            if value or field in ("host", "binary"):
+                check_name(field, value)
         if not 0 <= version < 2**31:
             raise InvalidInput(f"version {version} is not between 0 and {2**31 - 1}.")
         self.host, self.binary = host, binary
@@ -312,10 +313,3 @@ class Membership:
     def _stop_heartbeats(self) -> None:
         for heartbeats in self._heartbeats:
             heartbeats.stop()
-
-
-def _check_name(field: str, value: str, *, empty: bool) -> None:
-    if (not value and not empty) or len(value) > 255:
-        raise InvalidInput(f"{field} must have 1 to 255 characters, not {len(value)}.")
-    if not value.isprintable():
-        raise InvalidInput(f"{field} {value!r} holds a character that cannot be printed.")

@@ -18,12 +18,10 @@ from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import (
     ConfigError,
-    Conflict,
     ControlPlaneUnavailable,
     Forbidden,
     InvalidInput,
     NotFound,
-    ServiceGroupError,
 )
 from servicegroup.model import Service, VersionRange
 
@@ -310,31 +308,18 @@ class RemoteRegister:
         raise failure
 
 
-class _Fault(msgspec.Struct):
-    message: str
-
-
-_REFUSALS: dict[int, type[ServiceGroupError]] = {
-    400: InvalidInput,
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-}
-
-
 def _accepted(url: str, reply: Reply) -> bytes:
     """Return the body of a success; raises what a refusal means, in the control plane's words."""
+    from servicegroup.agent.client import REFUSALS, fault_messages
+
     if reply.status in (200, 204):
         return reply.body
-    try:
-        faults = list(msgspec.json.decode(reply.body, type=dict[str, _Fault]).values())
-    except msgspec.MsgspecError:
-        faults = []
+    faults = fault_messages(reply.body)
     if not faults:  # a proxy, or another server altogether
         raise ControlPlaneUnavailable(
             f"{url} answered {reply.status} without a control plane's reason; check --url."
         )
     if reply.status == 401:
         raise Forbidden(f"{url} does not accept the token; set --token or SERVICEGROUP_TOKEN.")
-    raise _REFUSALS.get(reply.status, ControlPlaneUnavailable)(faults[0].message)
+    meanings = REFUSALS | {404: NotFound}
+    raise meanings.get(reply.status, ControlPlaneUnavailable)(faults[0])

@@ -77,7 +77,7 @@ class RedisOptions(Options, frozen=True, kw_only=True):
             description="The primary, as redis://[user:password@]host:port/db, or rediss:// for"
             " TLS (with ?ssl_ca_certs=FILE). Agents are told it without user and password. The"
             " server must not evict (maxmemory-policy noeviction): while it does, nobody can be"
-            " told absent."
+            " told absent.",
         ),
     ] = "redis://127.0.0.1:6379/0"
     connect_timeout: Annotated[

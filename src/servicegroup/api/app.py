@@ -11,15 +11,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from random import getrandbits
 from urllib.parse import parse_qsl
-from uuid import uuid4
+from uuid import UUID
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from servicegroup.api import compute, faults, v1, wire
 from servicegroup.api.auth import Authenticator
@@ -35,7 +35,7 @@ from servicegroup.errors import Forbidden, ServiceGroupError
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Reported
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Stage = Callable[[Request], Awaitable[Answer]]
 
 REPORTS = v1.Route(
     method="POST",
@@ -50,6 +50,31 @@ REPORTS = v1.Route(
 
 class TooLarge(ServiceGroupError):
     """The request's body is larger than a request may be (HTTP 413)."""
+
+
+class Edge:
+    """A stage as an ASGI application: maps errors to answers, gives each its request id.
+
+    Starlette's own wrapping of functions, responses and errors costs a report a third more.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        """Answer with what ``stage`` answers."""
+        self._stage = stage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; never raises."""
+        try:
+            answer = await self._stage(Request(scope, receive))
+        except TooLarge as error:
+            answer = faults.fault(413, str(error))
+        except ClientDisconnect:
+            answer = Answer(400)  # nobody is there to read it
+        except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
+            answer = faults.answer_for(error)
+        start = {"type": "http.response.start", "status": answer.status}
+        await send({**start, "headers": _headers(answer)})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
 class Endpoints:
@@ -72,34 +97,18 @@ class Endpoints:
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
         return [
-            _route(REPORTS.path, self._edge(self.report), "POST"),
-            *(_route(r.path, self._edge(self._ours(r)), r.method) for r in v1.ROUTES),
-            _route("/v1/openapi.json", self._edge(self.openapi), "GET"),
-            _route("/metrics", self._edge(self.metrics), "GET"),
-            _route("/healthz", self._edge(self.healthz), "GET"),
-            _route("/readyz", self._edge(self.readyz), "GET"),
-            _route("/v1", self._edge(self.nothing)),
-            _route("/v1/{rest:path}", self._edge(self.nothing)),
-            _route("/{rest:path}", self._edge(self.nova)),
+            _route(REPORTS.path, Edge(self.report), "POST"),
+            *(_route(r.path, Edge(self._ours(r)), r.method) for r in v1.ROUTES),
+            _route("/v1/openapi.json", Edge(self.openapi), "GET"),
+            _route("/metrics", Edge(self.metrics), "GET"),
+            _route("/healthz", Edge(self.healthz), "GET"),
+            _route("/readyz", Edge(self.readyz), "GET"),
+            _route("/v1", Edge(self.nothing)),
+            _route("/v1/{rest:path}", Edge(self.nothing)),
+            _route("/{rest:path}", Edge(self.nova)),
         ]
 
-    def _edge(self, stage: Callable[[Request], Awaitable[Answer]]) -> Endpoint:
-        """Map errors to answers, and give every answer its request id."""
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                answer = await stage(request)
-            except TooLarge as error:
-                answer = faults.fault(413, str(error))
-            except ClientDisconnect:
-                answer = Answer(400)  # nobody is there to read it
-            except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
-                answer = faults.answer_for(error)
-            return _response(answer)
-
-        return endpoint
-
-    def _ours(self, route: v1.Route) -> Callable[[Request], Awaitable[Answer]]:
+    def _ours(self, route: v1.Route) -> Stage:
         async def stage(request: Request) -> Answer:
             caller = self._caller(request, route.roles)
             if caller is None:
@@ -182,14 +191,14 @@ class Endpoints:
 
 def create_app(
     group: ServiceGroup, intake: Intake, authenticator: Authenticator, own_name: str = ""
-) -> Starlette:
+) -> Router:
     """Return the ASGI application; its lifespan runs the intake.
 
     With ``own_name`` the control plane is itself a service of its register, on that host.
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Router) -> AsyncIterator[None]:
         intake.start()
         own = join_itself(group, intake, own_name) if own_name else None
         tasks = [asyncio.create_task(work) for work in (run_chores(group), pauses.watch())]
@@ -202,14 +211,12 @@ def create_app(
 
     pauses = Pauses()
     endpoints = Endpoints(group, intake, authenticator, pauses)
-    app = Starlette(routes=endpoints.routes(), lifespan=lifespan)
-    app.router.redirect_slashes = False
-    return app
+    return Router(endpoints.routes(), redirect_slashes=False, lifespan=lifespan)
 
 
-def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
+def _route(path: str, edge: Edge, *methods: str) -> Route:
     """Route exactly these methods, or all for none: what a path does not take is ours to say."""
-    route = Route(path, endpoint, methods=methods)
+    route = Route(path, edge, methods=methods)
     route.methods = set(methods) or None
     return route
 
@@ -238,15 +245,14 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status, media_type=None)
-    if answer.status != 204:
-        response.headers["content-type"] = answer.media_type
-    request_id = f"req-{uuid4()}"
-    for name, value in (
+def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    request_id = f"req-{UUID(int=getrandbits(128), version=4)}"
+    headers = [
         *answer.headers,
-        ("X-Openstack-Request-Id", request_id),
-        ("X-Compute-Request-Id", request_id),
-    ):
-        response.headers.append(name, value)
-    return response
+        ("x-openstack-request-id", request_id),
+        ("x-compute-request-id", request_id),
+    ]
+    if answer.status != 204:
+        headers.append(("content-type", answer.media_type))
+        headers.append(("content-length", str(len(answer.body))))
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from servicegroup.agent.agent import Membership, join
-from servicegroup.agent.client import Joined, Terms
+from servicegroup.agent.client import DriverSettings, Joined, Terms
 from servicegroup.api.intake import Intake
 from servicegroup.api.terms import joined, reported, terms
 from servicegroup.errors import ControlPlaneUnavailable
@@ -45,7 +47,9 @@ class OwnClient:
     def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
         """Register in the layer."""
         registration = self._group.join(host, binary, group=group, zone=zone, version=version)
-        return joined(self._group, registration)
+        return msgspec.structs.replace(
+            joined(self._group, registration), drivers=_whole(self._group)
+        )
 
     def report(self, reports: Sequence[Report]) -> Reported:
         """Report through the intake, waiting for the commit like everybody."""
@@ -53,7 +57,7 @@ class OwnClient:
 
     def terms(self) -> Terms:
         """Return the terms in force."""
-        return terms(self._group)
+        return msgspec.structs.replace(terms(self._group), drivers=_whole(self._group))
 
     def leave(self, leaves: Sequence[Leave]) -> Refusals:
         """Leave through the layer."""
@@ -70,3 +74,12 @@ class OwnClient:
         except TimeoutError as error:
             future.cancel()
             raise ControlPlaneUnavailable("The own intake did not commit in time.") from error
+
+
+def _whole(group: ServiceGroup) -> tuple[DriverSettings, ...]:
+    """Return the drivers with all their options: secrets too, since they stay in the process."""
+    return tuple(
+        DriverSettings(driver.name, shadow, msgspec.structs.asdict(driver.options))
+        for driver, shadow in group.drivers()
+        if driver.capabilities.separate_signal
+    )

@@ -56,14 +56,14 @@ _COLUMNS: list[Column[Measured]] = [
 @output_options()
 @click.pass_context
 def drill(ctx: click.Context, names: tuple[str, ...], form: str) -> None:
-    r"""Kill a canary and measure how long the register takes to say down.
+    """Kill a canary and measure how long the register takes to say down.
 
     Needs a running control plane, named with --url before the command. The canary is a service
     named drill-canary on this host; it disturbs nobody. Exit 0 if the time kept to its formula.
 
     \b
       servicegroup --url http://127.0.0.1:8774 drill
-    """
+    """  # noqa: D301 - click wants the character
     options = ctx.find_root().params
     if not options["url"]:
         raise click.UsageError("drill measures a running control plane; name it with --url.")

@@ -42,7 +42,7 @@ _DISAGREEMENTS: list[Column[Disagreement]] = [
 
 @click.group()
 def driver() -> None:
-    r"""List the drivers in use, and change them on a running fleet.
+    """List the drivers in use, and change them on a running fleet.
 
     \b
     1. Set servicegroup_shadow_driver to the new driver and restart the control planes. Agents
@@ -51,7 +51,7 @@ def driver() -> None:
     3. Swap servicegroup_driver and servicegroup_shadow_driver; restart the control planes.
        Swapping them again rolls back.
     4. Empty servicegroup_shadow_driver when you are content.
-    """
+    """  # noqa: D301 - click wants the character
 
 
 @driver.command("list")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
               help="How much to log, on standard error.")  # fmt: skip
 @click.pass_context
 def serve(context: click.Context, log_level: str) -> None:
-    r"""Run the control plane: REST API, intake of reports, metrics.
+    """Run the control plane: REST API, intake of reports, metrics.
 
     \b
     Everything else is configuration (servicegroup config sample). Without any, it listens on
@@ -33,7 +33,7 @@ def serve(context: click.Context, log_level: str) -> None:
       servicegroup serve
       servicegroup --config-file /etc/servicegroup/servicegroup.conf serve
       OS_DEFAULT__BIND=127.0.0.1:9000 servicegroup serve
-    """
+    """  # noqa: D301 - click wants the character
     from servicegroup import config
 
     logging.basicConfig(
@@ -120,6 +120,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
             app,
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             # An idle connection must outlive the pause between two reports of an agent.
             timeout_keep_alive=int(3 * limits.report_interval) + 60,

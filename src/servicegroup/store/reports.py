@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
-    ARRAY,
+    JSON,
     ColumnElement,
     Connection,
     Engine,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    column,
     func,
     select,
     update,
@@ -97,17 +99,17 @@ class ReportWriter:
         if not lives:
             return set()
         self._learn(connection, {uuid for uuid, _ in lives})
-        by_id = {self._ids[uuid]: (uuid, n) for uuid, n in sorted(lives) if uuid in self._ids}
-        ids = sorted(by_id)
+        known = [(self._ids[uuid], uuid, n) for uuid, n in lives if uuid in self._ids]
         if connection.dialect.name == "postgresql":
-            uuids, incarnations = (
-                zip(*map(by_id.__getitem__, ids), strict=True) if ids else ((), ())
-            )
-            batch = {"ids": ids, "uuids": list(uuids), "incarnations": list(incarnations)}
-            found = connection.execute(_STAMPING_ARRAYS, batch).rowcount
+            rows = [{"id": id_, "uuid": uuid, "incarnation": n} for id_, uuid, n in known]
+            batch = {"batch": msgspec.json.encode(rows).decode()}
+            found = connection.execute(_STAMPING_JSON, batch).rowcount
         else:
-            batch = {"ids": ids, "lives": [f"{by_id[n][0]}:{by_id[n][1]}" for n in ids]}
-            found = connection.execute(_STAMPING_LISTS, batch).rowcount
+            lists: dict[str, list[Any]] = {
+                "ids": sorted(id_ for id_, _, _ in known),
+                "lives": [f"{uuid}:{n}" for _, uuid, n in known],
+            }
+            found = connection.execute(_STAMPING_LISTS, lists).rowcount
         return set() if found == len(lives) else lives
 
     def _learn(self, connection: Connection, uuids: set[str]) -> None:
@@ -174,16 +176,17 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
     )
 
 
-# PostgreSQL takes a batch as three arrays: one statement text, prepared once, for every size. It
+# PostgreSQL takes a batch as one JSON text: one statement, prepared once, for every size. It
 # would lock rows in whatever order its plan meets them, so they are locked by id beforehand.
 _batch = (
-    func.unnest(
-        bindparam("ids", type_=ARRAY(Integer)),
-        bindparam("uuids", type_=ARRAY(String)),
-        bindparam("incarnations", type_=ARRAY(Integer)),
+    func.json_to_recordset(cast(bindparam("batch", type_=String), JSON))
+    .table_valued(
+        column("id", Integer),
+        column("uuid", String),
+        column("incarnation", Integer),
+        name="batch",
     )
-    .table_valued("id", "uuid", "incarnation", name="batch")
-    .render_derived()
+    .render_derived(with_types=True)
 )
 _locked = (
     select(services.c.id)
@@ -196,7 +199,7 @@ _locked = (
     .order_by(services.c.id)
     .with_for_update(key_share=True, of=services)
 )
-_STAMPING_ARRAYS = _statement(services.c.id.in_(_locked))
+_STAMPING_JSON = _statement(services.c.id.in_(_locked))
 # MariaDB walks the primary key in order; SQLite has one writer.
 _STAMPING_LISTS = _statement(
     services.c.id.in_(bindparam("ids", expanding=True, type_=Integer)),

@@ -1,0 +1,130 @@
+"""Lists on PostgreSQL with driver db: all services, and those of one host, beside Nova's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks import register
+from benchmarks.measure import Asked, ask
+from benchmarks.results import Claim, Section, factor, ms
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+
+FASTER = 60
+FASTER_FILTERED = 500
+ABOUT = 0.040
+"""Seconds that the list of `SIZE` services should take."""
+
+SIZE = 10_000
+ROUTES = ("/v2.1/os-services", "/v1/services")
+HEADERS = {"OpenStack-API-Version": "compute 2.69"}
+FLAT = 1.5
+"""How many times the smallest table's time the largest may take for one host."""
+
+
+class Case(NamedTuple):
+    """What is asked: the table's size, the route, and whether all services or one host's."""
+
+    size: int
+    route: str
+    everything: bool
+
+
+def run(bench: Bench) -> Iterator[Section]:
+    """Measure every size, route and filter."""
+    found: dict[Case, Asked] = {}
+    for size in bench.sizes:
+        found |= _of_size(bench, size)
+    rows = [_row(bench, case, asked) for case, asked in found.items()]
+    for (size, everything), listing in bench.peer.lists.items():
+        cpu = listing.cpu_ms
+        shown = _shown(listing.seconds, cpu["nova"] / 1000, cpu["postgresql"] / 1000, listing.bytes)
+        rows.append((f"{size:,}", "Nova: /v2.1/os-services", _which(everything), *shown, ""))
+    yield Section(
+        "Lists",
+        f"Medians of {bench.requests} requests (Nova: {bench.runs}), each on a new connection; the"
+        " last column is Nova's time and CPU over ours.",
+        [*_claims_all(bench, found), *_claims_one(bench, found)],
+        ("services", "route", "of", "time", "server CPU", "PostgreSQL CPU", "size", "Nova's"),
+        rows,
+    )
+
+
+def _of_size(bench: Bench, size: int) -> dict[Case, Asked]:
+    url = bench.postgresql.database()
+    bench.say(f"Lists of {size:,} services ...")
+    register.seed(url, size)
+    found = {}
+    with register.control_plane(url, bench.directory) as plane:
+        pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
+        for route in ROUTES:
+            for everything in (True, False):
+                query = "" if everything else f"?host={register.host(size // 2)}"
+                right = partial(check, expected=size if everything else 1)
+                found[Case(size, route, everything)] = ask(
+                    plane.url + route + query, pids, bench.requests, right, HEADERS
+                )
+    return found
+
+
+def check(body: bytes, expected: int) -> None:
+    """Raise AssertionError unless all the seeded services are listed, and as up."""
+    listed = [s for s in json.loads(body)["services"] if s["binary"] == register.BINARY]
+    up = sum(s.get("state", s.get("verdict", {}).get("state")) == "up" for s in listed)
+    if not len(listed) == up == expected:
+        raise AssertionError(f"{len(listed)} services listed, {up} of them up; not {expected}")
+
+
+def _row(bench: Bench, case: Case, asked: Asked) -> tuple[str, ...]:
+    cpu = asked.cpu
+    shown = _shown(asked.seconds, cpu["serve"], cpu["postgresql"], asked.bytes)
+    peer = bench.peer.lists.get((case.size, case.everything))
+    compared = ""
+    if peer:
+        nova_cpu = sum(peer.cpu_ms.values()) / 1000
+        compared = f"{factor(peer.seconds, asked.seconds)}, {factor(nova_cpu, asked.all_cpu)}"
+    return (f"{case.size:,}", case.route, _which(case.everything), *shown, compared)
+
+
+def _which(everything: bool) -> str:
+    return "all" if everything else "one host"
+
+
+def _shown(seconds: float, server: float, database: float, size: int) -> tuple[str, ...]:
+    return (ms(seconds), ms(server), ms(database), f"{size / 1000:,.1f} kB")
+
+
+def _claims_all(bench: Bench, found: dict[Case, Asked]) -> Iterator[Claim]:
+    size = min(SIZE, max(bench.sizes))
+    asked, what = found[Case(size, ROUTES[0], True)], f"`GET /os-services`, {size:,} services"
+    yield Claim(what, ms(asked.seconds), f"about {ms(ABOUT)}", asked.seconds <= 1.1 * ABOUT)
+    yield _against_nova(bench, what, asked, (size, True), FASTER)
+
+
+def _claims_one(bench: Bench, found: dict[Case, Asked]) -> Iterator[Claim]:
+    size = min(SIZE, max(bench.sizes))
+    what = f"one host of {size:,}"
+    yield _against_nova(
+        bench, what, found[Case(size, ROUTES[0], False)], (size, False), FASTER_FILTERED
+    )
+    least, most = (found[Case(n, ROUTES[0], False)] for n in (bench.sizes[0], bench.sizes[-1]))
+    yield Claim(
+        f"one host, table of {bench.sizes[0]:,} to {bench.sizes[-1]:,}",
+        f"{ms(least.seconds)} to {ms(most.seconds)}",
+        "flat",
+        most.seconds <= FLAT * least.seconds,
+    )
+
+
+def _against_nova(
+    bench: Bench, what: str, asked: Asked, key: tuple[int, bool], target: int
+) -> Claim:
+    peer = bench.peer.lists.get(key)
+    if not peer:
+        return Claim(f"{what}, against Nova", bench.peer.missing, f"{target}x", None)
+    met = peer.seconds / asked.seconds >= target
+    return Claim(f"{what}, against Nova", factor(peer.seconds, asked.seconds), f"{target}x", met)

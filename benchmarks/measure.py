@@ -1,0 +1,109 @@
+"""How things are measured: CPU seconds of process trees, medians of requests, and on what machine.
+
+CPU is counted for a server's whole family of processes, because PostgreSQL answers from a process
+per connection; it says more than the clock on a machine that does other work too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+
+from benchmarks.nova_peer.cpu import spent, usage
+
+TIMEOUT = 120.0
+"""Seconds one request may take."""
+
+PACKAGES = ("servicegroup", "uvicorn", "uvloop", "starlette", "msgspec", "SQLAlchemy", "psycopg")
+
+
+class Asked(Struct, frozen=True):
+    """A request asked several times on a new connection each; medians, in seconds."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+    """By server."""
+    bytes: int
+
+    @property
+    def all_cpu(self) -> float:
+        """CPU seconds of all servers together."""
+        return sum(self.cpu.values())
+
+
+class Spent(Struct):
+    """What a piece of work took: wall seconds, and CPU seconds by process tree."""
+
+    seconds: float = 0.0
+    cpu: Mapping[str, float] = {}
+
+
+@contextmanager
+def measured(pids: Mapping[str, int]) -> Iterator[Spent]:
+    """Fill in what the work in the block took; ``pids`` are the heads of the trees, by name."""
+    result = Spent()
+    before, begun = usage(pids), time.perf_counter()
+    yield result
+    result.seconds = time.perf_counter() - begun
+    result.cpu = spent(before, usage(pids))
+
+
+def ask(
+    url: str,
+    pids: Mapping[str, int],
+    runs: int,
+    check: Callable[[bytes], None],
+    headers: Mapping[str, str] | None = None,
+) -> Asked:
+    """Time a GET, charging the trees of ``pids``; ``check`` raises if an answer is wrong."""
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    results: list[Spent] = []
+    check(_get(request))  # the first one opens connections and fills caches
+    for _ in range(runs):
+        with measured(pids) as result:
+            body = _get(request)
+        results.append(result)
+        check(body)
+    cpu = {name: median(result.cpu[name] for result in results) for name in pids}
+    return Asked(median(result.seconds for result in results), cpu, len(body))
+
+
+def _get(request: urllib.request.Request) -> bytes:
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def machine() -> str:
+    """Describe the machine, and how busy it is without us, in one sentence."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    models = [
+        line.partition(":")[2].strip() for line in cpuinfo.splitlines() if "model name" in line
+    ]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    return (
+        f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {memory:.0f} GiB,"
+        f" {name}, Linux {platform.release()}; load before the run {os.getloadavg()[0]:.2f}"
+    )
+
+
+def today() -> str:
+    """Return the date in UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def versions() -> str:
+    """Name the versions of everything that took part, but the servers."""
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"Python {platform.python_version()}, {packages}"

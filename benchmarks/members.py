@@ -1,0 +1,127 @@
+"""Ten thousand members: joining them all, listing them, and watching a few of them change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import register
+from benchmarks.detection import CASES, Case
+from benchmarks.measure import ask, measured
+from benchmarks.results import Claim, Section, ms
+from control_plane import ControlPlane
+from servers.process import Server
+from servicegroup import config
+from servicegroup.driver import Driver, load
+from servicegroup.model import Member
+from waiting import until
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+
+GROUP = "compute"
+TTL = 600.0
+"""Seconds; long, so that nobody has to heartbeat while lists are timed."""
+
+LIST_TARGET = 0.060
+"""Seconds for 10,000 services through os-services, with presence from a backend."""
+
+WATCH_TARGET = 0.05
+CHANGES = 100
+"""Changes a second while the cost of watching is measured."""
+
+
+def run(bench: Bench) -> Iterator[Section]:
+    """Measure every driver whose server is installed."""
+    count = 1_000 if bench.quick else 10_000
+    rows, claims = [], []
+    for case in CASES[1:]:
+        server = case.server()
+        if not server.installed():
+            continue
+        bench.say(f"Members, {case.driver}, {count:,} ...")
+        directory = bench.directory / f"members-{case.driver}"
+        directory.mkdir()
+        with server:
+            joining, listing, watching = _measured(case, server, bench, directory, count)
+        rows.append((case.driver, f"{joining:.1f} s", ms(listing), f"{watching:.1%}"))
+        claims.append(
+            Claim(f"`GET /os-services`, {count:,} services, driver {case.driver}", ms(listing),
+                  f"about {ms(LIST_TARGET)}", listing <= LIST_TARGET)
+        )  # fmt: skip
+        if case.driver == "zookeeper":
+            claims.append(
+                Claim(f"watching {count:,} members, {CHANGES} changes/s, of a core",
+                      f"{watching:.1%}", f"≤ {WATCH_TARGET:.0%}", watching <= WATCH_TARGET)
+            )  # fmt: skip
+    yield Section(
+        "Members",
+        "All members join from one process, one heartbeat after another. The list is Nova's, wall"
+        " time, median. Watching is the control plane's CPU while members leave and join again at"
+        f" {CHANGES} changes a second and nobody asks; only drivers that push have such a cost.",
+        claims,
+        ("driver", "joining", "list", "watching"),
+        rows,
+    )
+
+
+def _measured(
+    case: Case, server: Server, bench: Bench, directory: Path, count: int
+) -> tuple[float, float, float]:
+    url = bench.postgresql.database()
+    register.seed(url, count)
+    plane = ControlPlane(url, directory)
+    plane.configure(
+        case.section(server),
+        servicegroup_driver=case.driver,
+        membership_ttl=TTL,
+        service_down_time=3600,
+    )
+    settings = config.load(str(plane.config))
+    driver = load(settings.driver.name, settings.driver.options)
+    members = [Member(GROUP, register.host(n)) for n in range(1, count + 1)]
+    begun = time.perf_counter()
+    for member in members:
+        driver.heartbeat(member, 1, TTL)
+    joining = time.perf_counter() - begun
+    plane.start()
+    try:
+        until(lambda: _all_present(plane, count), timeout=60, interval=0.5, what="all present")
+        asked = ask(
+            f"{plane.url}/v2.1/os-services",
+            {"control plane": plane.process.pid},
+            bench.requests,
+            lambda body: None,
+        )
+        return joining, asked.seconds, _watching(plane, driver, members, bench.seconds)
+    finally:
+        plane.stop()
+        driver.close()
+
+
+def _all_present(plane: ControlPlane, count: int) -> bool:
+    found = plane.services("?binary=nova-compute").values()
+    return [s["verdict"]["reason"] for s in found] == ["present"] * count
+
+
+def _watching(plane: ControlPlane, driver: Driver, members: list[Member], seconds: float) -> float:
+    """Return the share of a core the control plane spends while members change."""
+    with measured({"control plane": plane.process.pid}) as idle:
+        time.sleep(seconds)
+    changes = 0
+    with measured({"control plane": plane.process.pid}) as busy:
+        begun = time.perf_counter()
+        while (passed := time.perf_counter() - begun) < seconds:
+            if changes > passed * CHANGES:
+                time.sleep(0.001)
+                continue
+            member = members[changes // 2 % len(members)]
+            if changes % 2:
+                driver.heartbeat(member, 1, TTL)
+            else:
+                driver.leave(member, 1)
+            changes += 1
+    spent = busy.cpu["control plane"] / busy.seconds - idle.cpu["control plane"] / idle.seconds
+    return max(0.0, spent)

@@ -1,0 +1,81 @@
+"""A register full of services that all just reported, and a control plane in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import select, text
+from sqlalchemy.engine import Engine
+
+from control_plane import ControlPlane
+from servicegroup.store import database, migrate
+from servicegroup.store.clock import utcnow
+from servicegroup.store.tables import services
+
+BINARY = "nova-compute"
+
+_ANALYSE = {
+    "postgresql": "VACUUM ANALYZE services",
+    "mysql": "ANALYZE TABLE services",
+    "sqlite": "ANALYZE services",
+}
+"""What a database does by itself soon after its table has grown."""
+
+
+def host(number: int) -> str:
+    """Name the host of the n-th service, counted from 1."""
+    return f"host-{number}"
+
+
+def seed(url: str, count: int, binaries: tuple[str, ...] = (BINARY,)) -> None:
+    """Create the schema and ``count`` services, one a host, the binaries taking turns."""
+    engine = database.connect(url)
+    migrate.upgrade(engine)
+    insert = services.insert().values(
+        created_at=utcnow(), registered_at=utcnow(), last_seen_up=utcnow(), updated_at=utcnow()
+    )
+    rows = [_row(n, binaries[n % len(binaries)]) for n in range(1, count + 1)]
+    database.write(engine, lambda connection: connection.execute(insert, rows))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(_ANALYSE[engine.dialect.name]))
+    engine.dispose()
+
+
+def _row(number: int, binary: str) -> dict[str, object]:
+    return {
+        "uuid": str(uuid4()),
+        "host": host(number),
+        "binary": binary,
+        "topic": binary.removeprefix("nova-"),
+        "zone": "nova",
+        "version": 60 + number % 15,
+    }
+
+
+def uuids(engine: Engine) -> list[str]:
+    """Return the seeded services in the order they were made; each is in its first incarnation."""
+    query = select(services.c.uuid).where(services.c.binary == BINARY).order_by(services.c.id)
+    with database.reading(engine) as connection:
+        return list(connection.scalars(query))
+
+
+def reports(engine: Engine) -> int:
+    """Count the reports of the seeded services that were committed; the control plane's own not."""
+    query = select(services.c.report_count).where(services.c.binary == BINARY)
+    with database.reading(engine) as connection:
+        return sum(connection.scalars(query))
+
+
+@contextmanager
+def control_plane(url: str, directory: Path) -> Iterator[ControlPlane]:
+    """Run ``servicegroup serve`` with driver db on a seeded database."""
+    # Nobody reports while lists are timed, and everybody has to stay up.
+    plane = ControlPlane(url, directory, service_down_time=3600)
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()

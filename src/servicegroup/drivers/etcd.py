@@ -1,0 +1,226 @@
+"""Driver ``etcd``: a member is a key on its agent's lease, which ends unless it is kept alive.
+
+One lease carries all members of an agent process (ET-1). The control plane reads what a majority
+of the servers agrees on at that moment, so a cluster without a quorum is UNKNOWN and never
+"still there" (ET-5).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import ssl
+import time
+from collections.abc import Collection
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from servicegroup.driver import Capabilities, Driver, Options, Watcher
+from servicegroup.drivers.etcd_gateway import Done, Gateway
+from servicegroup.drivers.etcd_keys import Held, Key, OwnKeys, Reader, below, directory
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+
+REVOKE_SLACK = 1.0
+"""Seconds an expired lease may live on: it is looked for twice a second, then revoked by a vote."""
+
+ELECTION = 2.0
+"""Seconds until there is a new leader, at etcd's default election timeout."""
+
+_FILES = ("ca", "certfile", "keyfile")
+_LOCAL = {"password", *_FILES}
+
+
+class EtcdOptions(Options, frozen=True, kw_only=True):
+    """Section ``[etcd]``. The password and the files of this host are not handed to agents."""
+
+    # fmt: off
+    endpoints: Annotated[str, Meta(description=(
+        "Client URLs of the servers, separated by commas. Name all of them: a server that is away"
+        " or without a quorum is passed over for the next."
+    ))] = "http://127.0.0.1:2379"
+    prefix: Annotated[str, Meta(description=(
+        "The start of every key. Agents and control plane must use the same, or nobody is ever"
+        " present."
+    ))] = "/servicegroups"
+    timeout: Annotated[float, Meta(gt=0, description=(
+        "Seconds a question may take, all endpoints together. Too low and a busy server is taken"
+        " for one that is away; too high and a heartbeat misses its turn."
+    ))] = 3.0
+    username: Annotated[str, Meta(description=(
+        "Who to be towards a cluster with authentication. Without that, everybody who reaches the"
+        " servers can forge and remove members."
+    ))] = ""
+    password: Annotated[str, Meta(extra={"secret": True}, description=(
+        "The password of username. It is never handed to agents: give it to each of them, as"
+        " OS_ETCD__PASSWORD."
+    ))] = ""
+    ca: Annotated[str, Meta(description=(
+        "PEM file of the authorities that may have signed the servers' certificates, for https"
+        " endpoints; empty for those this host trusts."
+    ))] = ""
+    certfile: Annotated[str, Meta(description=(
+        "PEM file of the certificate to show to servers that ask for one; empty for none."
+    ))] = ""
+    keyfile: Annotated[str, Meta(description=(
+        "PEM file of the key of certfile, not encrypted."
+    ))] = ""
+    # fmt: on
+
+
+class EtcdDriver(Driver):
+    """Members as keys on leases; see the module."""
+
+    name = "etcd"
+    capabilities = Capabilities(expiry_slack=REVOKE_SLACK)
+    Options = EtcdOptions
+    options: EtcdOptions
+
+    def __init__(self, options: EtcdOptions) -> None:
+        """Check the options; raises ConfigError for those that cannot work."""
+        super().__init__(options)
+        _check(options)
+        self._endpoints = _endpoints(options)
+        self._tls = _tls(options)
+        self._processes: dict[int, _Process] = {}
+
+    def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        """Renew this process's lease, and make sure that the member's key is there and on it.
+
+        A renewal within the last twentieth of ``ttl`` serves: the heartbeats of many members are
+        one renewal. Raises DriverUnavailable.
+        """
+        self._process.own.join(Key(member, incarnation), ttl)
+
+    def leave(self, member: Member, incarnation: int | None = None) -> None:
+        """Delete the key of this incarnation, or every key of the member for None.
+
+        Raises DriverUnavailable.
+        """
+        if incarnation is None:
+            keys = below(directory(self.options.prefix, member.group, member.host))
+        else:
+            keys = {"key": Key(member, incarnation).name(self.options.prefix)}
+        self._process.gateway.ask("kv/deleterange", keys, Done)
+
+    def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
+        """Answer with what a majority of the servers agrees on now, all groups in one question.
+
+        UNKNOWN where there is no such answer. ABSENT reads UNKNOWN for one time to live after
+        that, and after the store was emptied: members may still be on their way back.
+        """
+        reader, begun = self._process.reader, time.monotonic()
+        try:
+            held = reader.read(members)
+        except DriverUnavailable as error:
+            unknown = Presence(PresenceState.UNKNOWN, age=reader.silence, detail=str(error))
+            return dict.fromkeys(members, unknown)
+        age = time.monotonic() - begun
+        if reader.recovering:
+            detail = "recovering: etcd was away or emptied, and members may still come back"
+            missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
+        else:
+            missing = Presence(PresenceState.ABSENT, age=age, detail="no key on a living lease")
+        return {
+            member: _present(held[member], age) if member in held else missing for member in members
+        }
+
+    def watch(self, callback: Watcher) -> None:
+        """Do nothing: the gateway answers, it does not push."""
+
+    def detection_time(self, ttl: float) -> float:
+        """Return what it takes when the leader dies just before the lease would have ended.
+
+        A new leader gives every lease its whole time to live again (ET-3). Without that it takes
+        the time to live and up to a second, or longer when thousands end together (ET-2).
+        """
+        process = self._process
+        effective = max(math.ceil(ttl), process.own.granted(ttl) or process.reader.longest_ttl or 0)
+        return effective + ELECTION + effective + REVOKE_SLACK
+
+    def shared_options(self) -> dict[str, Any]:
+        """Return where and how to join; not the password, nor paths that are this host's own."""
+        options = msgspec.structs.asdict(self.options)
+        return {key: value for key, value in options.items() if key not in _LOCAL}
+
+    def close(self) -> None:
+        """End this process's leases: its members are absent at once."""
+        process = self._processes.pop(os.getpid(), None)
+        if process is not None:
+            process.own.close()
+            process.gateway.close()
+
+    @property
+    def _process(self) -> _Process:
+        """What this process has of its own; what a fork inherited is never touched (ZK-14)."""
+        pid = os.getpid()
+        return self._processes.get(pid) or self._processes.setdefault(pid, self._started())
+
+    def _started(self) -> _Process:
+        options = self.options
+        user = (options.username, options.password) if options.username else None
+        gateway = Gateway(self._endpoints, options.timeout, user, self._tls)
+        own = OwnKeys(gateway, options.prefix, options.timeout)
+        return _Process(gateway, own, Reader(gateway, options.prefix))
+
+
+class _Process(NamedTuple):
+    """What one process has of a driver: connections, its own keys, and what it reads."""
+
+    gateway: Gateway
+    own: OwnKeys
+    reader: Reader
+
+
+def _present(lives: Collection[Held], age: float) -> Presence:
+    """Say who lives, and on what lease."""
+    detail = ", ".join(f"lease 0x{life.lease:x} of {life.ttl or '?'} s" for life in lives)
+    incarnations = frozenset(life.incarnation for life in lives)
+    return Presence(PresenceState.PRESENT, incarnations, age, detail)
+
+
+def _check(options: EtcdOptions) -> None:
+    if not re.fullmatch(r"(/[^/]+)+", options.prefix):
+        raise ConfigError(f"[etcd] prefix = {options.prefix} is not a path such as /servicegroups.")
+    for one, other in (("username", "password"), ("certfile", "keyfile")):
+        if bool(getattr(options, one)) != bool(getattr(options, other)):
+            raise ConfigError(f"[etcd] {one} and {other} belong together; set both or none.")
+
+
+def _endpoints(options: EtcdOptions) -> list[str]:
+    """Return the endpoints; raises ConfigError for one that is not a client URL."""
+    endpoints = [text.strip().rstrip("/") for text in options.endpoints.split(",")]
+    for endpoint in endpoints:
+        try:
+            url = parse_url(endpoint)
+            usable = url.scheme in ("http", "https") and bool(url.host) and not url.path
+        except LocationParseError:
+            usable = False
+        if not usable:
+            raise ConfigError(
+                f"[etcd] endpoints names {endpoint!r}, which is not a client URL such as"
+                " http://127.0.0.1:2379."
+            )
+    return endpoints
+
+
+def _tls(options: EtcdOptions) -> ssl.SSLContext | None:
+    """Return the TLS settings; raises ConfigError for files that cannot be used."""
+    given = [key for key in _FILES if getattr(options, key)]
+    if given and "https://" not in options.endpoints:
+        raise ConfigError(f"[etcd] {given[0]} is for https endpoints; change one or the other.")
+    if "https://" not in options.endpoints:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.ca or None)
+        if options.certfile:
+            context.load_cert_chain(options.certfile, options.keyfile)
+    except OSError as error:
+        files = ", ".join(f"{key} = {getattr(options, key)}" for key in given)
+        raise ConfigError(f"[etcd] {files} cannot be used: {error}.") from error
+    return context

@@ -1,0 +1,206 @@
+"""etcd's JSON gateway: one question, answered by whichever endpoint does so in time (ET-7).
+
+Only what the driver needs of the protocol is here, for servers from 3.4. Bytes are base64 and
+64-bit integers are strings in this JSON; msgspec reads and writes both.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+
+from servicegroup.errors import DriverUnavailable
+
+# What gRPC calls the ways to fail; all others are tried again at another endpoint.
+_INVALID, _NOT_FOUND, _FORBIDDEN, _UNAUTHENTICATED = 3, 5, 7, 16
+_FINAL = frozenset({_INVALID, _NOT_FOUND, _FORBIDDEN, _UNAUTHENTICATED})
+
+
+class Header(msgspec.Struct, frozen=True):
+    """Which store answered, and how many changes it has seen."""
+
+    cluster_id: int = 0
+    revision: int = 0
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """A key, its value, and the lease it ends with (0: none)."""
+
+    key: bytes
+    value: bytes = b""
+    lease: int = 0
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The keys of a range."""
+
+    kvs: list[KeyValue] = []
+
+
+class _RangeResponse(msgspec.Struct, frozen=True):
+    response_range: Range
+
+
+class Ranges(msgspec.Struct, frozen=True):
+    """The keys of several ranges, all as of one moment."""
+
+    header: Header
+    responses: list[_RangeResponse] = []
+
+
+class Granted(msgspec.Struct, frozen=True, rename={"id": "ID", "ttl": "TTL"}):
+    """A lease and the seconds it was granted, which may be more than were asked for (ET-9)."""
+
+    id: int
+    ttl: int
+
+
+class _Left(msgspec.Struct, frozen=True, rename={"ttl": "TTL"}):
+    ttl: int = 0
+
+
+class KeptAlive(msgspec.Struct, frozen=True):
+    """The seconds a lease lasts from now, 0 for one that is gone; or what went wrong."""
+
+    result: _Left | None = None
+    error: dict[str, Any] | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A change was made."""
+
+
+class _Token(msgspec.Struct, frozen=True):
+    token: str
+
+
+class LeaseGone(DriverUnavailable):
+    """The lease has ended meanwhile; another one has to be granted."""
+
+
+class _Fault(msgspec.Struct, frozen=True):
+    error: str = ""
+    code: int = 0
+
+
+class _Faulted(Exception):
+    """etcd's answer is that it will not, or cannot."""
+
+    def __init__(self, fault: _Fault) -> None:
+        super().__init__(fault.error)
+        self.code = fault.code
+
+
+T = TypeVar("T")
+
+
+class Gateway:
+    """The endpoints of one cluster, for one process; safe to share between threads."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        timeout: float,
+        user: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Ask ``endpoints``; every call is answered or fails within ``timeout`` seconds."""
+        self._endpoints = tuple(endpoints)
+        self._timeout = timeout
+        self._user = user
+        self._token = ""
+        self._preferred = 0
+        self._http = urllib3.PoolManager(maxsize=16, retries=False, ssl_context=tls)
+
+    def ask(self, path: str, question: dict[str, Any], answer: type[T]) -> T:
+        """Post a question and return its answer; raises DriverUnavailable, LeaseGone."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            if self._user is None:
+                return self._ask(path, question, answer, deadline)
+            return self._ask_as(self._user, path, question, answer, deadline)
+        except _Faulted as fault:
+            if fault.code == _NOT_FOUND:
+                raise LeaseGone(f"etcd at {self._where} has ended the lease.") from fault
+            raise DriverUnavailable(
+                f"etcd at {self._where} refuses ({fault}); check [etcd] username and password, and"
+                " that this user may read and write below the prefix."
+            ) from fault
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._http.clear()
+
+    @property
+    def _where(self) -> str:
+        return ",".join(self._endpoints)
+
+    def _ask_as(
+        self, user: tuple[str, str], path: str, question: Any, answer: type[T], deadline: float
+    ) -> T:
+        """Ask with a token; a token ends by itself, and with the server that gave it."""
+        if self._token:
+            try:
+                return self._ask(path, question, answer, deadline)
+            except _Faulted as fault:
+                if fault.code != _UNAUTHENTICATED:
+                    raise
+        self._token = ""
+        name, password = user
+        who = {"name": name, "password": password}
+        self._token = self._ask("auth/authenticate", who, _Token, deadline).token
+        return self._ask(path, question, answer, deadline)
+
+    def _ask(self, path: str, question: Any, answer: type[T], deadline: float) -> T:
+        """Try one endpoint after the other, from the one that answered last."""
+        body = msgspec.json.encode(question)
+        first, many = self._preferred, len(self._endpoints)
+        problems = []
+        for attempt in range(many):
+            number = (first + attempt) % many
+            share = (deadline - time.monotonic()) / (many - attempt)
+            try:
+                data = self._post(f"{self._endpoints[number]}/v3/{path}", body, share)
+                found = msgspec.json.decode(data, type=answer, strict=False)
+            except (HTTPError, msgspec.DecodeError, _Faulted) as error:
+                if isinstance(error, _Faulted) and error.code in _FINAL:
+                    raise
+                problems.append(error)
+            else:
+                self._preferred = number
+                return found
+        raise self._unavailable(problems)
+
+    def _post(self, url: str, body: bytes, share: float) -> bytes:
+        """Return the body of an answer that comes within ``share`` seconds."""
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = self._token
+        timeout = urllib3.Timeout(total=max(0.001, share))
+        try:
+            response = self._http.request("POST", url, body=body, headers=headers, timeout=timeout)
+        except ProtocolError:  # the server had closed an idle connection: that is not its answer
+            response = self._http.request("POST", url, body=body, headers=headers, timeout=timeout)
+        if response.status != 200:
+            raise _Faulted(_fault(response.data, response.status))
+        return response.data
+
+    def _unavailable(self, problems: Sequence[Exception]) -> DriverUnavailable:
+        if all(isinstance(problem, NewConnectionError) for problem in problems):
+            what = "cannot be reached; check that it runs and that this host reaches it"
+        else:
+            what = "has no quorum, or does not answer; check the health of its members"
+        return DriverUnavailable(f"etcd at {self._where} {what} ({problems[-1]}).")
+
+
+def _fault(data: bytes, status: int) -> _Fault:
+    try:
+        return msgspec.json.decode(data, type=_Fault, strict=False)
+    except msgspec.DecodeError:
+        return _Fault(f"HTTP {status}")

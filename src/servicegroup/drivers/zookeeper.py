@@ -1,0 +1,236 @@
+"""Driver ``zookeeper``: a member is an ephemeral node that ends with its agent (spec S5, S6).
+
+The agent's side keeps its nodes through reconnects and expiries by itself. The control plane's
+side answers from watched views, and pushes what changes. How long a crash goes unnoticed is what
+the server grants: the session timeout, not the time to live of a heartbeat.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from kazoo.hosts import collect_hosts
+from kazoo.security import CREATOR_ALL_ACL
+from msgspec import Meta
+
+from servicegroup.driver import Capabilities, Driver, Options, Watcher
+from servicegroup.drivers.zookeeper_nodes import OwnNodes
+from servicegroup.drivers.zookeeper_session import Session
+from servicegroup.drivers.zookeeper_view import View, Views
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+
+EXPIRY_SLACK = 0.3
+"""Seconds from the expiry of a session to the event at a watcher (design section 9)."""
+
+_FILES = ("ca", "certfile", "keyfile")
+_LOCAL = {"password", *_FILES}
+
+
+class ZooKeeperOptions(Options, frozen=True, kw_only=True):
+    """Section ``[zookeeper]``. Passwords and the files of this host are not handed to agents."""
+
+    # fmt: off
+    address: Annotated[str, Meta(description=(
+        "Servers as host:port, separated by commas, with an optional /chroot at the end. Name all"
+        " servers of the ensemble: with one name the members are lost when that one is down."
+    ))] = "127.0.0.1:2181"
+    session_timeout: Annotated[float, Meta(gt=0, description=(
+        "Seconds without a sign of life after which the server ends a session and its members are"
+        " absent. The server grants between 2 and 20 of its ticks whatever is asked for. Too low"
+        " and a pause of the garbage collector or the network loses members; too high and a crash"
+        " goes unnoticed for as long."
+    ))] = 10.0
+    tick_time: Annotated[float, Meta(gt=0, description=(
+        "Seconds of the servers' tickTime, by which they round a session's end up. It only goes"
+        " into the detection time that is shown; too low and that promises too much."
+    ))] = 2.0
+    prefix: Annotated[str, Meta(description=(
+        "The node below which the groups are kept. Agents and control plane must use the same, or"
+        " nobody is ever present."
+    ))] = "/servicegroups"
+    username: Annotated[str, Meta(description=(
+        "Who to be towards the servers. With it, nodes are made so that only this user can read,"
+        " make or delete members; without it, everybody who reaches the servers can (ZK-13)."
+    ))] = ""
+    password: Annotated[str, Meta(extra={"secret": True}, description=(
+        "The password of username. It is never handed to agents: give it to each of them, as"
+        " OS_ZOOKEEPER__PASSWORD."
+    ))] = ""
+    sasl_mechanism: Annotated[str, Meta(pattern="^(|DIGEST-MD5|GSSAPI)$", description=(
+        "Empty for ZooKeeper's own digest scheme, else the SASL mechanism, DIGEST-MD5 or GSSAPI"
+        " (Kerberos, with the ticket of this process); it needs the package pure-sasl."
+    ))] = ""
+    tls: Annotated[bool, Meta(description=(
+        "Whether the servers' port is a secureClientPort. A plain port does not answer to TLS, nor"
+        " the other way round, and both look like a server that is away."
+    ))] = False
+    ca: Annotated[str, Meta(description=(
+        "PEM file of the authorities that may have signed the servers' certificates; empty for"
+        " those this host trusts. The name in the certificate must be the one in address."
+    ))] = ""
+    certfile: Annotated[str, Meta(description=(
+        "PEM file of the certificate to show to servers that ask for one; empty for none."
+    ))] = ""
+    keyfile: Annotated[str, Meta(description=(
+        "PEM file of the key of certfile, not encrypted."
+    ))] = ""
+    # fmt: on
+
+
+class ZooKeeperDriver(Driver):
+    """Members as ephemeral nodes; see the module."""
+
+    name = "zookeeper"
+    capabilities = Capabilities(pushes=True, expiry_slack=2.0 + EXPIRY_SLACK)
+    Options = ZooKeeperOptions
+    options: ZooKeeperOptions
+
+    def __init__(self, options: ZooKeeperOptions) -> None:
+        """Check the options; raises ConfigError for those that contradict each other."""
+        super().__init__(options)
+        _check(options)
+        self._watchers: list[Watcher] = []
+        self._processes: dict[int, _Process] = {}
+
+    def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        """Make sure the member's node is there and is ours; the session keeps it until it ends.
+
+        While heartbeats are not older than ``ttl`` seconds, the node is also made again as soon
+        as a lost connection or session is back. Raises DriverUnavailable.
+        """
+        self._process.own.join(member, incarnation, ttl)
+
+    def leave(self, member: Member, incarnation: int | None = None) -> None:
+        """Delete the node of this incarnation, or every node of the member for None.
+
+        A handle that holds the incarnation itself deletes its own node only: another worker of
+        the service may live under the same number (ZK-15). Raises DriverUnavailable.
+        """
+        self._process.own.leave(member, incarnation)
+
+    def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
+        """Answer from the watched views; only a group asked for the first time is listed.
+
+        UNKNOWN while there is no connection (ZK-4); ABSENT reads UNKNOWN for one session timeout
+        after it returned, since members may still be on their way back.
+        """
+        process = self._process
+        try:
+            views = process.views.of({member.group for member in members})
+        except DriverUnavailable as error:
+            age = process.session.silence
+            return dict.fromkeys(
+                members, Presence(PresenceState.UNKNOWN, age=age, detail=str(error))
+            )
+        answers = {group: _answers(process.session, view) for group, view in views.items()}
+        return {member: answers[member.group](member.host) for member in members}
+
+    def watch(self, callback: Watcher) -> None:
+        """Call back, in a thread of kazoo's, for members of the groups that were asked for."""
+        self._watchers.append(callback)
+
+    def detection_time(self, ttl: float) -> float:
+        """Return the session timeout in effect plus one tick and the way of the event (ZK-6)."""
+        timeout = self._process.session.timeout or self.options.session_timeout
+        return timeout + self.options.tick_time + EXPIRY_SLACK
+
+    def shared_options(self) -> dict[str, Any]:
+        """Return where and how to join; not the password, nor paths that are this host's own."""
+        options = msgspec.structs.asdict(self.options)
+        return {key: value for key, value in options.items() if key not in _LOCAL}
+
+    def close(self) -> None:
+        """End this process's session: its members are absent at once."""
+        process = self._processes.pop(os.getpid(), None)
+        if process is not None:
+            process.session.close()
+
+    @property
+    def _process(self) -> _Process:
+        """What this process has of its own; what a fork inherited is never touched (ZK-14)."""
+        pid = os.getpid()
+        return self._processes.get(pid) or self._processes.setdefault(pid, self._started())
+
+    def _started(self) -> _Process:
+        session = Session(self._notify, **_client_options(self.options))
+        prefix = self.options.prefix
+        return _Process(session, OwnNodes(session, prefix), Views(session, prefix, self._notify))
+
+    def _notify(self, members: Collection[Member] | None) -> None:
+        for callback in self._watchers:
+            callback(members)
+
+
+class _Process(NamedTuple):
+    """What one process has of a driver: its session, its own nodes, and what it watches."""
+
+    session: Session
+    own: OwnNodes
+    views: Views
+
+
+def _answers(session: Session, view: View | DriverUnavailable) -> Callable[[str], Presence]:
+    """Return what to answer for a host of the group whose view this is."""
+    silence = session.silence or 0.0
+    if isinstance(view, DriverUnavailable):
+        unknown = Presence(PresenceState.UNKNOWN, age=silence, detail=str(view))
+        return lambda _: unknown
+    age, timeout = view.age(silence), session.timeout or 0.0
+    if session.recovering:
+        detail = "recovering: the connection was lost, and members may still be on their way back"
+        missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
+    else:
+        detail = f"no node; a session ends {timeout:g} s after its last sign of life"
+        missing = Presence(PresenceState.ABSENT, age=age, detail=detail)
+    return lambda host: view.presence(host, age) or missing
+
+
+def _client_options(options: ZooKeeperOptions) -> dict[str, Any]:
+    """Return the options as kazoo knows them."""
+    chosen: dict[str, Any] = {"hosts": options.address, "timeout": options.session_timeout}
+    if options.sasl_mechanism:
+        chosen["sasl_options"] = {"mechanism": options.sasl_mechanism} | {
+            key: getattr(options, key) for key in ("username", "password") if options.username
+        }
+    elif options.username:
+        chosen["auth_data"] = [("digest", f"{options.username}:{options.password}")]
+    if options.username or options.sasl_mechanism:
+        chosen["default_acl"] = CREATOR_ALL_ACL
+    if options.tls:
+        files = {key: getattr(options, key) or None for key in _FILES}
+        chosen |= {"use_ssl": True, "check_hostname": True, **files}
+    return chosen
+
+
+def _check(options: ZooKeeperOptions) -> None:
+    """Refuse what cannot work, before anything is connected."""
+    try:
+        collect_hosts(options.address)
+    except ValueError as error:
+        raise ConfigError(
+            f"[zookeeper] address = {options.address} is not host:port,host:port; {error}."
+        ) from error
+    if not re.fullmatch(r"(/[^/]+)+", options.prefix):
+        raise ConfigError(
+            f"[zookeeper] prefix = {options.prefix} is not a path such as /servicegroups."
+        )
+    if options.sasl_mechanism and importlib.util.find_spec("puresasl") is None:
+        raise ConfigError(
+            f"[zookeeper] sasl_mechanism = {options.sasl_mechanism} needs the package pure-sasl;"
+            " pip install pure-sasl."
+        )
+    for one, other in (("username", "password"), ("certfile", "keyfile")):
+        if bool(getattr(options, one)) != bool(getattr(options, other)):
+            raise ConfigError(f"[zookeeper] {one} and {other} belong together; set both or none.")
+    given = [key for key in _FILES if getattr(options, key)]
+    if given and not options.tls:
+        raise ConfigError(f"[zookeeper] {given[0]} is for TLS; set tls = true, or remove it.")
+    for key in given:
+        if not os.access(getattr(options, key), os.R_OK):
+            raise ConfigError(f"[zookeeper] {key} = {getattr(options, key)} cannot be read.")

@@ -1,0 +1,158 @@
+"""Driver etcd: users, TLS, and options that cannot work."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import urllib3
+
+from servers.etcd import Etcd
+from servers.plugin import require
+from servers.process import LOOPBACK
+from servicegroup.drivers.etcd import EtcdDriver
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, PresenceState
+from servicegroup.testing.harness import ask
+from waiting import until
+
+Make = Callable[..., EtcdDriver]
+
+MEMBER = Member("compute", "host-1")
+
+
+class WithTls(Etcd):
+    """A server that knows one certificate: its own, and its clients'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.certificate = self.directory / "certificate.pem"
+        self.key = self.directory / "key.pem"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}"),
+                *("-keyout", self.key, "-out", self.certificate),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        self.arguments = (
+            *("--cert-file", str(self.certificate), "--key-file", str(self.key)),
+            *("--client-cert-auth", "--trusted-ca-file", str(self.certificate)),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}"
+
+    def answers(self) -> bool:
+        with contextlib.closing(EtcdDriver.from_options(self.options())) as driver:
+            return ask(driver, MEMBER).state is PresenceState.ABSENT
+
+    def options(self) -> dict[str, Any]:
+        proof = {"certfile": str(self.certificate), "keyfile": str(self.key)}
+        return {"endpoints": self.url, "ca": str(self.certificate), **proof}
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make handles that are closed with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def made(**options: Any) -> EtcdDriver:
+            return stack.enter_context(contextlib.closing(EtcdDriver.from_options(options)))
+
+        yield made
+
+
+def test_users_may_what_their_role_says(own_etcd: Callable[..., Etcd], make: Make) -> None:
+    server = own_etcd()
+    admin = {"endpoints": server.url, "username": "root", "password": "secret"}
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("user/add", {"name": "root", "password": "secret"}),
+        ("user/add", {"name": "guest", "password": "guest"}),
+        ("role/add", {"name": "root"}),
+        ("user/grant", {"user": "root", "role": "root"}),
+        ("enable", {}),
+    ]
+    with urllib3.PoolManager() as http:
+        for path, question in steps:
+            done = http.request("POST", f"{server.url}/v3/auth/{path}", json=question)
+            assert done.status == 200, done.data
+    agent, observer = make(**admin), make(**admin)
+    agent.heartbeat(MEMBER, 1, 60)
+    assert ask(observer, MEMBER).incarnations == {1}
+    for stranger in (
+        make(endpoints=server.url),
+        make(**{**admin, "password": "wrong"}),
+        make(**{**admin, "username": "guest", "password": "guest"}),
+    ):
+        with pytest.raises(DriverUnavailable, match="username and password"):
+            stranger.heartbeat(MEMBER, 2, 60)
+        with pytest.raises(DriverUnavailable, match="username and password"):
+            stranger.leave(MEMBER)
+        answer = ask(stranger, MEMBER)
+        assert answer.state is PresenceState.UNKNOWN
+        assert "username and password" in answer.detail
+    server.stop()
+    server.launch()  # it has forgotten every token it gave
+    until(lambda: ask(observer, MEMBER).incarnations == {1})
+    agent.heartbeat(MEMBER, 2, 60)
+    assert ask(observer, MEMBER).incarnations == {1, 2}
+
+
+def test_tls_proves_both_ends(make: Make) -> None:
+    require(Etcd)
+    with WithTls() as server:
+        agent = make(**server.options())
+        agent.heartbeat(MEMBER, 1, 60)
+        assert ask(agent, MEMBER).incarnations == {1}
+        anonymous = {"certfile": "", "keyfile": ""}
+        plain = {"endpoints": f"http://{server.address}", "ca": "", **anonymous}
+        for change in ({"ca": ""}, anonymous, plain):
+            with pytest.raises(DriverUnavailable):
+                make(**{**server.options(), **change}).heartbeat(MEMBER, 1, 60)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"endpoints": "127.0.0.1:2379"}, "127.0.0.1:2379"),
+        ({"endpoints": ""}, "endpoints"),
+        ({"endpoints": "http://a:1,ftp://b:2"}, "ftp://b:2"),
+        ({"endpoints": "http://a:1/v3"}, "http://a:1/v3"),
+        ({"endpoints": "http://a:port"}, "http://a:port"),
+        ({"timeout": 0}, "timeout"),
+        ({"prefix": "servicegroups"}, "prefix = servicegroups"),
+        ({"prefix": "/servicegroups/"}, "prefix = /servicegroups/"),
+        ({"username": "agent"}, "password"),
+        ({"password": "secret"}, "username"),
+        ({"ca": __file__}, "https"),
+        ({"endpoints": "https://a:1", "ca": "/no/such/file"}, "ca = /no/such/file"),
+        ({"endpoints": "https://a:1", "ca": __file__}, "ca = "),
+        ({"endpoints": "https://a:1", "keyfile": __file__}, "certfile"),
+        ({"servers": "http://a:1"}, "servers"),
+    ],
+)
+def test_options_that_cannot_work_are_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as refusal:
+        EtcdDriver.from_options(options)
+    assert "secret" not in str(refusal.value)
+
+
+def test_secrets_and_files_are_not_shared() -> None:
+    user = {"username": "agent", "password": "secret", "timeout": "2.5"}
+    shared = EtcdDriver.from_options(user).shared_options()
+    assert shared["timeout"] == 2.5
+    assert "secret" not in msgspec.json.encode(shared).decode()
+    assert {"password", "ca", "certfile", "keyfile"}.isdisjoint(shared)
+
+
+def test_every_option_says_what_it_is() -> None:
+    for field in msgspec.inspect.type_info(EtcdDriver.Options).fields:  # type: ignore[attr-defined]
+        assert len(field.type.extra_json_schema["description"]) > 30, field.name

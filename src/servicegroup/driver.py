@@ -117,6 +117,13 @@ class Driver(abc.ABC):
         """
 
     @abc.abstractmethod
+    def warnings(self) -> list[str]:
+        """Return what an operator should change about the backend, a sentence each; often none.
+
+        Asks the backend. Raises DriverUnavailable.
+        """
+
+    @abc.abstractmethod
     def shared_options(self) -> dict[str, Any]:
         """Return the options an agent needs to join the same backend, without secrets."""
 

@@ -62,6 +62,9 @@ class DirectoryDriver(Driver):
     def detection_time(self, ttl: float) -> float:
         return ttl
 
+    def warnings(self) -> list[str]:
+        return []
+
     def shared_options(self) -> dict[str, Any]:
         return {"path": self.options.path}
 

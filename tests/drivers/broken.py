@@ -339,3 +339,8 @@ class ConnectsWhenBuilt(Reference):
         super().__init__(options)
         with self.register():
             pass
+
+
+class WarnsWithoutARemedy(Reference):
+    def warnings(self) -> list[str]:
+        return ["Something is wrong."]

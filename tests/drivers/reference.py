@@ -65,6 +65,9 @@ class Reference(Driver):
     def detection_time(self, ttl: float) -> float:
         return ttl
 
+    def warnings(self) -> list[str]:
+        return []
+
     def shared_options(self) -> dict[str, Any]:
         return {"directory": str(self.directory)}
 

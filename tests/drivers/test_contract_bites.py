@@ -42,6 +42,7 @@ CAUGHT_BY: list[tuple[str, type[Reference], dict[str, Any]]] = [
     ("test_a_handle_is_shared_between_threads", broken.SharesItsScratchpad, {}),
     ("test_the_shared_options_lead_to_the_same_backend", broken.TellsAgentsNothing, {}),
     ("test_the_shared_options_lead_to_the_same_backend", broken.TellsAgentsObjects, {}),
+    ("test_warnings_are_sentences_with_a_remedy", broken.WarnsWithoutARemedy, {}),
     ("test_watching_calls_back_where_that_is_declared", broken.OnlyDeclaresToPush, {}),
     ("test_closing_is_idempotent", broken.ClosesOnce, {"used": False}),
     ("test_a_killed_member_is_absent_in_time", broken.NeverExpires, {}),

@@ -329,3 +329,22 @@ def test_a_server_without_members_does_not_keep_an_old_list(
     agent.heartbeat(CROWD[0], 1, 1)
     strangers = [Member("strangers", f"host-{number}") for number in range(60)]
     until(lambda: states(observer.presence(strangers)) == {ABSENT})
+
+
+def test_a_server_that_evicts_is_warned_of(
+    own_memcached: Callable[..., Memcached], handles: Handles
+) -> None:
+    """MC-4."""
+    server = own_memcached(memory=2)
+    driver = handles(server)
+    assert driver.warnings() == []
+    ballast = Client(server.address)
+    for number in range(60):
+        ballast.set(f"ballast-{number}", b"x" * 100_000, noreply=False)
+    ballast.close()
+    (warning,) = driver.warnings()
+    assert f"memcached {server.address} has evicted" in warning
+    server.freeze()
+    with pytest.raises(DriverUnavailable):
+        driver.warnings()
+    server.thaw()

@@ -334,3 +334,17 @@ def test_agents_are_told_where_without_secrets() -> None:
         "connect_timeout": 1.0,
         "answer_timeout": 0.5,
     }
+
+
+def test_a_server_that_may_evict_is_warned_of(own_redis: Callable[..., Redis]) -> None:
+    """RD-6."""
+    for arguments, warned in (
+        ((), False),
+        (("--maxmemory", "50mb", "--maxmemory-policy", "noeviction"), False),
+        (("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"), True),
+    ):
+        driver = RedisDriver.from_options({"url": own_redis(arguments).url})
+        warnings = driver.warnings()
+        driver.close()
+        assert bool(warnings) == warned
+        assert all("set noeviction" in warning for warning in warnings)

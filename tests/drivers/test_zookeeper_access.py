@@ -200,3 +200,19 @@ def test_options_come_as_text_and_secrets_are_not_shared() -> None:
 def test_every_option_says_what_it_is() -> None:
     for field in msgspec.inspect.type_info(ZooKeeperDriver.Options).fields:  # type: ignore[attr-defined]
         assert len(field.type.extra_json_schema["description"]) > 30, field.name
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(4, None), (0.25, "1 s of session_timeout = 0.25")])
+def test_a_timeout_that_the_servers_changed_is_warned_of(
+    zookeeper_server: ZooKeeper, asked: float, granted: str | None
+) -> None:
+    """ZK-6: 2 to 20 ticks of 500 ms."""
+    driver = ZooKeeperDriver.from_options(
+        {"address": zookeeper_server.address, "session_timeout": asked}
+    )
+    try:
+        warnings = driver.warnings()
+    finally:
+        driver.close()
+    assert bool(warnings) == bool(granted)
+    assert all(str(granted) in warning for warning in warnings)

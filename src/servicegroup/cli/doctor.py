@@ -18,7 +18,7 @@ import msgspec
 
 from servicegroup.cli.door import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
-from servicegroup.errors import ConfigError, ServiceGroupError
+from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
 from servicegroup.explanation import duration
 from servicegroup.liveness import MARK_TOLERANCE
 from servicegroup.model import PresenceState, Service
@@ -133,6 +133,20 @@ def _presence(settings: Settings, driver: Driver, services: Sequence[Service]) -
         lost = f" {ttl / beat:.1f} lost heartbeats in a row can accuse a service."
         return Check("WARN", "driver", finding + lost, remedy)
     return Check("OK", "driver", finding)
+
+
+def _backend(driver: Driver) -> Iterator[Check]:
+    """Pass on what the driver says of its backend, such as evictions or a changed timeout."""
+    try:
+        warnings = driver.warnings()
+    except DriverUnavailable as error:
+        yield Check(
+            "FAIL", "backend", str(error), f"Check section [{driver.name}] and the backend."
+        )
+        return
+    for warning in warnings:
+        finding, _, remedy = warning.partition(": ")
+        yield Check("WARN", "backend", f"{finding}.", remedy[:1].upper() + remedy[1:])
 
 
 # -- the database --------------------------------------------------------------------------------
@@ -258,6 +272,8 @@ def _services(settings: Settings) -> Iterator[Check]:
     try:
         services = group.services()
         yield _presence(settings, group.driver, services)
+        for driver, _ in group.drivers():
+            yield from _backend(driver)
         yield _pinned_versions(services)
         yield _forced_down(services)
     finally:

@@ -37,6 +37,10 @@ class DbDriver(Driver):
         """Return infinity: only service_down_time ends a service under this driver."""
         return float("inf")
 
+    def warnings(self) -> list[str]:
+        """Return nothing: there is no backend to be wrong."""
+        return []
+
     def shared_options(self) -> dict[str, Any]:
         """Return nothing: an agent needs no backend."""
         return {}

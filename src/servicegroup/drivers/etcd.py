@@ -143,6 +143,10 @@ class EtcdDriver(Driver):
         effective = max(math.ceil(ttl), process.own.granted(ttl) or process.reader.longest_ttl or 0)
         return effective + ELECTION + effective + REVOKE_SLACK
 
+    def warnings(self) -> list[str]:
+        """Return nothing: etcd evicts nobody, and detection_time has what it granted."""
+        return []
+
     def shared_options(self) -> dict[str, Any]:
         """Return where and how to join; not the password, nor paths that are this host's own."""
         options = msgspec.structs.asdict(self.options)

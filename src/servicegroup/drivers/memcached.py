@@ -175,6 +175,15 @@ class MemcachedDriver(Driver):
         """
         return float(_life(ttl))
 
+    def warnings(self) -> list[str]:
+        """Say which servers evict: members there vanish with a neighbour's load (MC-4)."""
+        return [
+            f"memcached {server.name} has evicted {count} keys since it started: give servicegroup"
+            " servers of its own, or this one more memory."
+            for server in self._servers
+            if (count := server.evictions())
+        ]
+
     def shared_options(self) -> dict[str, Any]:
         """Return all options; none is a secret."""
         return msgspec.structs.asdict(self.options)

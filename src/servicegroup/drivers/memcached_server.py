@@ -49,9 +49,13 @@ class Server:
         """Tell whether it failed, or evicted, and has not answered for one time to live since."""
         return self.failing or time.monotonic() - self._back_at < ttl
 
+    def evictions(self) -> int:
+        """Return how many keys it has evicted since it started. Raises DriverUnavailable."""
+        return int(self.ask(lambda client: client.stats()).get(b"evictions", 0))
+
     def note_evictions(self) -> None:
         """Distrust the server from now on if it evicted since the last look (MC-4)."""
-        evictions = self.ask(lambda client: client.stats()).get(b"evictions", 0)
+        evictions = self.evictions()
         if evictions != self._evictions:
             self._evictions, self._back_at = evictions, time.monotonic()
 

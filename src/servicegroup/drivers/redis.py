@@ -160,6 +160,16 @@ class RedisDriver(Driver):
         """Return the time to live: the server's clock counts milliseconds."""
         return ttl
 
+    def warnings(self) -> list[str]:
+        """Say whether the server evicts, or will once its memory is full (RD-6)."""
+        with self._asking():
+            info = self._redis.info()
+        policy, evicted = info.get("maxmemory_policy"), info.get("evicted_keys", 0)
+        if not evicted and (not info.get("maxmemory") or policy == "noeviction"):
+            return []
+        found = f"redis {self._where} has maxmemory-policy {policy} and has evicted {evicted} keys"
+        return [f"{found}: set noeviction, and give servicegroup a server of its own."]
+
     def shared_options(self) -> dict[str, Any]:
         """Return all options; the URL without user and password."""
         return {**msgspec.structs.asdict(self.options), "url": self._url}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import time
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from servicegroup.model import Member, Presence, PresenceState
 EXPIRY_SLACK = 0.3
 """Seconds from the expiry of a session to the event at a watcher (design section 9)."""
 
+_WARNING_PATIENCE = 5.0
 _FILES = ("ca", "certfile", "keyfile")
 _LOCAL = {"password", *_FILES}
 
@@ -139,6 +141,16 @@ class ZooKeeperDriver(Driver):
         """Return the session timeout in effect plus one tick and the way of the event (ZK-6)."""
         timeout = self._process.session.timeout or self.options.session_timeout
         return timeout + self.options.tick_time + EXPIRY_SLACK
+
+    def warnings(self) -> list[str]:
+        """Say whether the servers made another session timeout of the one asked for (ZK-6)."""
+        session = self._process.session
+        session.connect(time.monotonic() + _WARNING_PATIENCE)
+        asked, granted = self.options.session_timeout, session.timeout
+        if granted is None or abs(granted - asked) < 0.001:
+            return []
+        found = f"ZooKeeper made {granted:g} s of session_timeout = {asked:g}, by 2 to 20 ticks"
+        return [f"{found}: set what it grants, or another tickTime on the servers."]
 
     def shared_options(self) -> dict[str, Any]:
         """Return where and how to join; not the password, nor paths that are this host's own."""

@@ -275,6 +275,14 @@ class MembershipContract(Harness):
         finally:
             agent.close()
 
+    def test_warnings_are_sentences_with_a_remedy(self, agent: Driver) -> None:
+        """What an operator is told names what is so, a colon, and what to do about it."""
+        for warning in agent.warnings():
+            finding, colon, remedy = warning.partition(": ")
+            assert finding
+            assert colon
+            assert remedy.endswith(".")
+
     def test_watching_calls_back_where_that_is_declared(
         self, agent: Driver, observer: Driver, member: Member
     ) -> None:

@@ -77,9 +77,9 @@ class ServiceGroup:
     ) -> list[Service]:
         """Return the living services that match, judged, ordered by id.
 
-        ``state`` (``up`` or ``down``) is applied after judging, so a page may come out shorter
-        than ``filters.limit``; ask on from the last marker. Raises NotFound for a marker that
-        does not exist, StoreUnavailable.
+        ``state`` (``up`` or ``down``) is applied after judging; more is read until a page of
+        ``filters.limit`` is full. Raises NotFound for a marker that does not exist,
+        StoreUnavailable.
         """
         if state not in (None, "up", "down"):
             raise InvalidInput(f"state {state!r} is not known; use up or down.")
@@ -181,7 +181,7 @@ class ServiceGroup:
         return self._reports.commit(reports, marking=marking)
 
     def depart(self, leaves: Iterable[Leave]) -> Refusals:
-        """Record that services left, and free what the backend holds of those incarnations."""
+        """Record that services left and return who was refused; each leaves its backend itself."""
         return self._reports.leave(leaves)
 
     def leave(self, group_id: str, member: str) -> None:
@@ -210,16 +210,14 @@ class ServiceGroup:
         return self.get(uuid)
 
     def delete(self, service_id: int | str) -> Service:
-        """Soft-delete a service and free what the backend holds of it (spec S4).
+        """Soft-delete a service (spec S4). Raises NotFound.
 
-        The record goes first; a backend that is away is freed later, by ``free_deleted`` of any
-        control plane. Raises NotFound.
+        The record goes at once, and with it an errand for each driver: whoever deletes does not
+        wait for a backend (P12), which ``free_deleted`` of any control plane frees in a second.
         """
         service = self.get(service_id)
         drivers = [d.name for d, _ in self.drivers() if d.capabilities.separate_signal]
         self.store.delete(service.uuid, drivers)
-        if drivers:
-            self.free_deleted()
         return service
 
     def free_deleted(self) -> int:

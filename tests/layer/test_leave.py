@@ -35,6 +35,7 @@ def living(group: ServiceGroup) -> frozenset[int]:
 def test_a_delete_frees_the_backend(group: ServiceGroup, agent: Driver, engine: Engine) -> None:
     uuid, _ = joined(group, agent)
     group.delete(uuid)
+    group.free_deleted()
     assert not living(group)
     believed(group, agent)
     age_everything(engine, 60)
@@ -50,6 +51,7 @@ def test_a_delete_while_the_backend_is_down_is_caught_up_by_any_control_plane(
     uuid, incarnation = joined(group, agent)
     server.freeze()
     group.delete(uuid)
+    assert group.free_deleted() == 1
     assert group.services() == []
     assert [errand.member for errand in pending(engine)] == [MEMBER]
     server.thaw()
@@ -64,6 +66,7 @@ def test_a_process_that_joins_once_more_is_freed_once_more(
     """LC-1, ZK-18: it has not learnt yet that it was deleted."""
     uuid, incarnation = joined(group, agent)
     group.delete(uuid)
+    group.free_deleted()
     agent.heartbeat(MEMBER, incarnation, LIMITS.membership_ttl)
     assert living(group) == {incarnation}
     assert group.free_deleted() == 1, "the errand waits for the process to be told"

@@ -179,6 +179,7 @@ class LocalRegister:
     def delete(self, uuid: str) -> None:
         """Delete one service; see ``Register``."""
         self._group.delete(uuid)
+        self._group.free_deleted()  # there may be no control plane to do it in the next second
 
     def versions(self, binaries: Sequence[str]) -> list[Versions]:
         """Return versions; see ``Register``."""

@@ -269,7 +269,9 @@ def _marker_id(connection: Connection, uuid: str) -> int:
 
 def _counted_versions() -> Select[Any]:
     return select(services.c.version).where(
-        services.c.deleted == 0, services.c.forced_down.is_(False)
+        # "= false", not "IS false": MariaDB walks the index for the first only.
+        services.c.deleted == 0,
+        services.c.forced_down == false(),
     )
 
 

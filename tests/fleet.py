@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from waiting import until
 
@@ -72,3 +75,16 @@ def fleet(
     finally:
         for agent in agents:
             agent.end()
+
+
+def openstack(url: str) -> dict[str, dict[str, Any]]:
+    """Return what ``openstack compute service list`` shows, by host."""
+    program = Path(sys.executable).with_name("openstack")
+    endpoint = ["--os-auth-type", "none", "--os-endpoint", f"{url}/v2.1"]
+    listed = subprocess.run(
+        [program, *endpoint, "compute", "service", "list", "-f", "json"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return {row["Host"]: row for row in msgspec.json.decode(listed.stdout)}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from control_plane import ControlPlane
-from fleet import Agent, fleet
+from fleet import Agent, fleet, openstack
 from servers.etcd import EtcdCluster
 from servers.memcached import Memcached
 from servers.process import ask
@@ -128,3 +131,28 @@ def test_etcd_loses_its_leader(own_etcd_cluster: Callable[[], EtcdCluster], tmp_
     section = f"[etcd]\nendpoints = {endpoints}\n"
     with present_fleet("etcd", section, tmp_path) as (plane, agents):
         survives(plane, agents, lambda: cluster.leader().kill())
+
+
+def test_a_crash_is_absent_wherever_one_looks(zookeeper_server: ZooKeeper, tmp_path: Path) -> None:
+    """S3, S6: REST, the command line and OpenStack's client ask one layer."""
+    section = (
+        f"[zookeeper]\naddress = {zookeeper_server.address}\nsession_timeout = 2\n"
+        f"tick_time = 0.5\nprefix = /crash-{tmp_path.name}\n"
+    )
+    with present_fleet("zookeeper", section, tmp_path) as (plane, agents):
+        crashed = agents[0]
+        crashed.kill()
+        killed = time.monotonic()
+        path = f"?binary={BINARY}&host={crashed.host}&state=down"
+        until(lambda: plane.services(path), timeout=20, interval=0.02, what="down")
+        assert time.monotonic() - killed <= 2 + 0.5 + 0.3 + 0.5  # and the machine is busy
+        assert plane.services(path)[crashed.key]["verdict"]["reason"] == "absent"
+        arguments = ("--url", plane.url, "service", "list", "--down", "-f", "json")
+        listed = subprocess.run(
+            [sys.executable, "-m", "servicegroup", *arguments],
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        (row,) = msgspec.json.decode(listed.stdout)
+        assert (row["host"], row["state"], row["reason"]) == (crashed.host, "down", "absent")
+        states = {host: row["State"] for host, row in openstack(plane.url).items()}
+        assert {host: states[host] for host in HOSTS} == {"h1": "down", "h2": "up", "h3": "up"}

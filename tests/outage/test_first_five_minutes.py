@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from control_plane import ControlPlane
-from fleet import fleet
+from fleet import fleet, openstack
 from waiting import until
-
-
-def openstack(url: str) -> dict[str, dict[str, Any]]:
-    """Return what ``openstack compute service list`` shows, by host."""
-    program = Path(sys.executable).with_name("openstack")
-    endpoint = ["--os-auth-type", "none", "--os-endpoint", f"{url}/v2.1"]
-    listed = subprocess.run(
-        [program, *endpoint, "compute", "service", "list", "-f", "json"],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return {row["Host"]: row for row in msgspec.json.decode(listed.stdout)}
 
 
 def test_three_agents_go_down_for_three_reasons(

@@ -1,8 +1,14 @@
-"""The peer's figures: a stock Nova on the same PostgreSQL, in the same run."""
+"""The peer's figures: a stock Nova on the same PostgreSQL, in the same run.
+
+Nova looks every host's availability zone up in its cache while it lists services. It is measured
+with the quickest cache a lone process can have, its own memory, and with memcached, which is what
+several processes share in production.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 
 from msgspec import Struct
 
@@ -11,64 +17,82 @@ from benchmarks.nova_peer.deployment import NOBODY, Conductor, Databases, NovaPe
 from benchmarks.nova_peer.install import InstallError
 from benchmarks.nova_peer.measure import Heartbeats, Listing
 from benchmarks.nova_peer.rabbitmq import RabbitMQ
+from servers.memcached import Memcached
 from servers.postgresql import PostgreSQL
 
 REPORTERS = 4
 
+CACHES = ("memory", "memcached")
+
 
 class Nova(Struct, frozen=True):
-    """What Nova took: lists by (services, whether of all hosts), and heartbeats by conductor.
+    """What Nova took for lists, and for heartbeats through its conductor.
 
     Without Nova there is nothing of either, and without RabbitMQ there are no heartbeats;
     ``missing`` says why, in one sentence.
     """
 
-    lists: dict[tuple[int, bool], Listing]
+    lists: Sequence[Listing]
     heartbeats: Heartbeats | None
-    missing: str
+    missing: str = ""
+
+    def listing(self, services: int, answered: int, cache: str) -> Listing | None:
+        """Return the list that answered so many of so many services, with that cache."""
+        wanted = (services, answered, cache)
+        return next((x for x in self.lists if (x.services, x.answered, x.cache) == wanted), None)
+
+
+class Measuring:
+    """One Nova, brought up on a PostgreSQL; ``say`` tells what is going on."""
+
+    def __init__(self, peer: NovaPeer, postgresql: PostgreSQL, say: Callable[[str], None]) -> None:
+        self.peer = peer
+        self.postgresql = postgresql
+        self.say = say
+
+    def lists(
+        self, sizes: Sequence[int], runs: int, memcached: Memcached | None
+    ) -> Iterator[Listing]:
+        """Time the lists of all services and of one host's, for each size of the table."""
+        self.peer.configure(memcached.address if memcached else None)
+        self.peer.restart()
+        charged = self._charged(nova=self.peer.pid)
+        if memcached:
+            charged = {**charged, "memcached": memcached.pid}
+        for size in sizes:
+            seed.seed(self.peer.databases, size)
+            for host in (None, seed.host(size // 2 + 1)):
+                self.say(f"Nova: {host or 'all'} of {size:,} services ...")
+                yield measure.listing(self.peer, charged, size, runs, host)
+
+    def heartbeats(self, rabbitmq: RabbitMQ, runs: int) -> Heartbeats:
+        """Time heartbeats of the services of the last seed."""
+        self.say("Nova: heartbeats through the conductor ...")
+        with Conductor(self.peer) as conductor:
+            charged = self._charged(conductor=conductor.pid, rabbitmq=rabbitmq.pid)
+            return measure.heartbeats(self.peer, charged, "conductor", REPORTERS, runs)
+
+    def _charged(self, **servers: int) -> Mapping[str, int]:
+        return {**servers, "postgresql": self.postgresql.pid}
 
 
 def nova(
     postgresql: PostgreSQL, sizes: Sequence[int], runs: int, say: Callable[[str], None]
 ) -> Nova:
     """Bring a Nova up, measure it and tear it down; raises ServerError, MeasurementError."""
-    if not RabbitMQ.installed():
-        return _measured(postgresql, None, sizes, runs, say)
-    with RabbitMQ() as rabbitmq:
-        return _measured(postgresql, rabbitmq, sizes, runs, say)
-
-
-def _measured(
-    postgresql: PostgreSQL,
-    rabbitmq: RabbitMQ | None,
-    sizes: Sequence[int],
-    runs: int,
-    say: Callable[[str], None],
-) -> Nova:
     say("Bringing up Nova ...")
-    databases = Databases(*(postgresql.database() for _ in Databases._fields))
-    try:
-        peer = NovaPeer(databases, rabbitmq.url if rabbitmq else NOBODY)
-    except InstallError as error:
-        return Nova({}, None, str(error))
-    charged = {"nova": 0, "postgresql": postgresql.pid}
-    lists: dict[tuple[int, bool], Listing] = {}
-    heartbeats = None
-    with peer:
-        charged["nova"] = peer.pid
-        for size in sizes:
-            seed.seed(databases, size)
-            for host in (None, seed.host(size // 2 + 1)):
-                say(f"Nova: list of {host or 'all'} of {size} ...")
-                lists[size, host is None] = measure.listing(peer, charged, size, runs, host)
-        if rabbitmq:
-            say("Nova: heartbeats through the conductor ...")
-            with Conductor(peer) as conductor:
-                servers = {
-                    "conductor": conductor.pid,
-                    "rabbitmq": rabbitmq.pid,
-                    "postgresql": postgresql.pid,
-                }
-                heartbeats = measure.heartbeats(peer, servers, "conductor", REPORTERS, runs)
-    missing = "" if rabbitmq else "RabbitMQ is not installed, so Nova has no conductor path."
+    with ExitStack() as servers:
+        rabbitmq = servers.enter_context(RabbitMQ()) if RabbitMQ.installed() else None
+        databases = Databases(*(postgresql.database() for _ in Databases._fields))
+        try:
+            peer = NovaPeer(databases, rabbitmq.url if rabbitmq else NOBODY)
+        except InstallError as error:
+            return Nova([], None, str(error))
+        measuring = Measuring(servers.enter_context(peer), postgresql, say)
+        lists = list(measuring.lists(sizes, runs, None))
+        heartbeats = measuring.heartbeats(rabbitmq, runs) if rabbitmq else None
+        if Memcached.installed():
+            memcached = servers.enter_context(Memcached())
+            lists += measuring.lists(sizes, runs, memcached)
+    missing = "" if rabbitmq else "RabbitMQ is not installed, so Nova has no conductor path"
     return Nova(lists, heartbeats, missing)

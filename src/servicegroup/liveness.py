@@ -27,13 +27,10 @@ MARK_TOLERANCE = 3.0
 """Seconds without a mark from any intake after which the time counts as unheard."""
 
 
-_WORDS = {reason: ("up" if reason.is_up else "down", reason, reason.sentence) for reason in Reason}
-
-
 def judge(evidence: Evidence) -> Verdict:
     """Return the verdict that follows from the evidence, with its reason."""
     reason = _reason(evidence)
-    return Verdict(*_WORDS[reason], evidence)
+    return Verdict(reason.state, reason, reason.sentence, evidence)
 
 
 def _reason(evidence: Evidence) -> Reason:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
@@ -59,44 +59,41 @@ class OnUnknown(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a verdict is what it is; ``sentence`` says it to people, the same everywhere."""
+    """Why a verdict is what it is: its state, and a sentence for people, the same everywhere.
 
-    FORCED_DOWN = "forced_down"
-    LEFT = "left"
-    EXITED = "exited"
-    SILENT = "silent"
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
-    REPORTING = "reporting"
-    PRESENT = "present"
-    JOINING = "joining"
-    UNCONFIRMED = "unconfirmed"
+    Both are plain attributes, because a list asks every service for them.
+    """
+
+    state: str
+    sentence: str
+
+    def __new__(cls, value: str, state: str, sentence: str) -> Self:
+        """Make a member: its name on the wire, ``up`` or ``down``, and its sentence."""
+        reason = str.__new__(cls, value)
+        reason._value_ = value
+        reason.state = state
+        reason.sentence = sentence
+        return reason
+
+    # fmt: off
+    FORCED_DOWN = "forced_down", "down", "An operator or a fencer forced it down."
+    LEFT = "left", "down", "It was stopped in order and left."
+    EXITED = "exited", "down", "Its agent saw the process exit."
+    SILENT = "silent", "down", "Its reports stopped for longer than service_down_time."
+    ABSENT = "absent", "down", "It reports, but the driver says it is not present."
+    UNKNOWN = ("unknown", "down",
+               "The driver cannot tell whether it is present, and on_unknown is down.")
+    REPORTING = "reporting", "up", "Its reports are fresh."
+    PRESENT = "present", "up", "Its reports are fresh and the driver says it is present."
+    JOINING = "joining", "up", "It has just registered and is still joining the driver's group."
+    UNCONFIRMED = ("unconfirmed", "up",
+                   "Its reports are fresh; the driver cannot tell, so the record decides.")
+    # fmt: on
 
     @property
     def is_up(self) -> bool:
         """Whether a service judged for this reason is up."""
-        return self in _UP
-
-    @property
-    def sentence(self) -> str:
-        """The reason as one whole sentence."""
-        return _SENTENCES[self]
-
-
-_UP = frozenset({Reason.REPORTING, Reason.PRESENT, Reason.JOINING, Reason.UNCONFIRMED})
-
-_SENTENCES = {
-    Reason.FORCED_DOWN: "An operator or a fencer forced it down.",
-    Reason.LEFT: "It was stopped in order and left.",
-    Reason.EXITED: "Its agent saw the process exit.",
-    Reason.SILENT: "Its reports stopped for longer than service_down_time.",
-    Reason.ABSENT: "It reports, but the driver says it is not present.",
-    Reason.UNKNOWN: "The driver cannot tell whether it is present, and on_unknown is down.",
-    Reason.REPORTING: "Its reports are fresh.",
-    Reason.PRESENT: "Its reports are fresh and the driver says it is present.",
-    Reason.JOINING: "It has just registered and is still joining the driver's group.",
-    Reason.UNCONFIRMED: "Its reports are fresh; the driver cannot tell, so the record decides.",
-}
+        return self.state == "up"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

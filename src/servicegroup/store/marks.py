@@ -18,6 +18,8 @@ from servicegroup.store.tables import listening, listening_gaps
 
 _KEPT = timedelta(days=30)
 
+_GAPS = select(listening_gaps.c.start_at, listening_gaps.c.end_at)
+
 
 def latest_mark() -> ScalarSelect[Any]:
     """Return the latest mark as a subquery, to be read in the statement that reads the rows."""
@@ -26,8 +28,7 @@ def latest_mark() -> ScalarSelect[Any]:
 
 def gaps_of(connection: Connection) -> list[Gap]:
     """Return the gaps of the last 30 days; older stamps are down whatever lies between."""
-    query = select(listening_gaps.c.start_at, listening_gaps.c.end_at)
-    return [Gap(start, end) for start, end in connection.execute(query)]
+    return [Gap(start, end) for start, end in connection.execute(_GAPS)]
 
 
 def mark(connection: Connection) -> None:

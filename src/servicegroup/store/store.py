@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any, cast
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Engine,
     Select,
     and_,
+    bindparam,
     false,
     func,
     or_,
@@ -41,7 +43,16 @@ TOMBSTONE_DAYS = 30
 _PURGE_BATCH = 1_000
 _REGISTRATION_ATTEMPTS = 20
 
-COLUMNS = [services.c[name] for name in Service.__struct_fields__ if name != "verdict"]
+_OF_THE_LIVING: tuple[Any, ...] = (0, None)
+"""The last two columns of a record, ``deleted`` and ``deleted_at``: not asked, because known."""
+
+COLUMNS = [services.c[name] for name in Service.__struct_fields__[: -1 - len(_OF_THE_LIVING)]]
+
+_COLUMN_OF = {name: services.c[name] for name in ("host", "binary", "zone", "disabled")}
+_COLUMN_OF["group"] = services.c.topic
+
+_AT_ONCE = 500
+"""Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +91,10 @@ class Store:
         """
         filters = filters or Filters()
         with reading(self.engine) as connection:
-            query = _matching(filters).order_by(services.c.id).limit(filters.limit)
+            given = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
             if filters.marker is not None:
-                query = query.where(services.c.id > _marker_id(connection, filters.marker))
-            return _read(connection, query)
+                given["marker"] = _marker_id(connection, filters.marker)
+            return _read(connection, _matching(frozenset(given)), given)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
@@ -238,26 +249,32 @@ def _living() -> Select[Any]:
     return select(*COLUMNS, utcnow(), latest_mark()).where(services.c.deleted == 0)
 
 
-def _matching(filters: Filters) -> Select[Any]:
-    wanted = {
-        services.c.host: filters.host,
-        services.c.binary: filters.binary,
-        services.c.topic: filters.group,
-        services.c.zone: filters.zone,
-        services.c.disabled: filters.disabled,
-    }
-    return _living().where(*(col == value for col, value in wanted.items() if value is not None))
+@cache
+def _matching(filters: frozenset[str]) -> Select[Any]:
+    """Return the query for a set of filters, whose values are its parameters.
+
+    Making a query costs more than running it for one service, so each is made once.
+    """
+    query = _living().order_by(services.c.id)
+    query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
+    if "marker" in filters:
+        query = query.where(services.c.id > bindparam("marker"))
+    return query.limit(bindparam("limit")) if "limit" in filters else query
 
 
-def _read(connection: Connection, query: Select[Any]) -> Snapshot:
-    rows = connection.execute(query).fetchall()
-    if not rows:
+def _read(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> Snapshot:
+    found: list[Service] = []
+    row = None
+    for rows in connection.execute(query, values).partitions(_AT_ONCE):
+        found += [Service(*(row[:-2] + _OF_THE_LIVING)) for row in rows]
+        row = rows[0]
+    if row is None:
         now = connection.scalar(select(utcnow()))
         return Snapshot(Listening(now), [])
-    now, marked_at = rows[0][-2], rows[0][-1]
     # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
-    listening = Listening.of(now, marked_at, gaps_of(connection))
-    return Snapshot(listening, [Service(*row[:-2]) for row in rows])
+    return Snapshot(Listening.of(row[-2], row[-1], gaps_of(connection)), found)
 
 
 def _marker_id(connection: Connection, uuid: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from benchmarks import footprint, listing, measure, reports, versions
+from benchmarks import detection, footprint, listing, measure, members, reports, versions
 from benchmarks.bench import Bench
 from benchmarks.nova_peer.install import NOVA
 from benchmarks.nova_peer.measure import MeasurementError
@@ -22,6 +22,8 @@ BENCHMARKS = {
     "reports": reports.run,
     "versions": versions.run,
     "footprint": footprint.run,
+    "detection": detection.run,
+    "members": members.run,
 }
 
 RESULTS = Path(__file__).with_name("RESULTS.md")

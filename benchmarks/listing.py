@@ -134,7 +134,7 @@ def _against_nova(
         peer = bench.peer.listing(case.size, case.answered, cache)
         said = f"{what}, against Nova with its cache in {cache}"
         if peer is None:
-            yield Claim(said, bench.peer.missing, f"{target}x", None)
+            yield Claim(said, bench.peer.missing or "not measured", f"{target}x", None)
         else:
             met = peer.seconds / seconds >= target
             yield Claim(said, factor(peer.seconds, seconds), f"{target}x", met)

@@ -83,7 +83,8 @@ def _get(url: str, headers: Mapping[str, str]) -> bytes:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=TIMEOUT)
     try:
-        connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(headers))
+        target = parts._replace(scheme="", netloc="").geturl()
+        connection.request("GET", target, headers=dict(headers))
         answer = connection.getresponse()
         body = answer.read()
     finally:

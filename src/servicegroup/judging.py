@@ -18,7 +18,6 @@ from servicegroup.model import (
     Departure,
     Evidence,
     Limits,
-    Member,
     Presence,
     PresenceState,
     Service,
@@ -40,24 +39,18 @@ class Judge:
 
     def verdicts(self, services: Sequence[Service], listening: Listening) -> list[Verdict]:
         """Return a verdict for each service; asks the backend once, or not at all for ``db``."""
-        presences = self._presences(services)
-        return [
-            judge(self._evidence(service, presences.get(service.member), listening))
-            if presences
-            else judge(self._evidence(service, None, listening))
-            for service in services
-        ]
-
-    def _presences(self, services: Sequence[Service]) -> dict[Member, Presence]:
         if not services or not self.driver.capabilities.separate_signal:
-            return {}
-        presences = self.driver.presence({service.member for service in services})
-        for service in services:
-            presence = presences[service.member]
+            return [judge(self._evidence(service, None, listening)) for service in services]
+        members = [service.member for service in services]
+        presences = self.driver.presence(members)
+        found = []
+        for service, member in zip(services, members, strict=True):
+            presence = presences[member]
             is_there = presence.state is PresenceState.PRESENT
             if is_there and service.incarnation in presence.incarnations:
                 self._seen_present[service.id] = service.incarnation
-        return presences
+            found.append(judge(self._evidence(service, presence, listening)))
+        return found
 
     def _evidence(
         self, service: Service, presence: Presence | None, listening: Listening

@@ -66,17 +66,12 @@ def reading(evidence: Evidence) -> PresenceState:
     presence = evidence.presence
     if presence is None:
         return PresenceState.UNKNOWN
-    if presence.state is PresenceState.PRESENT and _is_own(evidence):
+    if presence.state is PresenceState.PRESENT and (
+        evidence.incarnation is None or evidence.incarnation in presence.incarnations
+    ):
         return PresenceState.PRESENT
     known_gone = presence.state is not PresenceState.UNKNOWN and not _joining(evidence)
     return PresenceState.ABSENT if known_gone or _stays_absent(evidence) else PresenceState.UNKNOWN
-
-
-def _is_own(evidence: Evidence) -> bool:
-    presence = evidence.presence
-    return presence is not None and (
-        evidence.incarnation is None or evidence.incarnation in presence.incarnations
-    )
 
 
 def _joining(evidence: Evidence) -> bool:

@@ -48,8 +48,9 @@ def run(bench: Bench) -> Iterator[Section]:
         found |= _of_size(bench, size)
     yield Section(
         "Lists",
-        f"Medians of {bench.requests} requests (Nova: {bench.runs}), each on a new connection; the"
-        " last column is the time and CPU of Nova, with its cache in memory, over ours.",
+        f"{bench.requests} requests in a row (for one host {10 * bench.requests}, to Nova"
+        f" {bench.runs}), each on a new connection: median time, mean CPU. The last column is the"
+        " time and CPU of Nova, with its cache in memory, over ours.",
         [*_claims_all(bench, found), *_claims_one(bench, found)],
         ("services", "route", "of", "time", "server CPU", "PostgreSQL CPU", "size", "Nova's"),
         [*(_row(bench, *each) for each in found.items()), *map(_nova_row, bench.peer.lists)],

@@ -98,7 +98,8 @@ def test_redis_flushed_and_restarted(own_redis: Callable[[], Redis], tmp_path: P
         survives(plane, agents, flush, lambda: time.sleep(3), server.restart)
 
 
-def test_zookeeper_away_for_several_sessions(
+@pytest.mark.timeout(240)
+def test_zookeeper_away_for_a_minute(
     own_zookeeper: Callable[[], ZooKeeper], tmp_path: Path
 ) -> None:
     """ZK-4: every session ends meanwhile, and recovery needs no restart."""
@@ -107,7 +108,7 @@ def test_zookeeper_away_for_several_sessions(
 
     def outage() -> None:
         server.kill()
-        time.sleep(16)  # four sessions: the outage is the subject
+        time.sleep(60)  # fifteen sessions: the outage is the subject
         server.start()
 
     with present_fleet("zookeeper", section, tmp_path) as (plane, agents):

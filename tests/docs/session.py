@@ -18,7 +18,7 @@ from typing import Self
 
 import msgspec
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 """Seconds a command may take, and seconds until what it reads has to be as written."""
 
 # What only looks may be asked again: the page says "after a minute", and the test does not sleep.

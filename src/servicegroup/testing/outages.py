@@ -43,7 +43,8 @@ class OutageContract(Harness):
             _becomes_unavailable(lambda: observer.leave(crowd[0]))
         for member in crowd:
             self.heartbeats(agent, member)
-        self.become_present(observer, crowd)
+        with self.beating(agent, crowd):
+            self.become_present(observer, crowd)
         with self.beating(agent, crowd[1:]), self.freeing(agent, observer, crowd[0]):
             observer.leave(crowd[0], 1)
 

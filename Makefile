@@ -1,6 +1,6 @@
 # Every habit is one command; each sets up what it needs on a fresh machine.
 PYTHON := .venv/bin/python
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: setup run test check bench docs lock clean
 

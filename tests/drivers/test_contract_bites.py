@@ -70,7 +70,7 @@ class TestReference(DriverContract):
     """What the broken drivers are made of keeps the contract, so each is caught for its defect."""
 
     driver = Reference
-    ttl = 0.5
+    ttl = 2.0
 
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Directory:

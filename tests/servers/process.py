@@ -29,7 +29,7 @@ from waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds a server may take to answer, or to stop, on a busy machine."""
 
 LOOPBACK = "127.0.0.1"
@@ -43,16 +43,22 @@ FROZEN = "Tt" + DEAD
 
 
 class ServerError(Exception):
-    """A server did not start, answer or stop; the message ends with the tail of its log."""
+    """A server did not start, answer or stop; the message ends with its log, or the tail of it."""
 
 
 _given: set[int] = set()
 
 
+def _own_ports() -> Sequence[int]:
+    """Give the ports of this pytest worker: no other takes one whose server is down for a test."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return PORTS[number :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+
+
 def free_port() -> int:
     """Return a loopback TCP port nobody listens on; never the same twice in one process."""
     while True:
-        port = random.choice(PORTS)
+        port = random.choice(_own_ports())
         if port in _given:
             continue
         with socket.socket() as probe:
@@ -76,10 +82,10 @@ def unprivileged(*users: str) -> str | None:
 def ask(port: int, question: bytes, answer: bytes = b"") -> bytes:
     """Send a question to a loopback port and return what came back: all, or up to `answer`.
 
-    Raises OSError when nobody answers within a second.
+    Raises OSError when nobody answers within five seconds.
     """
     received = b""
-    with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
         connection.sendall(question)
         while data := connection.recv(65536):
             received += data
@@ -95,6 +101,12 @@ def family(pid: int) -> list[int]:
     for member in found:
         found += [child for child, parent in parents.items() if parent == member]
     return found
+
+
+def freeze(pid: int) -> None:
+    """Hang a process (SIGSTOP); on return none of its threads runs any more."""
+    signal_all(signal.SIGSTOP, [pid])
+    until(partial(_all_are, FROZEN, pid), PATIENCE, 0.01, f"process {pid} is frozen")
 
 
 def signal_all(number: signal.Signals, pids: Iterable[int]) -> None:
@@ -119,7 +131,11 @@ def _birth(pid: int) -> str:
 
 def _all_are(states: str, pid: int) -> bool:
     """Say whether every thread of a process is in one of the states, or gone."""
-    return all(_stat(thread)[0] in states for thread in Path(f"/proc/{pid}/task").glob("*"))
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(_stat(thread)[0] in states for thread in threads)
 
 
 def _kill(pid: int) -> list[int]:
@@ -296,8 +312,7 @@ class Server(Started):
         """Hang the server (SIGSTOP, its children too): connected as before, it answers nothing."""
         pids = [self.pid]
         for pid in pids:  # the parent first, or it would have more children meanwhile
-            signal_all(signal.SIGSTOP, [pid])
-            until(partial(_all_are, FROZEN, pid), PATIENCE, 0.01, f"{self.name} is frozen")
+            freeze(pid)
             pids += [child for child in family(pid) if child not in pids]
 
     def thaw(self) -> None:
@@ -332,13 +347,16 @@ class Server(Started):
             time.sleep(0.02)
 
     def run(self, *command: str | Path) -> None:
-        """Run a command to its end, as the server's user and into its log. Raises ServerError."""
+        """Run a command to its end, as the server's user and into its log.
+
+        Raises ServerError, with all of the log: the cause is printed long before the advice.
+        """
         try:
-            status = self._spawn(command).wait(4 * PATIENCE)
+            status = self._spawn(command).wait(PATIENCE)
         except subprocess.TimeoutExpired:
             status = -1
         if status:
-            raise self._error(f"could not be set up, by {Path(command[0]).name}")
+            raise self._error(f"could not be set up, by {Path(command[0]).name}", whole=True)
 
     def _spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -348,6 +366,8 @@ class Server(Started):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
+                # The directory of temporary files may be closed to the server's user.
+                env=os.environ | {"TMPDIR": str(self.directory)},
                 start_new_session=True,  # the interrupt of a terminal is for the tests only
                 user=self.user,
                 group=pwd.getpwnam(self.user).pw_gid if self.user else None,
@@ -362,9 +382,10 @@ class Server(Started):
         except OSError:
             return False
 
-    def _error(self, what: str) -> ServerError:
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
-        return ServerError(f"{self.name} on port {self.port} {what}; the end of its log:\n{tail}")
+    def _error(self, what: str, *, whole: bool = False) -> ServerError:
+        lines = self.log.read_text(errors="replace").splitlines()
+        shown = "\n".join(lines if whole else lines[-30:])
+        return ServerError(f"{self.name} on port {self.port} {what}; the end of its log:\n{shown}")
 
 
 S = TypeVar("S", bound=Server)

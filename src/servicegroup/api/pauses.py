@@ -1,4 +1,4 @@
-"""Notices that this process stood still: stopped, swapped out, or on a host that slept.
+"""Notices that this process stood still: stopped, swapped out, or starved.
 
 What lay in its sockets meanwhile reads as if it came now, so a report from before the pause would
 stamp a service that died since (SQL-7). After a pause a report counts only if its sender still
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -16,27 +17,39 @@ TICK = 0.5
 TOLERANCE = 2.0
 """Seconds a look may be late before it counts as a pause."""
 
-SUSPICION = 1.0
-"""Seconds after a pause in which what arrives may be from before it."""
+SUSPICION = 5.0
+"""Seconds after a pause in which what arrives may be from before it: a large fleet's backlog takes
+its time, and the suspicion costs a report no more than a wait."""
 
 
 class Pauses:
-    """Watches the event loop it runs on."""
+    """Watches the event loop it runs on; for that loop's thread only."""
 
-    def __init__(self) -> None:
-        """Nothing was noticed yet."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing was noticed yet; ``clock`` gives seconds and never goes back."""
+        self._clock = clock
+        self._looked = float("inf")  # before the watch begins, no look is late
         self._until = float("-inf")
 
     @property
     def just_ended(self) -> bool:
-        """Whether what arrives now may have been sent before a pause."""
-        return time.monotonic() < self._until
+        """Whether what arrives now may have been sent before a pause.
+
+        The loop may serve what lay in its sockets before the watch has its turn, so whoever asks
+        first notices the pause.
+        """
+        now = self._clock()
+        self._notice(now)
+        return now < self._until
 
     async def watch(self) -> None:
         """Look at the clock again and again, until cancelled."""
         while True:
-            before = time.monotonic()
+            now = self._clock()
+            self._notice(now)
+            self._looked = now
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            if now - before > TICK + TOLERANCE:
-                self._until = now + SUSPICION
+
+    def _notice(self, now: float) -> None:
+        if now - self._looked > TICK + TOLERANCE:
+            self._until = now + SUSPICION

@@ -12,7 +12,7 @@ run: setup                           ## the control plane on its embedded defaul
 
 test: check                  ## everything, on real servers
 	@tools/bootstrap.sh --servers
-	$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup
+	@WORKERS=$(WORKERS) tools/test.sh
 
 check: setup                 ## format, lint, types, import contracts
 	$(PYTHON) -m ruff format --check src tests benchmarks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from servers.process import LOOPBACK, Ensemble, Server, free_port
+from servers.process import LOOPBACK, PATIENCE, Ensemble, Server, free_port
 from waiting import until
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Etcd(Server):
         return "header" in self._post("/v3/kv/range", key="AA==")
 
     def _post(self, path: str, **question: str) -> dict[str, Any]:
-        with PoolManager(retries=False, timeout=1) as http:
+        with PoolManager(retries=False, timeout=5) as http:
             try:
                 response = http.request("POST", self.url + path, json=question)
             except HTTPError as error:
@@ -82,7 +82,7 @@ class EtcdCluster(Ensemble[Etcd]):
         for server in self.servers:
             server.peers = peers
 
-    def leader(self, timeout: float = 10) -> Etcd:
+    def leader(self, timeout: float = PATIENCE) -> Etcd:
         """Return the server that leads, waiting up to `timeout` seconds for an election."""
         return until(self._leader, timeout, what="the cluster has a leader")
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servers.process import LOOPBACK, Ensemble, Server, ask, free_port
+from servers.process import LOOPBACK, PATIENCE, Ensemble, Server, ask, free_port
 from waiting import until
 
 if TYPE_CHECKING:
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 JAR = Path("/usr/share/java/zookeeper.jar")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-# Quick to start and small: the tests have several of them at once.
-JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx512m")
+# Quick to start and small: the tests have several of them at once. The JVM's own figures would be
+# a mapped file in /tmp, whose disk could make every thread wait.
+JVM = (
+    *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx512m"),
+    "-XX:-UsePerfData",
+)
 
 
 class ZooKeeper(Server):
@@ -80,7 +84,7 @@ class ZooKeeperEnsemble(Ensemble[ZooKeeper]):
             server.number = number
             server.settings |= peers
 
-    def leader(self, timeout: float = 10) -> ZooKeeper:
+    def leader(self, timeout: float = PATIENCE) -> ZooKeeper:
         """Return the server that leads, waiting up to `timeout` seconds for an election."""
         return until(self._leader, timeout, what="the ensemble has a leader")
 

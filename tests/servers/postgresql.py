@@ -68,7 +68,12 @@ class PostgreSQL(Server):
         assert postgres is not None
         settings = [f"--{name}={value}" for name, value in self.settings.items()]
         network = [f"--listen_addresses={LOOPBACK}", "--unix_socket_directories="]
-        return [postgres, "-D", self.directory / "data", "-p", str(self.port), *network, *settings]
+        # In the server's directory, since a killed one leaves what it has in /dev/shm behind there.
+        memory = "--dynamic_shared_memory_type=mmap"
+        return [
+            *(postgres, "-D", self.directory / "data", "-p", str(self.port)),
+            *(*network, memory, *settings),
+        ]
 
     def answers(self) -> bool:
         try:

@@ -56,6 +56,16 @@ def report(*names: str) -> list[Report]:
     return [Report(name, 1) for name in names]
 
 
+def test_a_request_without_a_report_is_answered_too() -> None:
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        for _ in range(3):  # with the first there is a mark, which would be answered anyhow
+            assert await intake.report([]) == Refusals()
+
+    run(scenario, commits)
+
+
 def test_reports_that_arrive_together_share_a_commit() -> None:
     commits = Commits()
 

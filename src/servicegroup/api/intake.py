@@ -144,7 +144,7 @@ class Intake:
     async def _commit_batch(self, batch: list[Waiting]) -> None:
         reports = [report for entry in batch for report in entry.reports]
         marking = time.monotonic() - self._marked >= MARK_INTERVAL
-        if not reports and not marking:
+        if not batch and not marking:
             return
         started = time.monotonic()
         if marking:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import urllib3
 
-from servers.process import free_port
+from servers.process import free_port, freeze
 from waiting import until
 
 
@@ -91,8 +91,8 @@ class ControlPlane:
         self._process = None
 
     def freeze(self) -> None:
-        """Hang it."""
-        self.process.send_signal(signal.SIGSTOP)
+        """Hang it; on return nothing of it runs any more."""
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -17,7 +17,7 @@ from control_plane import ControlPlane
 from fleet import Agent, fleet, openstack
 from servers.etcd import EtcdCluster
 from servers.memcached import Memcached
-from servers.process import ask
+from servers.process import PATIENCE, ask
 from servers.redis import Redis
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 from waiting import until
@@ -25,7 +25,7 @@ from watcher import Watcher
 
 LIMITS: dict[str, Any] = {
     "report_interval": 2,
-    "service_down_time": 30,  # so that on a busy machine too it is the backend that finds the dead
+    "service_down_time": 12,
     "heartbeat_interval": 1,
     "membership_ttl": 4,
 }
@@ -43,7 +43,7 @@ def present_fleet(
     plane.start()
     try:
         with fleet(plane.url, HOSTS, directory) as agents:
-            until(lambda: reasons(plane) == {"present"}, timeout=60, what="all present")
+            until(lambda: reasons(plane) == {"present"}, PATIENCE, what="all present")
             yield plane, agents
     finally:
         plane.stop()
@@ -62,12 +62,12 @@ def survives(
         for event in events:
             event()
         time.sleep(calm)  # a wrong "down" may come late: two membership_ttl is the subject
-        until(lambda: reasons(plane) == {"present"}, timeout=60, what="all present again")
+        until(lambda: reasons(plane) == {"present"}, PATIENCE, what="all present again")
     assert watcher.flips == []
-    assert watcher.answers > 10
+    assert watcher.answers > 20
     agents[0].kill()
     key = agents[0].key
-    until(lambda: plane.services()[key]["verdict"]["state"] == "down", timeout=60, what="down")
+    until(lambda: plane.services()[key]["verdict"]["state"] == "down", PATIENCE, what="down")
     assert plane.services()[key]["verdict"]["reason"] in ("absent", "silent")
     (bound,) = (d["detection_seconds"] for d in plane.request("GET", "/v1/drivers")[2]["drivers"])
     assert bound < LIMITS["service_down_time"], "so it was the driver's signal that found it"
@@ -137,7 +137,7 @@ def test_etcd_loses_its_leader(own_etcd_cluster: Callable[[], EtcdCluster], tmp_
 def test_a_crash_is_absent_wherever_one_looks(zookeeper_server: ZooKeeper, tmp_path: Path) -> None:
     """S3, S6: REST, the command line and OpenStack's client ask one layer."""
     section = (
-        f"[zookeeper]\naddress = {zookeeper_server.address}\nsession_timeout = 4\n"
+        f"[zookeeper]\naddress = {zookeeper_server.address}\nsession_timeout = 2\n"
         f"tick_time = 0.5\nprefix = /crash-{tmp_path.name}\n"
     )
     with present_fleet("zookeeper", section, tmp_path) as (plane, agents):
@@ -145,9 +145,9 @@ def test_a_crash_is_absent_wherever_one_looks(zookeeper_server: ZooKeeper, tmp_p
         crashed.kill()
         killed = time.monotonic()
         path = f"?binary={BINARY}&host={crashed.host}&state=down"
-        found = until(lambda: plane.services(path), timeout=60, what="down")
-        assert found[crashed.key]["verdict"]["reason"] == "absent"
-        assert time.monotonic() - killed < LIMITS["service_down_time"] / 2, "much before silence"
+        until(lambda: plane.services(path), PATIENCE, interval=0.02, what="down")
+        assert time.monotonic() - killed <= 2 + 0.5 + 0.3 + 0.5  # and the machine is busy
+        assert plane.services(path)[crashed.key]["verdict"]["reason"] == "absent"
         arguments = ("--url", plane.url, "service", "list", "--down", "-f", "json")
         listed = subprocess.run(
             [sys.executable, "-m", "servicegroup", *arguments],

@@ -14,7 +14,7 @@ import pytest
 
 from control_plane import ControlPlane
 from servers.postgresql import PostgreSQL
-from servers.process import free_port
+from servers.process import PATIENCE, free_port
 from waiting import until
 
 SERVICES, REPORTS, LEAVE = "/v1/services", "/v1/reports", "/v1/leave"
@@ -247,11 +247,11 @@ def test_a_database_that_goes_away_is_a_503_and_comes_back(
             assert status == 503, content
             assert int(headers["Retry-After"]) > 0
             assert "does not answer" in content["serviceUnavailable"]["message"]
-        until(lambda: plane.request("GET", "/readyz")[0] == 503, timeout=60, what="not ready")
+        until(lambda: plane.request("GET", "/readyz")[0] == 503, PATIENCE, what="not ready")
         assert plane.request("GET", "/healthz")[0] == 200
         assert b"servicegroup_store_up 0" in plane.request("GET", "/metrics")[2]
         server.start()
-        until(plane.is_ready, timeout=60, what="ready again")
+        until(plane.is_ready, PATIENCE, what="ready again")
         assert plane.request("POST", REPORTS, reports)[0] == 200
         assert plane.services()["h1", "nova-compute"]["report_count"] == 1
     finally:
@@ -284,7 +284,7 @@ def test_a_full_disk_is_a_503_and_loses_nothing(tmp_path: Path) -> None:
         assert 503 in statuses
         assert "h1" in {host for host, _ in plane.services()}
         ballast.unlink()
-        until(plane.is_ready, timeout=60, what="ready again")
+        until(plane.is_ready, PATIENCE, what="ready again")
         assert plane.request("POST", SERVICES, {"host": "after", "binary": "b"})[0] == 200
     finally:
         plane.stop()

@@ -12,6 +12,7 @@ import pytest
 from control_plane import ControlPlane
 from fleet import Agent, fleet
 from servers.memcached import Memcached
+from servers.process import PATIENCE
 from servicegroup.driver import Driver, load
 from servicegroup.model import Member
 from waiting import until
@@ -57,15 +58,15 @@ def living(backend: Driver) -> frozenset[int]:
 
 def joined(plane: ControlPlane, backend: Driver) -> str:
     """Wait until the agent's service is present, and return its uuid."""
-    until(lambda: (HOST, BINARY) in plane.services(), timeout=60, what="registered")
-    until(lambda: living(backend), timeout=60, what="present")
+    until(lambda: (HOST, BINARY) in plane.services(), PATIENCE, what="registered")
+    until(lambda: living(backend), PATIENCE, what="present")
     return str(plane.services()[HOST, BINARY]["uuid"])
 
 
 def told_and_gone(plane: ControlPlane, agent: Agent, backend: Driver) -> None:
     """The process was told, left the backend, still runs, and does not come back."""
-    until(lambda: "was deleted" in agent.log(), timeout=60, what="the agent is told")
-    until(lambda: not living(backend), timeout=60, what="the backend has forgotten it")
+    until(lambda: "was deleted" in agent.log(), PATIENCE, what="the agent is told")
+    until(lambda: not living(backend), PATIENCE, what="the backend has forgotten it")
     assert agent.process.poll() is None
     assert (HOST, BINARY) not in plane.services()
     assert "joined as incarnation 2" not in agent.log()
@@ -101,7 +102,7 @@ def test_every_way_to_delete_frees_the_backend_and_tells_the_process(
         agent.stop()
         with fleet(plane.url, [HOST], tmp_path):
             assert joined(plane, backend) != uuid, "a restart makes a new record"
-            until(lambda: living(backend) == {2}, timeout=60, what="the newer incarnation")
+            until(lambda: living(backend) == {2}, PATIENCE, what="the newer incarnation")
 
 
 def test_a_delete_while_the_backend_is_down_survives_a_crash_of_the_control_plane(
@@ -117,4 +118,4 @@ def test_a_delete_while_the_backend_is_down_survives_a_crash_of_the_control_plan
         server.thaw()
         assert living(backend) == {1}
         plane.start()
-        until(lambda: not living(backend), timeout=60, what="freed after all")
+        until(lambda: not living(backend), PATIENCE, what="freed after all")

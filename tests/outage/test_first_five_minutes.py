@@ -8,6 +8,7 @@ from pathlib import Path
 
 from control_plane import ControlPlane
 from fleet import fleet, openstack
+from servers.process import PATIENCE
 from waiting import until
 
 
@@ -22,11 +23,15 @@ def test_three_agents_go_down_for_three_reasons(
 
     hosts = ["crashed", "broken", "stopped"]
     with fleet(plane.url, hosts, tmp_path, "sleep", "600") as (crashed, broken, stopped):
-        until(lambda: len(plane.services("?state=up&binary=nova-compute")) == 3, 60, what="all up")
+        until(
+            lambda: len(plane.services("?state=up&binary=nova-compute")) == 3,
+            PATIENCE,
+            what="all up",
+        )
         assert {openstack(plane.url)[host]["State"] for host in hosts} == {"up"}
 
         os.kill(broken.child(), signal.SIGKILL)
-        assert broken.process.wait(60) == 128 + signal.SIGKILL
+        assert broken.process.wait(PATIENCE) == 128 + signal.SIGKILL
         assert verdict("broken") == ("down", "exited")
         assert plane.services("?host=broken")["broken", "nova-compute"]["detail"]
 
@@ -35,5 +40,5 @@ def test_three_agents_go_down_for_three_reasons(
 
         assert verdict("crashed") == ("up", "reporting")
         crashed.kill()
-        until(lambda: verdict("crashed") == ("down", "silent"), timeout=60, what="silent")
+        until(lambda: verdict("crashed") == ("down", "silent"), PATIENCE, what="silent")
         assert {openstack(plane.url)[host]["State"] for host in hosts} == {"down"}

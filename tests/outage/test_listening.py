@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from control_plane import ControlPlane
 from fleet import Agent, fleet
 from servers.postgresql import PostgreSQL
-from servers.process import PATIENCE, freeze
+from servers.process import PATIENCE
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
@@ -41,22 +40,23 @@ def all_up(plane: ControlPlane) -> bool:
 
 
 def watch_nobody_down(plane: ControlPlane, seconds: float) -> None:
-    """Ask again and again after the first answer; nobody is shown down, and then all are up."""
-    until(lambda: fleet_states(plane), PATIENCE, what="an answer")
+    """Ask again and again for a while; no answer may show anybody down."""
     deadline = time.monotonic() + seconds
+    seen = 0
     while time.monotonic() < deadline:
         states = fleet_states(plane)
         assert "down" not in states.values(), plane.services("?state=down")
+        seen += bool(states)
         time.sleep(0.02)
-    until(lambda: all_up(plane), PATIENCE, what="all up again")
+    assert seen > 10
 
 
 def then_a_dead_agent_is_found(plane: ControlPlane, agent: Agent) -> None:
     agent.kill()
     killed = time.monotonic()
     until(lambda: fleet_states(plane).get(agent.host) == "down", PATIENCE, what="down")
-    # Were the outage before still deducted from its silence, it would take three times as long.
-    assert time.monotonic() - killed < 3 * DOWN_TIME - 1
+    # One second each for the report before the kill, the marks' grain and the machine.
+    assert time.monotonic() - killed < DOWN_TIME + 3
     verdict = plane.services()[agent.key]["verdict"]
     assert verdict["reason"] == "silent"
     others = {host: state for host, state in fleet_states(plane).items() if host != agent.host}
@@ -73,10 +73,10 @@ def test_a_control_plane_that_was_away_accuses_nobody(tmp_path: Path) -> None:
             time.sleep(2 * DOWN_TIME)  # the outage is the subject
             plane.start_only()
             watch_nobody_down(plane, 2 * DOWN_TIME)
+            assert all_up(plane)
             then_a_dead_agent_is_found(plane, agents[0])
-            log = agents[1].log
-            until(lambda: log().count("recovered") == log().count("lost"), PATIENCE, what=log())
-            assert 1 <= log().count("lost") <= 2, "once an outage, not once an attempt"
+            assert agents[1].log().count("lost") == 1, agents[1].log()
+            assert agents[1].log().count("recovered") == 1, agents[1].log()
     finally:
         plane.stop()
 
@@ -113,7 +113,9 @@ def test_a_database_that_was_away_accuses_nobody(
             server.kill() if how == "killed" else server.freeze()
             time.sleep(2 * DOWN_TIME)  # the outage is the subject
             server.start() if how == "killed" else server.thaw()
+            until(lambda: bool(fleet_states(plane)), PATIENCE, what="an answer")
             watch_nobody_down(plane, 2 * DOWN_TIME)
+            until(lambda: all_up(plane), PATIENCE, what="all up again")
             then_a_dead_agent_is_found(plane, agents[0])
     finally:
         plane.stop()
@@ -128,14 +130,14 @@ def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Pa
             until(lambda: _stamp(plane, agent), PATIENCE, what="a report")
             stamp = _stamp(plane, agent)
             until(lambda: _stamp(plane, agent) != stamp, PATIENCE, 0.01, "a report just committed")
-            freeze(plane.process.pid)
-            frozen_at = datetime.now(UTC).replace(tzinfo=None)
+            plane.freeze()
+            stamp = _stored_stamp(tmp_path)
             time.sleep(DOWN_TIME)  # the pause is the subject
             until(lambda: "lost" in agent.log(), PATIENCE, what="the agent reports into it")
             agent.kill()
             plane.thaw()
             until(lambda: fleet_states(plane).get("h1") == "down", PATIENCE, what="h1 down")
-            assert datetime.fromisoformat(_stored_stamp(tmp_path)) < frozen_at
+            assert _stored_stamp(tmp_path) == stamp
     finally:
         plane.stop()
 

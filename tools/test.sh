@@ -13,7 +13,13 @@ few=8
 room=$((6 * 1024 * 1024)) # KiB, several times what the tests have ever used
 
 say() { printf 'test: %s\n' "$*" >&2; }
-run() { .venv/bin/python -m pytest -o cache_dir="$scratch/cache" "$@"; }
+
+# A shell that runs this in the background ignores interrupts, and so would all that the tests
+# interrupt; a shell cannot undo that.
+pytest='import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])'
+run() { .venv/bin/python -c "$pytest" -o cache_dir="$scratch/cache" "$@"; }
 
 # --- a place for the files of tests and servers --------------------------------------------------
 

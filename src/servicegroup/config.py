@@ -8,6 +8,7 @@ the fields of its ``Options``, so a driver from elsewhere is configured like our
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -16,6 +17,7 @@ import msgspec
 from servicegroup.driver import driver_class, driver_names
 from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
+from servicegroup.protection import Threshold, Thresholds
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -52,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_strategy: str
     tokens: tuple[Token, ...]
     insecure: bool
+    thresholds: Thresholds
+    keep_events: timedelta
 
     @property
     def uses_default_database(self) -> bool:
@@ -99,6 +103,8 @@ def load(config_file: str | None = None) -> Settings:
     conf.register_opts(_default_options())
     conf.register_opts(_database_options(), "database")
     conf.register_opts(_api_options(), "api")
+    conf.register_opts(_protection_options(), "protection")
+    conf.register_opts(_events_options(), "events")
     try:
         conf(args=[], project="servicegroup", default_config_files=[str(path)] if path else [])
         settings = _settings(conf, str(path) if path else "the defaults")
@@ -113,6 +119,8 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return every option by section, for oslo.config's generators and ``config sample``."""
     sections = [("DEFAULT", _default_options()), ("database", _database_options())]
     sections.append(("api", _api_options()))
+    sections.append(("protection", _protection_options()))
+    sections.append(("events", _events_options()))
     for name in driver_names():
         try:
             options = _driver_options(name)
@@ -176,6 +184,30 @@ def _api_options() -> list[cfg.Opt]:
     ]  # fmt: skip
 
 
+def _protection_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.IntOpt("minimum", default=3, min=2, help=(
+            "Members of a group and zone that must lose one of their two signals together before"
+            " the signal is suspect and the other one decides (AND-2). One alone never is.")),
+        cfg.FloatOpt("share", default=0.2, min=0.0, max=1.0, help=(
+            "Part of the group and zone, 0 to 1, that must lose it too before the signal stays"
+            " suspect; fewer are down as soon as it shows that they stay few.")),
+        cfg.MultiStrOpt("group", default=[], help=(
+            "A group's own threshold as name:minimum:share, repeatable, say compute:10:0.1.")),
+    ]  # fmt: skip
+
+
+def _events_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.IntOpt("keep_days", default=30, min=1, help=(
+            "Days that events are kept; a million at the most, however young they are.")),
+    ]  # fmt: skip
+
+
 def _driver_options(name: str) -> list[cfg.Opt]:
     from oslo_config import cfg
 
@@ -224,6 +256,8 @@ def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
         auth_strategy=conf.api.auth_strategy,
         tokens=tuple(_token(text) for text in conf.api.token),
         insecure=conf.api.insecure,
+        thresholds=_thresholds(conf.protection),
+        keep_events=timedelta(days=conf.events.keep_days),
     )
 
 
@@ -249,6 +283,23 @@ def _token(text: str) -> Token:
     if len(digest) != 64 or not all(letter in "0123456789abcdef" for letter in digest):
         raise ConfigError(f"[api] token of role {role} is not 64 hex digits of a SHA-256.")
     return Token(role, digest)
+
+
+def _thresholds(options: Any) -> Thresholds:
+    own = {}
+    for text in options.group:
+        name, _, rest = text.rpartition(":")
+        name, _, minimum = name.rpartition(":")
+        try:
+            own[name] = Threshold(int(minimum), float(rest))
+        except ValueError:
+            name = ""
+        if not name or own[name].minimum < 2 or not 0.0 <= own[name].share <= 1.0:
+            raise ConfigError(
+                f"[protection] group = {text} is not name:minimum:share with a minimum of 2 and a"
+                " share from 0 to 1; write for example compute:10:0.1."
+            )
+    return Thresholds(Threshold(options.minimum, options.share), own)
 
 
 def _check(settings: Settings) -> None:

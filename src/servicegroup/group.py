@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,10 @@ import msgspec
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import DriverUnavailable, InvalidInput, NotFound
+from servicegroup.events import Log, Page, Protection, Wanted
+from servicegroup.history import History
 from servicegroup.judging import Judge
+from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import (
     Leave,
     Limits,
@@ -33,6 +37,10 @@ from servicegroup.model import (
     topic_of,
     zone_of,
 )
+from servicegroup.store import events
+from servicegroup.store.history import read_history
+from servicegroup.store.lease import observation
+from servicegroup.store.observing import suspects
 from servicegroup.store.outbox import Errand, done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.store import Filters, Snapshot, Store
@@ -67,8 +75,10 @@ class ServiceGroup:
         self.limits = limits
         self.shadow = shadow
         self._reports = ReportWriter(store.engine)
-        self._judge = Judge(driver, limits, monotonic)
-        self._comparison = Comparison(Judge(shadow, limits, monotonic)) if shadow else None
+        self.judge = Judge(driver, limits, monotonic)
+        self._comparison = (
+            Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
+        )
 
     # -- asking ----------------------------------------------------------------------------
 
@@ -140,13 +150,57 @@ class ServiceGroup:
                 shadow,
                 driver.capabilities.separate_signal,
                 driver.capabilities.pushes,
-                driver.detection_time(self.limits.membership_ttl)
-                if driver.capabilities.separate_signal
-                else None,
+                self.detection_time(driver),
                 self.limits.service_down_time,
             )
             for driver, shadow in self.drivers()
         ]
+
+    def detection_time(self, driver: Driver) -> float | None:
+        """Return the most seconds from a crash to ``absent``; None for a driver without a signal.
+
+        What the backend does not push is found by the observer's next look.
+        """
+        if not driver.capabilities.separate_signal:
+            return None
+        pause = 0.0 if driver.capabilities.pushes else LOOK_INTERVAL
+        return driver.detection_time(self.limits.membership_ttl) + pause
+
+    # -- what happened -----------------------------------------------------------------------
+
+    def events(self, wanted: Wanted, limit: int) -> Page:
+        """Return events that match, oldest first; see ``store.events.read``."""
+        for field, value in (("uuid", wanted.uuid), ("group", wanted.group)):
+            if value is not None:
+                _check_text(field, value)
+        return events.read(self.store.engine, wanted, limit)
+
+    def event_log(self) -> Log:
+        """Return where the log of events stands. Raises StoreUnavailable."""
+        return events.log(self.store.engine)
+
+    def history(
+        self, service_id: int | str, since: datetime | None = None, until: datetime | None = None
+    ) -> History:
+        """Return what happened to a living service and what it adds up to; a day by default.
+
+        Raises NotFound, InvalidInput for a time that ends before it begins.
+        """
+        service = self.get(service_id)
+        return read_history(self.store.engine, service, since, until)
+
+    def protections(self) -> list[Protection]:
+        """Return which signals are suspect now, and where. Raises StoreUnavailable."""
+        return suspects(self.store.engine)
+
+    def edition(self) -> str | None:
+        """Return a text that changes whenever a state, an edit or who exists does.
+
+        One question, however many services there are; None while no observer is at work, for
+        then states change unrecorded.
+        """
+        seen = observation(self.store.engine)
+        return f"{seen.holder}.{seen.last_event}" if seen and seen.is_current else None
 
     def compare(self) -> Compared:
         """Return the services whose verdict would change if the shadow driver were obeyed.
@@ -188,11 +242,12 @@ class ServiceGroup:
         """Free everything the backend holds of a member (spec S4). Raises DriverUnavailable."""
         self.driver.leave(Member(group_id, member))
 
-    def update(self, service_id: int | str, **changes: Any) -> Service:
+    def update(self, service_id: int | str, *, by: str | None = None, **changes: Any) -> Service:
         """Apply an operator's edit: ``disabled``, ``disabled_reason``, ``forced_down``.
 
         Never changes liveness other than by ``forced_down`` (SQL-1). Enabling clears the reason,
-        disabling without one sets it to null, as in Nova. Raises NotFound, InvalidInput.
+        disabling without one sets it to null, as in Nova. ``by`` is who did it, for the events.
+        Raises NotFound, InvalidInput.
         """
         if unknown := set(changes) - _EDITABLE:
             raise InvalidInput(f"{', '.join(sorted(unknown))} cannot be changed.")
@@ -206,18 +261,18 @@ class ServiceGroup:
             if reason is not None:
                 check_name("disabled_reason", reason)
         uuid = self.get(service_id).uuid
-        self.store.update(uuid, changes)
+        self.store.update(uuid, changes, by)
         return self.get(uuid)
 
-    def delete(self, service_id: int | str) -> Service:
-        """Soft-delete a service (spec S4). Raises NotFound.
+    def delete(self, service_id: int | str, *, by: str | None = None) -> Service:
+        """Soft-delete a service, as the operator ``by`` wants (spec S4). Raises NotFound.
 
         The record goes at once, and with it an errand for each driver: whoever deletes does not
         wait for a backend (P12), which ``free_deleted`` of any control plane frees in a second.
         """
         service = self.get(service_id)
         drivers = [d.name for d, _ in self.drivers() if d.capabilities.separate_signal]
-        self.store.delete(service.uuid, drivers)
+        self.store.delete(service.uuid, drivers, by)
         return service
 
     def free_deleted(self) -> int:
@@ -253,10 +308,13 @@ class ServiceGroup:
 
     def _judged(self, snapshot: Snapshot) -> list[Service]:
         """Give each service of a snapshot its verdict; asks the backend once."""
-        verdicts = self._judge.verdicts(snapshot.services, snapshot.listening)
+        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening)
+        now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):
             # The record becomes whole here, before anybody else has seen it.
             msgspec.structs.force_setattr(service, "verdict", verdict)
+            if service.flapping_until is not None and service.flapping_until <= now:
+                msgspec.structs.force_setattr(service, "flapping_until", None)
         return snapshot.services
 
 

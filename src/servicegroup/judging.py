@@ -29,10 +29,19 @@ class Judge:
     """Verdicts by one driver and its limits; safe to share between threads."""
 
     def __init__(
-        self, driver: Driver, limits: Limits, monotonic: Callable[[], float] = time.monotonic
+        self,
+        driver: Driver,
+        limits: Limits,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        obeyed: bool = True,
     ) -> None:
-        """Ask ``driver`` and measure by ``limits``; ``monotonic`` ages stamps from the future."""
+        """Ask ``driver`` and measure by ``limits``; ``monotonic`` ages stamps from the future.
+
+        What the observer keeps of absences and holds is about the driver that is obeyed.
+        """
         self.driver = driver
+        self._obeyed = obeyed
         self.limits = msgspec.structs.replace(limits, driver=driver.name)
         self._future_stamps = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
@@ -62,7 +71,7 @@ class Judge:
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
             age = self._future_stamps.age(service.id, stamp, age)
-        absent = service.absent_since
+        absent, held = (service.absent_since, service.held_since) if self._obeyed else (None, None)
         return Evidence(
             self.limits,
             age,
@@ -77,6 +86,8 @@ class Judge:
             presence is not None and self._seen_present.get(service.id) == service.incarnation,
             None if absent is None else (now - absent).total_seconds(),
             ahead,
+            None if held is None else (now - held).total_seconds(),
+            listening.observed and self._obeyed,
         )
 
 

@@ -20,6 +20,15 @@ from servicegroup.model import (
     Verdict,
 )
 
+PATIENCE = 2.0
+"""Report intervals of silence up to which a service counts as still reporting."""
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks of the observer; what no backend pushes is known that much later."""
+
+OBSERVER_TOLERANCE = 3.0
+"""Seconds since the observer's last look after which nobody is waiting for its word."""
+
 MARK_INTERVAL = 1.0
 """Seconds between two marks of an intake that can commit reports."""
 
@@ -39,7 +48,7 @@ def _reason(evidence: Evidence) -> Reason:
     if evidence.departure is not None:
         return Reason.EXITED if evidence.departure == Departure.EXITED else Reason.LEFT
     if evidence.report_age - evidence.unheard > evidence.limits.service_down_time:
-        return Reason.SILENT
+        return Reason.HELD if _reports_are_suspect(evidence) else Reason.SILENT
     if evidence.presence is None:
         return Reason.REPORTING
     return _presence_reason(evidence)
@@ -53,6 +62,8 @@ def _presence_reason(evidence: Evidence) -> Reason:
         return Reason.ABSENT
     if evidence.limits.on_unknown is OnUnknown.DOWN:
         return Reason.UNKNOWN
+    if _presence_is_suspect(evidence):
+        return Reason.HELD
     return Reason.JOINING if _joining(evidence) else Reason.UNCONFIRMED
 
 
@@ -60,18 +71,48 @@ def reading(evidence: Evidence) -> PresenceState:
     """Return what the backend's answer means for the record's own incarnation.
 
     Presence counts only for that incarnation (LC-4). ABSENT reads UNKNOWN while the service is
-    joining, and UNKNOWN does not raise the dead: a member last known absent stays absent until
-    a report newer than that absence.
+    joining, while the driver is suspect (AND-2), and until the observer, where one is at work, has
+    weighed it against the others. UNKNOWN does not raise the dead: a member last known absent
+    stays absent until a report newer than that absence.
     """
-    presence = evidence.presence
-    if presence is None:
+    if evidence.presence is None:
         return PresenceState.UNKNOWN
-    if presence.state is PresenceState.PRESENT and (
-        evidence.incarnation is None or evidence.incarnation in presence.incarnations
-    ):
+    if is_present(evidence):
         return PresenceState.PRESENT
-    known_gone = presence.state is not PresenceState.UNKNOWN and not _joining(evidence)
-    return PresenceState.ABSENT if known_gone or _stays_absent(evidence) else PresenceState.UNKNOWN
+    gone = evidence.presence.state is not PresenceState.UNKNOWN and not (
+        _joining(evidence)
+        or _presence_is_suspect(evidence)
+        or (evidence.observed and evidence.absent_age is None)
+    )
+    return PresenceState.ABSENT if gone or _stays_absent(evidence) else PresenceState.UNKNOWN
+
+
+def is_present(evidence: Evidence) -> bool:
+    """Tell whether the backend holds the record's own incarnation."""
+    presence = evidence.presence
+    return (
+        presence is not None
+        and presence.state is PresenceState.PRESENT
+        and (evidence.incarnation is None or evidence.incarnation in presence.incarnations)
+    )
+
+
+def still_reports(evidence: Evidence) -> bool:
+    """Tell whether the reports go on: at most one was missed, and none is needed to be lost.
+
+    ``service_down_time`` is too long a look: a host that lost its power has fresh reports by it.
+    """
+    return evidence.silence <= PATIENCE * evidence.limits.report_interval
+
+
+def _presence_is_suspect(evidence: Evidence) -> bool:
+    """Held, and reporting: a suspect driver never hides a service whose reports stopped."""
+    return evidence.held_age is not None and still_reports(evidence)
+
+
+def _reports_are_suspect(evidence: Evidence) -> bool:
+    """Held, and present: a suspect intake never hides a service that is gone from the backend."""
+    return evidence.held_age is not None and is_present(evidence)
 
 
 def _joining(evidence: Evidence) -> bool:
@@ -104,21 +145,31 @@ class Listening(msgspec.Struct, frozen=True):
     """When somebody listened, as of ``now``: the latest mark and the gaps before it.
 
     Silence counts only while somebody listened, so a control plane or a database that was away
-    accuses nobody, and whoever died before the gap is still found.
+    accuses nobody, and whoever died before the gap is still found. ``observed`` says whether an
+    observer was at work.
     """
 
     now: datetime
     gaps: tuple[Gap, ...] = ()
+    observed: bool = False
 
     @classmethod
-    def of(cls, now: datetime, marked_at: datetime | None, gaps: Iterable[Gap]) -> Listening:
+    def of(
+        cls,
+        now: datetime,
+        marked_at: datetime | None,
+        gaps: Iterable[Gap],
+        observed_at: datetime | None = None,
+    ) -> Listening:
         """Merge stored gaps and the one that is still open since ``marked_at`` (None: never)."""
         everything = list(gaps)
         if marked_at is None:
             everything.append(Gap(_EVER, now))
         elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
             everything.append(Gap(marked_at, now))
-        return cls(now, _merged(everything))
+        tolerance = timedelta(seconds=OBSERVER_TOLERANCE)
+        observed = observed_at is not None and now - observed_at <= tolerance
+        return cls(now, _merged(everything), observed)
 
     def unheard_since(self, stamp: datetime) -> float:
         """Return the seconds between ``stamp`` and now in which nobody listened."""

@@ -88,6 +88,8 @@ class Reason(enum.StrEnum):
     JOINING = "joining", "up", "It has just registered and is still joining the driver's group."
     UNCONFIRMED = ("unconfirmed", "up",
                    "Its reports are fresh; the driver cannot tell, so the record decides.")
+    HELD = ("held", "up",
+            "Many lost one of their two signals at once: it is suspect, and the other one decides.")
     # fmt: on
 
     @property
@@ -115,9 +117,11 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
     Ages and durations are seconds. ``report_age`` counts from ``last_seen_up``, or from
     ``created_at`` when it ``never_reported``; ``unheard`` is how much of it nobody listened.
-    ``absent_age`` counts from the moment the member was last known absent. ``presence`` is None
-    where the driver has no signal of its own beside the record (``db``). ``incarnation`` None
-    means that any living incarnation counts.
+    ``presence`` is None where the driver has no signal of its own beside the record (``db``).
+    ``incarnation`` None means that any living incarnation counts. The observer's word:
+    ``absent_age`` counts from the moment the member was last known absent, ``held_age`` from the
+    moment a signal of it became suspect, and ``observed`` says that an observer is at work, so
+    an absence counts only once it is known so.
     """
 
     limits: Limits
@@ -133,6 +137,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     seen_present: bool = False
     absent_age: float | None = None
     stamped_ahead: float = 0.0
+    held_age: float | None = None
+    observed: bool = False
 
     @property
     def silence(self) -> float:
@@ -160,8 +166,10 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 class Service(msgspec.Struct, frozen=True, gc=False):
     """A record of the register: a binary on a host, by Nova's column names, and its verdict.
 
-    ``deleted`` is 0, or the row's own id once soft-deleted, as in Nova. A Service that was read
-    through ``ServiceGroup`` carries its verdict, so ``is_up`` is an attribute of it (spec S2).
+    ``deleted`` is 0, or the row's own id once soft-deleted, as in Nova. The observer keeps when
+    the service was last known absent, since when a signal of it is suspect, its recorded state
+    with its beginning, and until when it counts as flapping (None once that has passed). A Service
+    that was read through ``ServiceGroup`` carries its verdict, so ``is_up`` is an attribute (S2).
     """
 
     id: int
@@ -184,6 +192,10 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     departure: str | None
     detail: str | None
     absent_since: datetime | None
+    held_since: datetime | None
+    observed_state: str | None
+    observed_since: datetime | None
+    flapping_until: datetime | None
     deleted: int
     deleted_at: datetime | None
     verdict: Verdict | None = None

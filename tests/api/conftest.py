@@ -12,9 +12,9 @@ from servicegroup.api.call import Caller, Role
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
-from servicegroup.store.database import connect
+from servicegroup.store.database import connect, write
 from servicegroup.store.store import Store
-from servicegroup.store.tables import metadata
+from servicegroup.store.tables import event_log, metadata
 
 from .nova import Nova
 
@@ -24,6 +24,7 @@ def group(tmp_path: Path) -> Iterator[ServiceGroup]:
     """Give an empty register, driver ``db``."""
     engine = connect(f"sqlite:///{tmp_path / 'register.sqlite'}")
     metadata.create_all(engine)
+    write(engine, lambda c: c.execute(event_log.insert().values(id=1, last=0, purged=0)))
     yield ServiceGroup(Store(engine), load("db"), Limits())
     engine.dispose()
 

@@ -28,9 +28,11 @@ from sqlalchemy import (
     update,
 )
 
-from servicegroup.model import Leave, Refusals, Report
+from servicegroup.events import Event, EventKind
+from servicegroup.model import Departure, Leave, Refusals, Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
+from servicegroup.store.events import about, append
 from servicegroup.store.marks import mark
 from servicegroup.store.tables import services
 
@@ -80,6 +82,7 @@ class ReportWriter:
 
         def work(connection: Connection) -> Refusals:
             unmatched = set()
+            happened: list[Event] = []
             for (uuid, incarnation), leave in sorted(wanted.items()):
                 gone: dict[str, Any] = {
                     "left_at": utcnow(),
@@ -87,8 +90,11 @@ class ReportWriter:
                     "departure": leave.how.value,
                 }
                 gone["detail"] = leave.detail and leave.detail[:255]
-                if not _change_one(connection, uuid, incarnation, gone):
+                if _change_one(connection, uuid, incarnation, gone):
+                    happened.append(_departed(connection, leave))
+                else:
                     unmatched.add((uuid, incarnation))
+            append(connection, happened)
             refusals = self._refusals(connection, unmatched)
             return Refusals(refusals.deleted, refusals.superseded, frozenset(), refusals.unknown)
 
@@ -149,6 +155,11 @@ def _classified(lives: set[tuple[str, int]], rows: Mapping[str, Sequence[Any]]) 
         elif left_at is not None:
             left.add(uuid)
     return Refusals(*map(frozenset, kinds))
+
+
+def _departed(connection: Connection, leave: Leave) -> Event:
+    kind = EventKind.EXIT if leave.how is Departure.EXITED else EventKind.LEAVE
+    return about(connection, leave.uuid, kind, detail=leave.detail)
 
 
 def _tell(connection: Connection, life: tuple[str, int], detail: str) -> tuple[str, int] | None:

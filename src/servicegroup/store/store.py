@@ -1,4 +1,4 @@
-"""The services table as a few questions and a few changes, each one transaction.
+"""The services table as a few questions and a few changes, each one transaction with its events.
 
 Nothing here judges: what is read comes with the database's ``now`` and with who listened when,
 so that whoever judges needs no other clock.
@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, cast
-from uuid import uuid4
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Select,
@@ -22,19 +20,22 @@ from sqlalchemy import (
     bindparam,
     false,
     func,
-    or_,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from servicegroup.errors import Conflict, InvalidInput, NotFound
+from servicegroup.events import EventKind
 from servicegroup.liveness import Listening
 from servicegroup.model import Registration, Service, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
+from servicegroup.store.events import about, append
+from servicegroup.store.lease import latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.outbox import enqueue
+from servicegroup.store.registration import begin_life
 from servicegroup.store.tables import services
 
 TOMBSTONE_DAYS = 30
@@ -103,12 +104,12 @@ class Store:
             return _read(connection, _living().where(column == service_id))
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
-        """Return the living services of the given (group, host) pairs."""
-        clauses = [
-            and_(services.c.topic == group, services.c.host == host) for group, host in pairs
-        ]
+        """Return the living services of the given (group, host) pairs, ordered by id."""
+        wanted = set(pairs)
+        names = {"groups": sorted({g for g, _ in wanted}), "hosts": sorted({h for _, h in wanted})}
         with reading(self.engine) as connection:
-            return _read(connection, _living().where(_any(clauses)))
+            found = _read(connection, _of_members(), names)
+        return Snapshot(found.listening, [s for s in found.services if (s.topic, s.host) in wanted])
 
     def zones(self) -> list[tuple[str, bool]]:
         """Return each zone with whether an enabled service exists in it, sorted by name."""
@@ -170,7 +171,7 @@ class Store:
         for _ in range(_REGISTRATION_ATTEMPTS):
             try:
                 return write(
-                    self.engine, lambda c: _register(c, host, binary, topic, zone, version)
+                    self.engine, lambda c: begin_life(c, host, binary, topic, zone, version)
                 )
             except IntegrityError:
                 # Another registration of the same service won the race, or the topic is taken.
@@ -189,27 +190,35 @@ class Store:
         with reading(self.engine) as connection:
             return connection.scalar(query)
 
-    def update(self, uuid: str, changes: Mapping[str, Any]) -> None:
+    def update(self, uuid: str, changes: Mapping[str, Any], actor: str | None = None) -> None:
         """Apply an administrator's edit; the stamp of liveness is never touched (SQL-1).
 
-        ``updated_at`` moves only when a value changes, as in Nova. Raises NotFound.
+        ``updated_at`` moves, and there is an event of ``actor``, only when a value changes, as in
+        Nova. Raises NotFound.
         """
-        differs = _any([services.c[name].is_distinct_from(new) for name, new in changes.items()])
         alive = and_(services.c.uuid == uuid, services.c.deleted == 0)
-        change = update(services).where(alive, differs).values(**changes, updated_at=utcnow())
+        change = update(services).where(alive).values(**changes, updated_at=utcnow())
 
         def work(connection: Connection) -> None:
-            if not connection.execute(change).rowcount and not connection.scalar(
-                select(services.c.id).where(alive)
-            ):
+            query = select(*(services.c[name] for name in changes)).where(alive)
+            row = connection.execute(query.with_for_update()).mappings().one_or_none()
+            if row is None:
                 raise NotFound(f"Service {uuid} could not be found.")
+            old = dict(row)
+            if old != dict(changes):
+                connection.execute(change)
+                reason = changes.get("disabled_reason")
+                for kind in _edits(old, changes):
+                    detail = reason if kind is EventKind.DISABLE else None
+                    append(connection, [about(connection, uuid, kind, actor, detail)])
 
         write(self.engine, work)
 
-    def delete(self, uuid: str, drivers: Sequence[str]) -> None:
+    def delete(self, uuid: str, drivers: Sequence[str], actor: str | None = None) -> None:
         """Soft-delete the record: ``deleted`` becomes its id, as in Nova. Raises NotFound.
 
-        In the same transaction each of the drivers gets an errand in the outbox.
+        In the same transaction each of the drivers gets an errand in the outbox, and there is an
+        event of ``actor``.
         """
         tombstone = (
             update(services)
@@ -221,6 +230,7 @@ class Store:
             if not connection.execute(tombstone).rowcount:
                 raise NotFound(f"Service {uuid} not found.")
             enqueue(connection, uuid, drivers)
+            append(connection, [about(connection, uuid, EventKind.DELETE, actor)])
 
         write(self.engine, work)
 
@@ -245,8 +255,18 @@ def _purge_batch(connection: Connection, age: timedelta) -> int:
     return connection.execute(services.delete().where(services.c.id.in_(ids))).rowcount
 
 
+def _edits(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[EventKind]:
+    """Return what an edit did; another reason for being disabled is to be disabled once more."""
+    changed = {name for name, value in new.items() if old[name] != value}
+    if changed & {"disabled", "disabled_reason"}:
+        yield EventKind.DISABLE if new["disabled"] else EventKind.ENABLE
+    if "forced_down" in changed:
+        yield EventKind.FORCE_DOWN if new["forced_down"] else EventKind.UNFORCE
+
+
 def _living() -> Select[Any]:
-    return select(*COLUMNS, utcnow(), latest_mark()).where(services.c.deleted == 0)
+    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation())
+    return query.where(services.c.deleted == 0)
 
 
 @cache
@@ -262,19 +282,28 @@ def _matching(filters: frozenset[str]) -> Select[Any]:
     return query.limit(bindparam("limit")) if "limit" in filters else query
 
 
+@cache
+def _of_members() -> Select[Any]:
+    groups = bindparam("groups", expanding=True, type_=services.c.topic.type)
+    hosts = bindparam("hosts", expanding=True, type_=services.c.host.type)
+    named = (services.c.topic.in_(groups), services.c.host.in_(hosts))
+    return _living().where(*named).order_by(services.c.id)
+
+
 def _read(
     connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
 ) -> Snapshot:
     found: list[Service] = []
     row = None
     for rows in connection.execute(query, values).partitions(_AT_ONCE):
-        found += [Service(*(row[:-2] + _OF_THE_LIVING)) for row in rows]
+        found += [Service(*(row[:-3] + _OF_THE_LIVING)) for row in rows]
         row = rows[0]
     if row is None:
         now = connection.scalar(select(utcnow()))
         return Snapshot(Listening(now), [])
     # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
-    return Snapshot(Listening.of(row[-2], row[-1], gaps_of(connection)), found)
+    now, marked_at, observed_at = row[-3:]
+    return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)
 
 
 def _marker_id(connection: Connection, uuid: str) -> int:
@@ -290,46 +319,3 @@ def _counted_versions() -> Select[Any]:
         services.c.deleted == 0,
         services.c.forced_down == false(),
     )
-
-
-def _any(clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    return or_(false(), *clauses)
-
-
-def _register(
-    connection: Connection, host: str, binary: str, topic: str, zone: str, version: int
-) -> Registration:
-    alive = and_(services.c.host == host, services.c.binary == binary, services.c.deleted == 0)
-    life = {"topic": topic, "zone": zone, "version": version, "registered_at": utcnow()}
-    renewed = (
-        update(services)
-        .where(alive)
-        .values(
-            **life,
-            incarnation=services.c.incarnation + 1,
-            left_at=None,
-            departure=None,
-            detail=None,
-            updated_at=utcnow(),
-        )
-    )
-    if not connection.execute(renewed).rowcount:
-        new = {"uuid": str(uuid4()), "host": host, "binary": binary, "created_at": utcnow()}
-        newer = _latest_incarnation(connection, host, topic) + 1
-        connection.execute(services.insert().values(**life, **new, incarnation=newer))
-    uuid, incarnation = connection.execute(
-        select(services.c.uuid, services.c.incarnation).where(alive)
-    ).one()
-    return Registration(uuid, incarnation)
-
-
-def _latest_incarnation(connection: Connection, host: str, topic: str) -> int:
-    """Return the newest life the member ever had, under records since deleted too.
-
-    A backend knows a member by group and host, so a successor of a deleted service must not
-    begin with the number that the outbox is about to evict.
-    """
-    query = select(func.max(services.c.incarnation)).where(
-        services.c.host == host, services.c.topic == topic
-    )
-    return connection.scalar(query) or 0

@@ -1,4 +1,4 @@
-"""The tables: Nova's ``services`` with our own columns, who listened when, and the outbox.
+"""The tables: Nova's ``services`` with our own columns, and what surrounds it, a table an idea.
 
 A report changes ``last_seen_up``, ``updated_at``, ``report_count`` and ``detail``; no index may
 name any of them, or PostgreSQL loses its HOT updates (SQL-13).
@@ -6,15 +6,20 @@ name any of them, or PostgreSQL loses its HOT updates (SQL-13).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
+    Double,
     Index,
     Integer,
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     false,
     text,
@@ -22,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 
 metadata = MetaData()
+
+_INNODB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 
 Stamp = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 """A naive UTC stamp; MariaDB would otherwise keep whole seconds."""
@@ -54,6 +61,10 @@ services = Table(
     Column("departure", String(16)),
     Column("detail", Name),
     Column("absent_since", Stamp),
+    Column("held_since", Stamp),
+    Column("observed_state", String(4)),
+    Column("observed_since", Stamp),
+    Column("flapping_until", Stamp),
     Column("deleted", Integer, nullable=False, server_default=text("0")),
     Column("deleted_at", Stamp),
     UniqueConstraint("host", "topic", "deleted", name="uniq_services0host0topic0deleted"),
@@ -61,8 +72,7 @@ services = Table(
     Index("services_uuid_idx", "uuid", unique=True),
     # The range of versions a binary runs is read off both ends of this index (spec S8).
     Index("services_version_idx", "deleted", "binary", "forced_down", "version"),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
+    **_INNODB,
 )
 
 listening = Table(
@@ -70,8 +80,7 @@ listening = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("marked_at", Stamp, nullable=False),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
+    **_INNODB,
 )
 
 listening_gaps = Table(
@@ -80,8 +89,7 @@ listening_gaps = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("start_at", Stamp, nullable=False),
     Column("end_at", Stamp, nullable=False),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
+    **_INNODB,
 )
 
 outbox = Table(
@@ -93,6 +101,63 @@ outbox = Table(
     Column("host", Name, nullable=False),
     Column("incarnation", Integer, nullable=False),
     Column("created_at", Stamp, nullable=False),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
+    **_INNODB,
+)
+
+observer = Table(
+    "observer",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(36), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("renewed_at", Stamp, nullable=False),
+    Column("observed_at", Stamp),
+    Column("blind", Boolean, nullable=False, server_default=false()),
+    **_INNODB,
+)
+
+protections = Table(
+    "protections",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("topic", Name, nullable=False),
+    Column("zone", Name, nullable=False),
+    Column("signal", String(16), nullable=False),
+    Column("since", Stamp, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("peak", Integer, nullable=False),
+    **_INNODB,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Stamp, nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("uuid", String(36)),
+    Column("host", Name),
+    Column("binary", Name),
+    Column("topic", Name),
+    Column("zone", Name),
+    Column("incarnation", Integer),
+    Column("before", String(4)),
+    Column("after", String(4)),
+    Column("reason", String(24)),
+    Column("seconds", Double),
+    Column("actor", Name),
+    Column("detail", Name),
+    Column("evidence", Text),
+    # One service's history, without the rest of the fleet's.
+    Index("events_uuid_idx", "uuid", "id"),
+    **_INNODB,
+)
+
+event_log = Table(
+    "event_log",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("purged", BigInteger, nullable=False),
+    **_INNODB,
 )

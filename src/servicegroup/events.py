@@ -1,0 +1,136 @@
+"""What can happen to a service, as data: the kinds of events, and an event as everybody gets it.
+
+An event is stored once and never changed. Ids grow by one, in the order of commits and without
+holes, so whoever has seen event N asks for what is after N and can tell whether anything is lost.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from servicegroup.model import Evidence, Reason
+
+
+class EventKind(enum.StrEnum):
+    """What happened, with a sentence for people, the same everywhere."""
+
+    sentence: str
+
+    def __new__(cls, value: str, sentence: str) -> Self:
+        """Make a member: its name on the wire and its sentence."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.sentence = sentence
+        return kind
+
+    # fmt: off
+    UP = "service-up", "It is up."
+    DOWN = "service-down", "It is down."
+    JOIN = "service-join", "It registered for the first time."
+    RESTART = "service-restart", "It registered again: a new incarnation."
+    LEAVE = "service-leave", "It was stopped in order and left."
+    EXIT = "service-exit", "Its agent saw the process exit."
+    DELETE = "service-delete", "An operator deleted it."
+    ENABLE = "service-enable", "An operator enabled it."
+    DISABLE = "service-disable", "An operator disabled it."
+    FORCE_DOWN = "service-force-down", "An operator or a fencer forced it down."
+    UNFORCE = "service-unforce", "An operator took the force-down back."
+    PROTECTION_ON = ("protection-on",
+                     "Many lost one signal at once: the signal is suspect, the other one decides.")
+    PROTECTION_OFF = "protection-off", "The suspect signal is believed again."
+    GAP = "gap", "Older events are not kept any more: list the services again."
+    # fmt: on
+
+
+class Signal(enum.StrEnum):
+    """One of the two proofs of life; each can be suspect while the other is credible."""
+
+    PRESENCE = "presence"
+    REPORTS = "reports"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that happened, at ``at`` on the database's clock (naive UTC).
+
+    Events of protection have a group and a zone but no service. ``before`` and ``after`` are
+    states, up or down, of a transition; ``seconds`` is how long ``before`` lasted. ``actor`` is
+    who did what an operator does. ``evidence`` is what the verdict followed from.
+    """
+
+    id: int = 0
+    at: datetime
+    kind: EventKind
+    uuid: str | None = None
+    host: str | None = None
+    binary: str | None = None
+    group: str | None = None
+    zone: str | None = None
+    incarnation: int | None = None
+    before: str | None = None
+    after: str | None = None
+    reason: Reason | None = None
+    seconds: float | None = None
+    actor: str | None = None
+    detail: str | None = None
+    evidence: Evidence | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events: each field that is not None must match; ``after`` is an id, times are UTC.
+
+    ``until`` is exclusive.
+    """
+
+    after: int | None = None
+    uuid: str | None = None
+    group: str | None = None
+    kind: EventKind | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Tell whether an event is among them."""
+        return (
+            (self.after is None or event.id > self.after)
+            and (self.uuid is None or event.uuid == self.uuid)
+            and (self.group is None or event.group == self.group)
+            and (self.kind is None or event.kind is self.kind)
+            and (self.since is None or event.at >= self.since)
+            and (self.until is None or event.at < self.until)
+        )
+
+
+class Log(msgspec.Struct, frozen=True):
+    """Where the log of events stands: the newest id, and the newest one that was purged."""
+
+    last: int = 0
+    purged: int = 0
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some events, oldest first; ``next`` is what to ask after for more, ``last`` the newest id.
+
+    Where events after the one asked for are not kept any more, the first one is a ``gap``.
+    """
+
+    events: list[Event]
+    next: int
+    last: int
+
+
+class Protection(msgspec.Struct, frozen=True):
+    """A signal that is suspect in one group and zone now, and since when.
+
+    ``members`` are held up by it now, ``peak`` were at the most.
+    """
+
+    group: str
+    zone: str
+    signal: Signal
+    since: datetime
+    members: int
+    peak: int

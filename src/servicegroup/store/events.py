@@ -1,0 +1,210 @@
+"""The log of events: appended within the transaction that makes each one true, read by id.
+
+One row counts the ids. Its lock makes transactions that append follow one another from the
+append to their commit, so ids have no holes and nobody ever sees an event before an earlier one.
+Append last in a transaction: everybody waits for that lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, select
+
+from servicegroup.errors import InvalidInput
+from servicegroup.events import Event, EventKind, Log, Page, Wanted
+from servicegroup.model import Evidence, Reason
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.tables import event_log, events, services
+
+MAX_EVENTS = 1_000_000
+"""Events that are kept at most, however young they are."""
+
+_PURGE_BATCH = 1_000
+
+_COLUMNS = [column.name.replace("topic", "group") for column in events.c]
+
+_FACT_NAMES = ("uuid", "host", "binary", "group", "zone", "incarnation")
+_FACTS = [services.c[name.replace("group", "topic")] for name in _FACT_NAMES]
+
+_ROW = event_log.c.id == 1
+
+_decode_evidence = msgspec.json.Decoder(Evidence).decode
+
+
+def append(connection: Connection, happened: Sequence[Event]) -> list[Event]:
+    """Append events, in order, and return them with their ids."""
+    if not happened:
+        return []
+    counted = event_log.update().where(_ROW).values(last=event_log.c.last + len(happened))
+    connection.execute(counted)
+    last: int = connection.execute(select(event_log.c.last).where(_ROW)).scalar_one()
+    first = last - len(happened) + 1
+    recorded = [
+        msgspec.structs.replace(event, id=number) for number, event in enumerate(happened, first)
+    ]
+    connection.execute(events.insert(), [_row(event) for event in recorded])
+    return recorded
+
+
+def about(
+    connection: Connection,
+    uuid: str,
+    kind: EventKind,
+    actor: str | None = None,
+    detail: str | None = None,
+) -> Event:
+    """Return an event, as of now, of a service as the transaction has it."""
+    row = connection.execute(select(*_FACTS, utcnow()).where(services.c.uuid == uuid)).one()
+    *facts, now = row
+    known = dict(zip(_FACT_NAMES, facts, strict=True))
+    return Event(at=now, kind=kind, actor=actor, detail=detail, **known)
+
+
+def log(engine: Engine) -> Log:
+    """Return where the log stands. Raises StoreUnavailable."""
+    with reading(engine) as connection:
+        return _log(connection)
+
+
+def read(engine: Engine, wanted: Wanted, limit: int) -> Page:
+    """Return the first ``limit`` events that match, oldest first.
+
+    Without ``after`` and ``since`` these are the newest ones. What was purged after the event that
+    was asked for is told as a gap. Raises InvalidInput for an ``after`` that was never given,
+    StoreUnavailable.
+    """
+    newest = wanted.after is None and wanted.since is None
+    order = events.c.id.desc() if newest else events.c.id.asc()
+    query = select(events).where(*_matching(wanted)).order_by(order).limit(limit)
+    with reading(engine) as connection:
+        # The log is read first: what is appended in between is then told the next time.
+        standing = _log(connection)
+        if wanted.after is not None and wanted.after > standing.last:
+            raise InvalidInput(
+                f"Event {wanted.after} was never given, the newest is {standing.last}: this is"
+                " another register, or an older copy of it; list its services again."
+            )
+        rows = connection.execute(query.where(events.c.id <= standing.last)).all()
+        found = [_event(row) for row in rows]
+        if wanted.after is not None and wanted.after < standing.purged:
+            now = connection.execute(select(utcnow())).scalar_one()
+            found.insert(0, gap(wanted.after, standing.purged, now))
+    if newest:
+        found.reverse()
+    is_all = newest or len(rows) < limit
+    return Page(found, standing.last if is_all else found[-1].id, standing.last)
+
+
+def kept_since(engine: Engine) -> datetime | None:
+    """Return from when on every event is kept; None where none was ever purged."""
+    oldest = select(events.c.at).order_by(events.c.id).limit(1)
+    with reading(engine) as connection:
+        if not _log(connection).purged:
+            return None
+        kept: datetime | None = connection.scalar(oldest)
+        return kept or connection.execute(select(utcnow())).scalar_one()
+
+
+def gap(after: int, purged: int, now: datetime) -> Event:
+    """Return what tells that the events after one id up to another are not kept."""
+    detail = f"events {after + 1} to {purged} are not kept"
+    return Event(id=purged, at=now, kind=EventKind.GAP, detail=detail)
+
+
+def latest(
+    engine: Engine, uuid: str, kinds: Collection[EventKind], before: datetime
+) -> list[Event]:
+    """Return the latest event of any of these kinds of a service before a moment, if any."""
+    named = [kind.value for kind in kinds]
+    query = (
+        select(events)
+        .where(events.c.uuid == uuid, events.c.kind.in_(named), events.c.at < before)
+        .order_by(events.c.id.desc())
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        return [_event(row) for row in connection.execute(query)]
+
+
+def downs(connection: Connection, uuids: Sequence[str], window: timedelta) -> dict[str, list[Any]]:
+    """Return when each of these services went down, within the window before now, in order.
+
+    Orderly stops and what an operator forced are no failures, and not counted.
+    """
+    now = connection.execute(select(utcnow())).scalar_one()
+    intended = (Reason.LEFT.value, Reason.FORCED_DOWN.value)
+    query = (
+        select(events.c.uuid, events.c.at)
+        .where(events.c.uuid.in_(uuids), events.c.kind == EventKind.DOWN.value)
+        .where(events.c.at > now - window, events.c.reason.not_in(intended))
+        .order_by(events.c.id)
+    )
+    found: dict[str, list[Any]] = {}
+    for uuid, at in connection.execute(query):
+        found.setdefault(uuid, []).append(at)
+    return found
+
+
+def purge(engine: Engine, keep: timedelta) -> int:
+    """Remove events older than ``keep``, and those above MAX_EVENTS; return how many.
+
+    Works in batches, so that nobody waits long. Raises StoreUnavailable.
+    """
+    total = 0
+    while removed := write(engine, lambda connection: _purge_batch(connection, keep)):
+        total += removed
+    return total
+
+
+def _purge_batch(connection: Connection, keep: timedelta) -> int:
+    now = connection.execute(select(utcnow())).scalar_one()
+    oldest = select(events.c.id, events.c.at).order_by(events.c.id).limit(_PURGE_BATCH)
+    first_kept = _log(connection).last - MAX_EVENTS
+    gone = [id_ for id_, at in connection.execute(oldest) if at < now - keep or id_ <= first_kept]
+    if not gone:
+        return 0
+    connection.execute(event_log.update().where(_ROW).values(purged=gone[-1]))
+    return connection.execute(events.delete().where(events.c.id <= gone[-1])).rowcount
+
+
+def _log(connection: Connection) -> Log:
+    return Log(*connection.execute(select(event_log.c.last, event_log.c.purged).where(_ROW)).one())
+
+
+def _matching(wanted: Wanted) -> Iterable[ColumnElement[bool]]:
+    column = events.c
+    if wanted.after is not None:
+        yield column.id > wanted.after
+    if wanted.uuid is not None:
+        yield column.uuid == wanted.uuid
+    if wanted.group is not None:
+        yield column.topic == wanted.group
+    if wanted.kind is not None:
+        yield column.kind == wanted.kind.value
+    if wanted.since is not None:
+        yield column.at >= wanted.since
+    if wanted.until is not None:
+        yield column.at < wanted.until
+
+
+def _row(event: Event) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in Event.__struct_fields__}
+    row["topic"] = row.pop("group")
+    row["kind"] = event.kind.value
+    row["reason"] = event.reason and event.reason.value
+    row["detail"] = event.detail and event.detail[:255]
+    row["actor"] = event.actor and event.actor[:255]
+    row["evidence"] = event.evidence and msgspec.json.encode(event.evidence).decode()
+    return row
+
+
+def _event(row: Iterable[Any]) -> Event:
+    stored = dict(zip(_COLUMNS, row, strict=True))
+    evidence = stored.pop("evidence")
+    found = msgspec.convert(stored, Event)
+    return msgspec.structs.replace(found, evidence=evidence and _decode_evidence(evidence))

@@ -1,0 +1,142 @@
+"""The observer's lease: one row that says which process turns verdicts into events.
+
+It has a number that every taking raises, and whatever the observer writes is fenced by it: a
+process that was paused, and meanwhile replaced, finds a newer number and writes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, ScalarSelect, select
+from sqlalchemy.exc import IntegrityError
+
+from servicegroup.errors import ServiceGroupError
+from servicegroup.liveness import OBSERVER_TOLERANCE
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.tables import event_log, observer
+
+_ROW = observer.c.id == 1
+
+
+class LeaseLost(ServiceGroupError):
+    """Another process observes now; nothing was written."""
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Who observes, under which number, and how many seconds ago it said so.
+
+    ``blind`` says that its driver cannot tell of anybody whether they are present.
+    """
+
+    holder: str
+    number: int
+    age: float
+    blind: bool
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its holder has been quiet for so long that anybody may take it."""
+        return self.age > OBSERVER_TOLERANCE
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """Who looked at every service last, how many seconds ago, and the newest event's id."""
+
+    holder: str
+    age: float
+    last_event: int
+
+    @property
+    def is_current(self) -> bool:
+        """Whether an observer is at work, so that no state changes without an event."""
+        return self.age <= OBSERVER_TOLERANCE
+
+
+def latest_observation() -> ScalarSelect[Any]:
+    """Return when the observer looked last, to be read in the statement that reads the rows."""
+    return select(observer.c.observed_at).where(_ROW).scalar_subquery()
+
+
+def observation(engine: Engine) -> Observation | None:
+    """Return what the observer last said, or None where nobody ever observed."""
+    log = select(event_log.c.last).scalar_subquery()
+    query = select(observer.c.holder, observer.c.observed_at, utcnow(), log).where(_ROW)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None or row[1] is None:
+        return None
+    holder, observed_at, now, last = row
+    return Observation(holder, (now - observed_at).total_seconds(), last)
+
+
+def current(engine: Engine) -> Lease | None:
+    """Return the lease, or None where nobody ever observed. Raises StoreUnavailable."""
+    query = select(observer.c.holder, observer.c.number, observer.c.blind, observer.c.renewed_at)
+    with reading(engine) as connection:
+        row = connection.execute(query.add_columns(utcnow()).where(_ROW)).one_or_none()
+    if row is None:
+        return None
+    holder, number, blind, renewed_at, now = row
+    return Lease(holder, number, (now - renewed_at).total_seconds(), blind)
+
+
+def take(engine: Engine, holder: str, seen: Lease | None) -> int:
+    """Take the lease as it was seen, and return the new number.
+
+    Raises LeaseLost where another process was faster, StoreUnavailable.
+    """
+    mine = {"holder": holder, "renewed_at": utcnow(), "blind": False}
+
+    def work(connection: Connection) -> int:
+        if seen is None:
+            connection.execute(observer.insert().values(id=1, number=1, **mine))
+            return 1
+        unchanged = observer.update().where(_ROW, observer.c.number == seen.number)
+        number = seen.number + 1
+        if not connection.execute(unchanged.values(number=number, **mine)).rowcount:
+            raise LeaseLost("Another process has begun to observe.")
+        return number
+
+    try:
+        return write(engine, work)
+    except IntegrityError:
+        raise LeaseLost("Another process has begun to observe.") from None
+
+
+def renew(engine: Engine, number: int, *, blind: bool) -> None:
+    """Keep the lease. Raises LeaseLost, StoreUnavailable."""
+    mine = observer.update().where(_ROW, observer.c.number == number)
+
+    def work(connection: Connection) -> int:
+        return connection.execute(mine.values(renewed_at=utcnow(), blind=blind)).rowcount
+
+    if not write(engine, work):
+        raise LeaseLost("Another process has begun to observe.")
+
+
+def release(engine: Engine, number: int) -> None:
+    """Let the next process take the lease at once; nothing happens if it is another's."""
+    free = observer.update().where(_ROW, observer.c.number == number)
+
+    def work(connection: Connection) -> None:
+        now = connection.scalar(select(utcnow()))
+        gone = now - timedelta(seconds=2 * OBSERVER_TOLERANCE)
+        connection.execute(free.values(renewed_at=gone, observed_at=None))
+
+    write(engine, work)
+
+
+def fence(connection: Connection, number: int) -> None:
+    """Raise LeaseLost unless this number still holds the lease, until the transaction ends."""
+    query = select(observer.c.number).where(_ROW).with_for_update()
+    if connection.scalar(query) != number:
+        raise LeaseLost("Another process observes now.")
+
+
+def observed(connection: Connection) -> None:
+    """Say that the observer has looked at every service, now; within its fence."""
+    connection.execute(observer.update().where(_ROW).values(observed_at=utcnow()))

@@ -1,0 +1,184 @@
+"""What the observer records: states with their events, absences and holds, suspect signals.
+
+Every write is one transaction within the observer's fence, and touches only services that are
+still as they were judged: a report or an edit that came in between is judged by the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, and_, bindparam, select
+
+from servicegroup.events import Event, EventKind, Protection, Signal
+from servicegroup.model import Service
+from servicegroup.store.database import reading, write
+from servicegroup.store.events import append, downs
+from servicegroup.store.lease import fence, observed
+from servicegroup.store.tables import protections, services
+
+BATCH = 500
+"""Services recorded in one transaction; reports of the others do not wait for it."""
+
+FLAPS = 3
+"""Failures within FLAP_WINDOW from which on a service counts as flapping."""
+
+FLAP_WINDOW = timedelta(hours=1)
+
+_JUDGED_BY = ("incarnation", "last_seen_up", "forced_down", "departure", "observed_state")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a look found of one service: its stamps from now on, and the transition, if any."""
+
+    service: Service
+    absent_since: datetime | None
+    held_since: datetime | None
+    transition: Event | None = None
+
+
+def record(engine: Engine, number: int, findings: Sequence[Finding]) -> list[Event]:
+    """Record findings under the lease of that number; return the transitions, as recorded.
+
+    Raises LeaseLost, and then nothing of the batch under way is recorded; StoreUnavailable.
+    """
+    happened: list[Event] = []
+    for start in range(0, len(findings), BATCH):
+        happened += write(engine, partial(_record, number, findings[start : start + BATCH]))
+    return happened
+
+
+def _record(number: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
+    fence(connection, number)
+    current = _unchanged(connection, findings)
+    transitions = [f.transition for f in current if f.transition is not None]
+    failed = [e.uuid for e in transitions if e.kind is EventKind.DOWN and e.uuid]
+    history = downs(connection, failed, FLAP_WINDOW) if failed else {}
+    if current:
+        connection.execute(_KEEPING, [_row(finding, history) for finding in current])
+    return append(connection, transitions)
+
+
+def _unchanged(connection: Connection, findings: Sequence[Finding]) -> list[Finding]:
+    """Lock the services by id (SQL-11) and return the findings that still hold."""
+    query = (
+        select(services.c.id, *(services.c[name] for name in _JUDGED_BY))
+        .where(services.c.id.in_([f.service.id for f in findings]), services.c.deleted == 0)
+        .order_by(services.c.id)
+        .with_for_update()
+    )
+    now = {id_: tuple(rest) for id_, *rest in connection.execute(query)}
+    return [
+        finding
+        for finding in findings
+        if now.get(finding.service.id)
+        == tuple(getattr(finding.service, name) for name in _JUDGED_BY)
+    ]
+
+
+def _row(finding: Finding, history: dict[str, list[Any]]) -> dict[str, Any]:
+    service, transition = finding.service, finding.transition
+    state, since, until = service.observed_state, service.observed_since, service.flapping_until
+    if transition is not None:
+        state, since = transition.after, transition.at
+        failures = [*history.get(service.uuid, ()), transition.at][-FLAPS:]
+        if transition.kind is EventKind.DOWN and len(failures) == FLAPS:
+            until = failures[0] + FLAP_WINDOW
+    return {
+        "of_id": service.id,
+        "absent_since": finding.absent_since,
+        "held_since": finding.held_since,
+        "observed_state": state,
+        "observed_since": since,
+        "flapping_until": until,
+    }
+
+
+_KEEPING = (
+    services.update()
+    .where(services.c.id == bindparam("of_id"))
+    .values({
+        name: bindparam(name)
+        for name in (
+            "absent_since", "held_since", "observed_state", "observed_since", "flapping_until",
+        )
+    })
+)  # fmt: skip
+
+
+# -- suspect signals -----------------------------------------------------------------------------
+
+
+def suspects(engine: Engine) -> list[Protection]:
+    """Return which signals are suspect now, and where. Raises StoreUnavailable."""
+    query = select(protections).order_by(protections.c.topic, protections.c.zone)
+    with reading(engine) as connection:
+        return [
+            Protection(row.topic, row.zone, Signal(row.signal), row.since, row.members, row.peak)
+            for row in connection.execute(query)
+        ]
+
+
+def conclude(
+    engine: Engine,
+    number: int,
+    before: Sequence[Protection],
+    after: Sequence[Protection],
+    at: datetime,
+) -> list[Event]:
+    """End a look at every service: say that it was made, and keep what is suspect from now on.
+
+    Returns the events of it, as recorded. Raises LeaseLost, StoreUnavailable.
+    """
+    old = {(p.group, p.zone, p.signal): p for p in before}
+    new = {(p.group, p.zone, p.signal): p for p in after}
+
+    def work(connection: Connection) -> list[Event]:
+        fence(connection, number)
+        observed(connection)
+        for key in old.keys() - new.keys():
+            connection.execute(protections.delete().where(_is(old[key])))
+        for key, protection in new.items():
+            if key not in old:
+                connection.execute(protections.insert().values(_columns(protection)))
+            elif protection != old[key]:
+                change = protections.update().where(_is(protection))
+                now = {"members": protection.members, "peak": protection.peak}
+                connection.execute(change.values(now))
+        happened = [_event(new[k], EventKind.PROTECTION_ON, at) for k in new.keys() - old.keys()]
+        happened += [_event(old[k], EventKind.PROTECTION_OFF, at) for k in old.keys() - new.keys()]
+        return append(connection, happened)
+
+    return write(engine, work)
+
+
+def _is(protection: Protection) -> Any:
+    columns = _columns(protection)
+    return and_(*(protections.c[name] == columns[name] for name in ("topic", "zone", "signal")))
+
+
+def _columns(protection: Protection) -> dict[str, Any]:
+    return {
+        "topic": protection.group,
+        "zone": protection.zone,
+        "signal": protection.signal.value,
+        "since": protection.since,
+        "members": protection.members,
+        "peak": protection.peak,
+    }
+
+
+def _event(protection: Protection, kind: EventKind, at: datetime) -> Event:
+    lasted = (at - protection.since).total_seconds() if kind is EventKind.PROTECTION_OFF else None
+    return Event(
+        at=at,
+        kind=kind,
+        group=protection.group,
+        zone=protection.zone,
+        seconds=lasted,
+        detail=f"{protection.signal.value} of {protection.peak} members",
+    )

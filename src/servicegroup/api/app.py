@@ -8,8 +8,9 @@ for their group commit. Whatever is not ours speaks Nova and goes to ``compute``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from random import getrandbits
 from urllib.parse import parse_qsl
@@ -19,33 +20,31 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Lifespan, Receive, Scope, Send
 
-from servicegroup.api import compute, faults, v1, wire
+from servicegroup.api import compute, faults, ui, v1
 from servicegroup.api.auth import Authenticator
-from servicegroup.api.call import MAX_BODY, Answer, Call, Caller, Role, json_answer
+from servicegroup.api.call import MAX_BODY, Answer, Call, Caller, Handler, Role, json_answer
 from servicegroup.api.chores import run_chores
+from servicegroup.api.feed import PAGE, Feed
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.itself import join_itself
 from servicegroup.api.metrics import render as render_metrics
+from servicegroup.api.observing import Observing
 from servicegroup.api.openapi import document
 from servicegroup.api.pauses import Pauses
+from servicegroup.api.query import values, wanted_events, whole_number
+from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.terms import reported, terms
-from servicegroup.errors import Forbidden, ServiceGroupError
+from servicegroup.api.v1 import EVENTS, REPORTS, STREAM
+from servicegroup.api.wire import Reports
+from servicegroup.errors import Forbidden, InvalidInput, ServiceGroupError
+from servicegroup.events import Wanted
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Reported
+from servicegroup.observer import Observer
+from servicegroup.protection import Thresholds
 
-Stage = Callable[[Request], Awaitable[Answer]]
-
-REPORTS = v1.Route(
-    method="POST",
-    path="/v1/reports",
-    handler=lambda call: Answer(),  # waits for its commit on the event loop: see Endpoints.report
-    roles=v1.REPORTERS,
-    summary="Report for many services; answers after the commit",
-    takes=wire.Reports,
-    gives=Reported,
-)
+Stage = Callable[[Request], Awaitable[Answer | Stream]]
 
 
 class TooLarge(ServiceGroupError):
@@ -72,6 +71,9 @@ class Edge:
             answer = Answer(400)  # nobody is there to read it
         except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
             answer = faults.answer_for(error)
+        if isinstance(answer, Stream):
+            await answer.run(receive, send)
+            return
         start = {"type": "http.response.start", "status": answer.status}
         await send({**start, "headers": _headers(answer)})
         await send({"type": "http.response.body", "body": answer.body})
@@ -81,36 +83,49 @@ class Endpoints:
     """The HTTP side of one control plane's layer and intake."""
 
     def __init__(
-        self, group: ServiceGroup, intake: Intake, authenticator: Authenticator, pauses: Pauses
+        self,
+        group: ServiceGroup,
+        intake: Intake,
+        feed: Feed,
+        authenticator: Authenticator,
+        pauses: Pauses,
     ) -> None:
-        """Serve ``group`` and ``intake`` to whom ``authenticator`` lets in."""
+        """Serve ``group``, ``intake`` and ``feed`` to whom ``authenticator`` lets in."""
         self._group = group
         self._intake = intake
+        self._feed = feed
         self._pauses = pauses
         fingerprint = terms(group).fingerprint
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
         self._authenticator = authenticator
-        self._document = msgspec.json.encode(document((REPORTS, *v1.ROUTES)))
-        self._decode_reports = msgspec.json.Decoder(wire.Reports)
+        self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
+        self._decode_reports = msgspec.json.Decoder(Reports)
 
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
         return [
             _route(REPORTS.path, Edge(self.report), "POST"),
-            *(_route(r.path, Edge(self._ours(r)), r.method) for r in v1.ROUTES),
+            *(
+                _route(route.path, Edge(self._ours(route.handler, route.roles)), route.method)
+                for route in v1.ROUTES
+                if route.handler is not None
+            ),
+            _route(EVENTS.path, Edge(self.events), "GET"),
+            _route(STREAM.path, Edge(self.stream), "GET"),
             _route("/v1/openapi.json", Edge(self.openapi), "GET"),
             _route("/metrics", Edge(self.metrics), "GET"),
             _route("/healthz", Edge(self.healthz), "GET"),
             _route("/readyz", Edge(self.readyz), "GET"),
+            *(_route(path, Edge(ui.ui), "GET") for path in ui.PATHS),
             _route("/v1", Edge(self.nothing)),
             _route("/v1/{rest:path}", Edge(self.nothing)),
             _route("/{rest:path}", Edge(self.nova)),
         ]
 
-    def _ours(self, route: v1.Route) -> Stage:
+    def _ours(self, handler: Handler, roles: frozenset[Role]) -> Stage:
         async def stage(request: Request) -> Answer:
-            caller = self._caller(request, route.roles)
+            caller = self._caller(request, roles)
             if caller is None:
                 return faults.unauthorized()
             call = Call(
@@ -123,7 +138,7 @@ class Endpoints:
                 headers=request.headers,
                 body=await _body(request),
             )
-            return await run_in_threadpool(route.handler, call)
+            return await run_in_threadpool(handler, call)
 
         return stage
 
@@ -143,6 +158,26 @@ class Endpoints:
             raise ClientDisconnect
         refused = await self._intake.report(wanted.reports)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
+
+    async def events(self, request: Request) -> Answer:
+        """Tell events, waiting for the first one if asked to."""
+        if self._caller(request, EVENTS.roles) is None:
+            return faults.unauthorized()
+        given, wanted = _wanted(request, EVENTS)
+        limit = whole_number("limit", given.get("limit", "100"), 1, PAGE)
+        seconds = whole_number("wait", given.get("wait", "0"), 0, MAX_WAIT)
+        if seconds == 0:
+            return json_answer(await run_in_threadpool(self._group.events, wanted, limit))
+        if wanted.after is None:
+            raise InvalidInput("wait goes with after: give the id of the last event you know.")
+        return json_answer(await wait_for(self._feed, wanted, limit, seconds))
+
+    async def stream(self, request: Request) -> Answer | Stream:
+        """Tell events as they happen, for as long as somebody follows."""
+        if self._caller(request, STREAM.roles) is None:
+            return faults.unauthorized()
+        _, wanted = _wanted(request, STREAM)
+        return await open_stream(self._feed, wanted)
 
     async def openapi(self, request: Request) -> Answer:
         """Describe ``/v1`` to programs."""
@@ -165,7 +200,9 @@ class Endpoints:
 
     async def nothing(self, request: Request) -> Answer:
         """Refuse what /v1 has not."""
-        known = [route for route in (REPORTS, *v1.ROUTES) if _fits(route.path, request.url.path)]
+        known = [
+            route for route in (*v1.WAITING, *v1.ROUTES) if _fits(route.path, request.url.path)
+        ]
         if known:
             allowed = ", ".join(sorted({route.method for route in known}))
             answer = faults.fault(405, f"{request.url.path} takes {allowed}.")
@@ -190,9 +227,15 @@ class Endpoints:
 
 
 def create_app(
-    group: ServiceGroup, intake: Intake, authenticator: Authenticator, own_name: str = ""
-) -> Router:
-    """Return the ASGI application; its lifespan runs the intake.
+    group: ServiceGroup,
+    intake: Intake,
+    authenticator: Authenticator,
+    own_name: str = "",
+    *,
+    thresholds: Thresholds | None = None,
+    keep_events: timedelta = timedelta(days=30),
+) -> Application:
+    """Return the ASGI application; its lifespan runs the intake and the observer.
 
     With ``own_name`` the control plane is itself a service of its register, on that host.
     """
@@ -201,17 +244,34 @@ def create_app(
     async def lifespan(app: Router) -> AsyncIterator[None]:
         intake.start()
         own = join_itself(group, intake, own_name) if own_name else None
-        tasks = [asyncio.create_task(work) for work in (run_chores(group), pauses.watch())]
+        work = (run_chores(group), pauses.watch(), observing.run(), feed.run())
+        tasks = [asyncio.create_task(one) for one in work]
         yield
         for task in tasks:
             task.cancel()
+        await observing.stop()
         if own is not None:
             await run_in_threadpool(own.leave)
         await intake.stop()
 
     pauses = Pauses()
-    endpoints = Endpoints(group, intake, authenticator, pauses)
-    return Router(endpoints.routes(), redirect_slashes=False, lifespan=lifespan)
+    feed = Feed(group)
+    observing = Observing(group, Observer(group, thresholds), feed.nudge, keep_events)
+    endpoints = Endpoints(group, intake, feed, authenticator, pauses)
+    return Application(endpoints.routes(), lifespan, feed)
+
+
+class Application(Router):
+    """The routes with what runs beside them."""
+
+    def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Router], feed: Feed) -> None:
+        """Answer by ``routes``; ``lifespan`` begins and ends what runs beside them."""
+        super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
+        self._feed = feed
+
+    def close_streams(self) -> None:
+        """End every answer that goes on for ever, so that the server can stop in order."""
+        self._feed.stop()
 
 
 def _route(path: str, edge: Edge, *methods: str) -> Route:
@@ -219,6 +279,11 @@ def _route(path: str, edge: Edge, *methods: str) -> Route:
     route = Route(path, edge, methods=methods)
     route.methods = set(methods) or None
     return route
+
+
+def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], Wanted]:
+    given = values(parse_qsl(request.url.query, keep_blank_values=True), route.query)
+    return given, wanted_events(given, request.headers.get("last-event-id"))
 
 
 def _fits(pattern: str, path: str) -> bool:

@@ -144,7 +144,7 @@ def delete_by_uuid(call: Call, _: Mapping[str, str]) -> Answer:
 
 def _delete(call: Call, service_id: int | str) -> Answer:
     try:
-        call.group.delete(service_id)
+        call.group.delete(service_id, by=call.caller.user)
     except NotFound:
         raise NotFound(f"Service {call.params['id']} not found.") from None
     return Answer(204)
@@ -204,7 +204,7 @@ def act(call: Call, body: Mapping[str, Any]) -> Answer:
     edit = action(body)
     host, binary = body["host"], body["binary"]
     _check_editable(binary)
-    call.group.update(_compute_of(call, host).uuid, **edit.changes)
+    call.group.update(_compute_of(call, host).uuid, by=call.caller.user, **edit.changes)
     return json_answer({"service": {"host": host, "binary": binary, **edit.said}})
 
 
@@ -226,7 +226,7 @@ def update(call: Call, body: Mapping[str, Any]) -> Answer:
     uuid = _uuid(call)
     _admin(call, "update")
     _check_editable(call.group.get(uuid).binary)
-    service = call.group.update(uuid, **_changes(body))
+    service = call.group.update(uuid, by=call.caller.user, **_changes(body))
     return json_answer({"service": view(call.microversion)(service)})
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from servicegroup.agent.client import Joined, Terms
 from servicegroup.api.call import Answer, Call, Handler, Role, json_answer
+from servicegroup.api.query import has_etag, moment, values, whole_number
 from servicegroup.api.terms import joined, terms
 from servicegroup.api.wire import (
     BinaryVersions,
@@ -22,14 +23,18 @@ from servicegroup.api.wire import (
     Groups,
     Leaves,
     One,
+    Protections,
     Register,
+    Reports,
     Services,
     Versions,
 )
 from servicegroup.comparison import Compared
 from servicegroup.errors import InvalidInput
+from servicegroup.events import Page
 from servicegroup.explanation import explain
-from servicegroup.model import Refusals, Service
+from servicegroup.history import History
+from servicegroup.model import Refusals, Reported, Service
 from servicegroup.store.store import Filters
 
 T = TypeVar("T")
@@ -39,11 +44,14 @@ MAX_LIMIT = 10_000
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the API: everything that routing, policy and its document need to know."""
+    """One line of the API: everything that routing, policy and its document need to know.
+
+    What has no handler waits on the event loop and not in a thread: see ``app.Endpoints``.
+    """
 
     method: str
     path: str
-    handler: Handler
+    handler: Handler | None = None
     roles: frozenset[Role]
     summary: str
     query: tuple[str, ...] = ()
@@ -86,9 +94,16 @@ def leave(call: Call) -> Answer:
 
 
 def list_services(call: Call) -> Answer:
-    """List services, judged, by filters and in pages."""
-    wanted = _query(call, LIST_QUERY)
-    limit = _limit(wanted.get("limit"))
+    """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
+    wanted = values(call.query, LIST_QUERY)
+    edition = call.group.edition()  # before the list, which may then be newer, never older
+    headers = [("Cache-Control", "no-cache")]
+    if edition is not None:
+        etag = f'"{edition}"'
+        headers.append(("ETag", f"W/{etag}"))
+        if has_etag(call.headers.get("if-none-match", ""), etag):
+            return Answer(304, headers=headers)
+    limit = whole_number("limit", wanted["limit"], 1, MAX_LIMIT) if "limit" in wanted else None
     filters = Filters(
         host=wanted.get("host"),
         binary=wanted.get("binary"),
@@ -99,7 +114,8 @@ def list_services(call: Call) -> Answer:
     )
     found = call.group.services(filters, state=wanted.get("state"))
     more = limit is not None and len(found) == limit
-    return json_answer(Services(found, found[-1].uuid if more else None))
+    answer = json_answer(Services(found, found[-1].uuid if more else None))
+    return msgspec.structs.replace(answer, headers=headers)
 
 
 def show_service(call: Call) -> Answer:
@@ -112,13 +128,25 @@ def edit_service(call: Call) -> Answer:
     edit = decode(call, Edit)
     given = {name: getattr(edit, name) for name in Edit.__struct_fields__}
     changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-    return _one(call.group.update(call.params["uuid"], **changes))
+    return _one(call.group.update(call.params["uuid"], by=call.caller.user, **changes))
 
 
 def delete_service(call: Call) -> Answer:
     """Delete a service; its process, if it still runs, is told and stays away."""
-    call.group.delete(call.params["uuid"])
+    call.group.delete(call.params["uuid"], by=call.caller.user)
     return Answer(204)
+
+
+def show_history(call: Call) -> Answer:
+    """Show what happened to a service over a time, and what it adds up to."""
+    given = values(call.query, HISTORY_QUERY)
+    times = {name: moment(name, text) for name, text in given.items()}
+    return json_answer(call.group.history(call.params["uuid"], **times))
+
+
+def list_protections(call: Call) -> Answer:
+    """Show which signals are suspect now, and where."""
+    return json_answer(Protections(call.group.protections()))
 
 
 def list_groups(call: Call) -> Answer:
@@ -134,7 +162,7 @@ def list_groups(call: Call) -> Answer:
 
 def list_versions(call: Call) -> Answer:
     """Show the range and the histogram of service versions per binary."""
-    _query(call, ("binary",))
+    values(call.query, ("binary",))
     binaries = [value for name, value in call.query if name == "binary" and value]
     ranges = call.group.versions(binaries)
     return json_answer(
@@ -161,21 +189,9 @@ def _one(service: Service) -> Answer:
     return json_answer(One(service, explain(service.judged)))
 
 
-def _query(call: Call, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Return the query's values, the last one winning, an empty one meaning none."""
-    if unknown := {name for name, _ in call.query} - set(allowed):
-        names = ", ".join(sorted(unknown))
-        raise InvalidInput(f"Query parameter {names} is not known; use {', '.join(allowed)}.")
-    return {name: value for name, value in call.query if value}
-
-
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise InvalidInput(f"limit {text!r} is not a number from 1 to {MAX_LIMIT}.")
-    return int(text)
-
+HISTORY_QUERY = ("since", "until")
+STREAM_QUERY = ("after", "uuid", "group", "kind")
+EVENTS_QUERY = (*STREAM_QUERY, "since", "until", "limit", "wait")
 
 LIST_QUERY = ("host", "binary", "group", "zone", "state", "limit", "marker")
 
@@ -183,7 +199,19 @@ READERS = frozenset({Role.ADMIN, Role.READER})
 ADMINS = frozenset({Role.ADMIN})
 REPORTERS = frozenset({Role.ADMIN, Role.REPORTER})
 
+
 # fmt: off
+REPORTS = Route(method="POST", path="/v1/reports", roles=REPORTERS,
+                summary="Report for many services; answers after the commit",
+                takes=Reports, gives=Reported)
+EVENTS = Route(method="GET", path="/v1/events", roles=READERS,
+               summary="Tell what happened, or wait until something does",
+               query=EVENTS_QUERY, gives=Page)
+STREAM = Route(method="GET", path="/v1/events/stream", roles=READERS,
+               summary="Tell what happens as it happens, as server-sent events",
+               query=STREAM_QUERY)
+WAITING = (REPORTS, EVENTS, STREAM)
+
 ROUTES = (
     Route(method="POST", path="/v1/services", handler=register, roles=REPORTERS,
           summary="Register a service", takes=Register, gives=Joined),
@@ -199,6 +227,11 @@ ROUTES = (
           summary="Enable, disable or force down", takes=Edit, gives=One),
     Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, roles=ADMINS,
           summary="Delete a service", status=204),
+    Route(method="GET", path="/v1/services/{uuid}/history", handler=show_history, roles=READERS,
+          summary="Show what happened to one service, and its availability",
+          query=HISTORY_QUERY, gives=History),
+    Route(method="GET", path="/v1/protection", handler=list_protections, roles=READERS,
+          summary="Show which signals are suspect, and where", gives=Protections),
     Route(method="GET", path="/v1/groups", handler=list_groups, roles=READERS,
           summary="Count services by group and state", gives=Groups),
     Route(method="GET", path="/v1/versions", handler=list_versions, roles=READERS,

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from servicegroup.driver import DriverState
+from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
 from servicegroup.model import Leave, Report, Service
 
@@ -94,3 +95,9 @@ class Drivers(msgspec.Struct, frozen=True):
     """The driver that is obeyed and, while a fleet changes drivers, its shadow."""
 
     drivers: list[DriverState]
+
+
+class Protections(msgspec.Struct, frozen=True):
+    """The signals that are suspect now, by group and zone."""
+
+    protections: list[Protection]

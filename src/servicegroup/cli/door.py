@@ -174,11 +174,11 @@ class LocalRegister:
 
     def update(self, uuid: str, **changes: Any) -> Service:
         """Change one service; see ``Register``."""
-        return self._group.update(uuid, **changes)
+        return self._group.update(uuid, by=_operator(), **changes)
 
     def delete(self, uuid: str) -> None:
         """Delete one service; see ``Register``."""
-        self._group.delete(uuid)
+        self._group.delete(uuid, by=_operator())
         self._group.free_deleted()  # there may be no control plane to do it in the next second
 
     def versions(self, binaries: Sequence[str]) -> list[Versions]:
@@ -195,6 +195,14 @@ class LocalRegister:
     def compare(self) -> Compared:
         """Compare the drivers in use; see ``Register``."""
         return self._group.compare()
+
+
+def _operator() -> str:
+    """Return who types, for the events: the user of this process on this host."""
+    import getpass
+    import socket
+
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 class _Page(msgspec.Struct):

@@ -24,7 +24,7 @@ from servicegroup.errors import (
 )
 
 COMMANDS = {
-    "serve": ("servicegroup.cli.serve:serve", "Run the control plane: API, intake, metrics."),
+    "serve": ("servicegroup.cli.serve:serve", "Run the control plane: API, observer, dashboard."),
     "agent": ("servicegroup.cli.agent:agent", "Join on behalf of a process."),
     "service": ("servicegroup.cli.service:service", "List, explain and edit services."),
     "driver": ("servicegroup.cli.driver:driver", "List drivers, compare two, change them safely."),

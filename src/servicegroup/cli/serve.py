@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from servicegroup.group import ServiceGroup
 
 
+_MANY_FILES = 65_536
+
+
 @click.command()
 @click.option("--log-level", default="info", show_default=True,
               type=click.Choice(["debug", "info", "warning", "error"]),
               help="How much to log, on standard error.")  # fmt: skip
 @click.pass_context
 def serve(context: click.Context, log_level: str) -> None:
-    """Run the control plane: REST API, intake of reports, metrics.
+    """Run the control plane: REST API, intake, observer, dashboard, metrics.
 
     \b
     Everything else is configuration (servicegroup config sample). Without any, it listens on
@@ -48,6 +52,13 @@ def serve(context: click.Context, log_level: str) -> None:
         run(settings, group, listener)
     finally:
         listener.close()
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files as far as it goes: each follower of events holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -114,8 +125,21 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     )
     host, port = listener.getsockname()[:2]
     name = socket.gethostname() if port == DEFAULT_PORT else f"{socket.gethostname()}:{port}"
-    app = create_app(group, intake, authenticator(settings), own_name=name)
-    server = uvicorn.Server(
+    app = create_app(
+        group,
+        intake,
+        authenticator(settings),
+        own_name=name,
+        thresholds=settings.thresholds,
+        keep_events=settings.keep_events,
+    )
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.close_streams()  # it waits for every answer, and these have no end of their own
+            await super().shutdown(sockets)
+
+    server = Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -127,6 +151,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
             timeout_graceful_shutdown=5,
         )
     )
+    allow_many_connections()
     # Lists are built of many small objects at once, which the collector need not look at early.
     gc.collect()
     gc.freeze()

@@ -1,0 +1,177 @@
+"""The feed: one look at the log of events for everybody who follows it in this process.
+
+However many follow, the log is asked for its new events once, some times a second, and at once
+when this process observes. Each follower has a place in the log of its own; who is far behind, or
+comes back after a day, reads from the database until it has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from servicegroup.errors import ServiceGroupError, Unavailable
+from servicegroup.events import Event, EventKind, Page, Wanted
+from servicegroup.group import ServiceGroup
+
+POLL = 0.1
+"""Seconds between two looks at the log while somebody follows."""
+
+PAGE = 1_000
+"""Events that are read at once."""
+
+RECENT = 10_000
+"""Events that are kept for followers; who is further behind asks the database."""
+
+MAX_FOLLOWERS = 10_000
+"""Followers one process may have."""
+
+LOG = logging.getLogger(__name__)
+
+
+class Follower:
+    """Somebody who waits for events; ``wait`` and what wakes it are the event loop's."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """End the wait: something happened, or nobody waits any more."""
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until woken, so many seconds at the most; return whether it was."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+
+class Feed:
+    """Recent events of one register, and those who follow them; for one event loop."""
+
+    def __init__(self, group: ServiceGroup) -> None:
+        """Read the log of ``group``; ``run`` has to run."""
+        self._group = group
+        self._recent: deque[Event] = deque(maxlen=RECENT)
+        self._last: int | None = None
+        self._followers: set[Follower] = set()
+        self._nudge = asyncio.Event()
+        self.stopped = False
+
+    @property
+    def followers(self) -> int:
+        """How many follow now."""
+        return len(self._followers)
+
+    @contextmanager
+    def follow(self) -> Iterator[Follower]:
+        """Give a follower that is woken by every news. Raises Unavailable for one too many."""
+        self.check_room()
+        follower = Follower()
+        self._followers.add(follower)
+        self._nudge.set()
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+
+    def check_room(self) -> None:
+        """Raise Unavailable where no more can follow."""
+        if len(self._followers) >= MAX_FOLLOWERS or self.stopped:
+            raise Unavailable("No more can follow the events here; try again elsewhere or later.")
+
+    async def last(self) -> int:
+        """Return the newest event's id, as the database has it. Raises StoreUnavailable."""
+        return (await run_in_threadpool(self._group.event_log)).last
+
+    def nudge(self) -> None:
+        """Look at the log at once: this process has recorded something."""
+        self._nudge.set()
+
+    def stop(self) -> None:
+        """Send everybody away: the process ends."""
+        self.stopped = True
+        self._wake_all()
+
+    async def read(self, wanted: Wanted, limit: int = PAGE) -> Page:
+        """Return events that match and are after ``wanted.after``; see ``store.events.read``."""
+        after = wanted.after
+        if after is None or self._last is None or not self._reaches(after, self._last):
+            return await run_in_threadpool(self._group.events, wanted, limit)
+        if after == self._last:
+            return Page([], after, self._last)
+        first = self._recent[0].id
+        found: list[Event] = []
+        place = after
+        for number in range(after + 1 - first, len(self._recent)):
+            event = self._recent[number]
+            place = event.id
+            if wanted.matches(event):
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return Page(found, place, self._last)
+
+    def _reaches(self, after: int, last: int) -> bool:
+        """Tell whether all that is after this event, up to the last one, is among the recent."""
+        first = self._recent[0].id if self._recent else last + 1
+        return first <= after + 1 <= last + 1
+
+    async def run(self) -> None:
+        """Look at the log while somebody follows, until cancelled; no failure ends it (LC-9)."""
+        failing = False
+        while True:
+            try:
+                await self._look()
+            except ServiceGroupError as error:
+                if not failing:
+                    LOG.warning("Events cannot be read: %s", error)
+                failing = True
+            except Exception:
+                LOG.exception("Reading events failed")
+            else:
+                failing = False
+            await self._rest()
+
+    async def _rest(self) -> None:
+        self._nudge.clear()
+        try:
+            await asyncio.wait_for(self._nudge.wait(), POLL if self._followers else None)
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        last = await self.last()
+        if self._last is None or last < self._last or last - self._last > RECENT:
+            # The first look, another register, or so much that the database tells it better.
+            self._recent.clear()
+            self._last = last
+            self._wake_all()
+        while self._last < last:
+            page = await run_in_threadpool(self._group.events, Wanted(after=self._last), PAGE)
+            for event in page.events:
+                if event.kind is EventKind.GAP:
+                    self._recent.clear()  # what is recent has no holes
+                else:
+                    self._recent.append(event)
+            self._last = page.next
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for follower in self._followers:
+            follower.wake()
+
+
+def frame(event: Event) -> bytes:
+    """Return an event as it goes out in the stream of server-sent events."""
+    return b"id: %d\ndata: %b\n\n" % (event.id, msgspec.json.encode(event))

@@ -1,0 +1,62 @@
+"""What stands beside a body: the query's values, checked, and the ETag a client already has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from servicegroup.errors import InvalidInput
+from servicegroup.events import EventKind, Wanted
+
+
+def values(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
+    """Return the query's values, the last one winning, an empty one meaning none.
+
+    Raises InvalidInput for a parameter that is not allowed.
+    """
+    if unknown := {name for name, _ in query} - set(allowed):
+        names = ", ".join(sorted(unknown))
+        raise InvalidInput(f"Query parameter {names} is not known; use {', '.join(allowed)}.")
+    return {name: value for name, value in query if value}
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int:
+    """Return a number of the query. Raises InvalidInput for one that is none or out of range."""
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
+        raise InvalidInput(f"{name} {text!r} is not a number from {least} to {most}.")
+    return int(text)
+
+
+def moment(name: str, text: str) -> datetime:
+    """Return a time as naive UTC; without a zone it is UTC already. Raises InvalidInput."""
+    try:
+        given = datetime.fromisoformat(text)
+        return given.astimezone(UTC).replace(tzinfo=None) if given.tzinfo else given
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{name} {text!r} is not a time; write it like 2026-01-31T12:00:00, in UTC."
+        ) from None
+
+
+def wanted_events(given: Mapping[str, str], last_event_id: str | None) -> Wanted:
+    """Return which events a query asks for. Raises InvalidInput.
+
+    A browser whose stream broke says Last-Event-ID, newer than the ``after`` that it began with.
+    """
+    kind = given.get("kind")
+    if kind is not None and kind not in {known.value for known in EventKind}:
+        raise InvalidInput(f"kind {kind!r} is not known; use {', '.join(EventKind)}.")
+    after = last_event_id or given.get("after")
+    return Wanted(
+        after=None if after is None else whole_number("after", after, 0, 2**63 - 1),
+        uuid=given.get("uuid"),
+        group=given.get("group"),
+        kind=next((known for known in EventKind if known.value == kind), None),
+        since=moment("since", given["since"]) if "since" in given else None,
+        until=moment("until", given["until"]) if "until" in given else None,
+    )
+
+
+def has_etag(given: str, etag: str) -> bool:
+    """Tell whether If-None-Match names the ETag, weakly: proxies that compress make it weak."""
+    return given == "*" or etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

@@ -1,0 +1,121 @@
+"""Following events over HTTP: ``/v1/events`` that may wait, and the same as server-sent events.
+
+A stream begins after ``Last-Event-ID`` or ``after``, else with what happens next. It says something
+every KEEP_ALIVE seconds, with the id reached, so that a follower knows that nothing was missed and
+that the line is not dead. What is not kept any more is told as an event of kind ``gap``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.types import Receive, Send
+
+from servicegroup.api.feed import Feed, Follower, frame
+from servicegroup.errors import ServiceGroupError
+from servicegroup.events import Page, Wanted
+
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a stream says that it lives."""
+
+PATIENCE = 60.0
+"""Seconds a follower may take to read what was sent before its stream ends."""
+
+MAX_WAIT = 60
+"""Seconds ``/v1/events`` waits at the most."""
+
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+"""What a stream's answer says; nginx passes it on as it comes."""
+
+LOG = logging.getLogger(__name__)
+
+RETRY = b"retry: 1000\n\n"
+"""What browsers do when a stream breaks: come back after a second."""
+
+
+async def wait_for(feed: Feed, wanted: Wanted, limit: int, seconds: float) -> Page:
+    """Return events that match, waiting up to ``seconds`` for the first one."""
+    deadline = time.monotonic() + seconds
+    with feed.follow() as follower:
+        page = await feed.read(wanted, limit)
+        while not page.events and not feed.stopped:
+            wanted = msgspec.structs.replace(wanted, after=page.next)
+            if not await follower.wait(deadline - time.monotonic()):
+                break
+            page = await feed.read(wanted, limit)
+    return page
+
+
+class Stream:
+    """An answer that goes on until the follower goes or the control plane stops."""
+
+    def __init__(self, feed: Feed, wanted: Wanted) -> None:
+        """Send what ``feed`` has after ``wanted.after``."""
+        self._feed = feed
+        self._wanted = wanted
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Send it all, start and end included."""
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        with self._feed.follow() as follower:
+            leaving = asyncio.create_task(_watch_leaving(receive, follower))
+            try:
+                async for chunk in _chunks(self._feed, self._wanted, follower, leaving):
+                    await asyncio.wait_for(_send(send, chunk), PATIENCE)
+                await _send(send, b"", more=False)
+            except TimeoutError:
+                LOG.warning("A follower of events reads nothing; its stream ends.")
+            finally:
+                leaving.cancel()
+
+
+async def open_stream(feed: Feed, wanted: Wanted) -> Stream:
+    """Return the stream of events that match; without ``after``, of those to come.
+
+    Raises InvalidInput for an ``after`` that was never given, Unavailable.
+    """
+    feed.check_room()
+    if wanted.after is None:
+        wanted = msgspec.structs.replace(wanted, after=await feed.last())
+    await feed.read(wanted, 1)
+    return Stream(feed, wanted)
+
+
+async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _chunks(
+    feed: Feed, wanted: Wanted, follower: Follower, leaving: asyncio.Task[None]
+) -> AsyncIterator[bytes]:
+    place = wanted.after or 0
+    yield RETRY + _bookmark(place)
+    while not leaving.done() and not feed.stopped:
+        try:
+            page = await feed.read(msgspec.structs.replace(wanted, after=place))
+        except ServiceGroupError:
+            return  # the follower comes back, and is told what is wrong
+        place = page.next
+        if page.events:
+            yield b"".join(map(frame, page.events))
+        elif not await follower.wait(KEEP_ALIVE):
+            yield _bookmark(place)
+
+
+def _bookmark(reached: int) -> bytes:
+    """Return a sign of life that moves the follower's Last-Event-ID and is no event."""
+    return b": alive\nid: %d\n\n" % reached
+
+
+async def _watch_leaving(receive: Receive, follower: Follower) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    follower.wake()

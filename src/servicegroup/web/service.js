@@ -1,0 +1,147 @@
+// One service: its verdict with everything it follows from, and what happened to it over a time.
+
+import { Refused, ask } from "./api.js";
+import { actions } from "./actions.js";
+import { $, fill, h, say } from "./dom.js";
+import { tell } from "./events.js";
+import { onEvent, refresh } from "./live.js";
+import { known, now, onChange } from "./store.js";
+import { LOOKS, duration, epoch, lookOf, mark, since, when } from "./words.js";
+
+const AGAIN = 5000; // milliseconds between two looks at the open service
+const SHOWN = 100;
+
+let uuid = null; // which service is open
+let answer = null; // {service, explanation}
+let back = () => {};
+
+export function startService(leave) {
+  back = leave;
+  setInterval(() => uuid && known.phase === "live" && !document.hidden && load(), AGAIN);
+  onEvent((event) => event.uuid === uuid && uuid && Promise.all([load(), loadHistory()]));
+  onChange(() => uuid && draw());
+  $("period").addEventListener("change", loadHistory);
+}
+
+/** Open a service's page, or close it with null. */
+export function openService(wanted) {
+  [uuid, answer] = [wanted, null];
+  for (const id of ["service-title", "service-binary", "service-state", "sentence", "otherwise", "reason",
+    "facts", "record", "evidence", "timeline", "from", "availability", "history"]) $(id).replaceChildren();
+  if (uuid) return Promise.all([load(), loadHistory()]);
+}
+
+async function load() {
+  const asked = uuid;
+  const got = await refresh(asked).catch((error) => (error instanceof Refused ? undefined : Promise.reject(error)));
+  if (asked !== uuid || got === undefined) return;
+  answer = got;
+  draw(got === null);
+}
+
+function draw(isGone = answer === null && !known.services.has(uuid) && known.phase === "live") {
+  const entry = known.services.get(uuid);
+  $("service").classList.toggle("gone", isGone);
+  if (isGone) say($("service-state"), "There is no such service any more: it was deleted.");
+  if (isGone || !entry) return $("actions").replaceChildren();
+  const { service } = entry;
+  const look = lookOf(service, now());
+  const { verdict } = service;
+  const begin = epoch(service.observed_since);
+  say($("service-title"), service.host);
+  say($("service-binary"), service.binary);
+  $("service-state").className = `verdict is-${look}`;
+  const state = [mark(look), h("b", {}, verdict.state), begin !== null && [" for ", since(begin, now())],
+    verdict.state !== LOOKS[look] && look !== "up" && h("span", { class: "tag" }, LOOKS[look])];
+  $("service-state").replaceChildren(h("p", {}, ...state));
+  say($("sentence"), answer?.explanation.sentence ?? verdict.sentence);
+  say($("reason"), verdict.reason);
+  say($("otherwise"), answer?.explanation.otherwise ?? "");
+  facts($("facts"), (answer?.explanation.facts ?? []).map((fact) => [fact.name, fact.value]));
+  facts($("record"), recordOf(service));
+  facts($("evidence"), flat(verdict.evidence));
+  const signature = `${uuid} ${service.disabled} ${service.forced_down} ${known.readOnly}`;
+  if ($("actions").dataset.signature === signature && $("actions").childNodes.length) return;
+  $("actions").dataset.signature = signature;
+  fill($("actions"), actions(service, (still) => still ?? back()));
+}
+
+function facts(list, pairs) {
+  if (list.childNodes.length !== 2 * pairs.length) {
+    list.replaceChildren(...pairs.flatMap(() => [h("dt"), h("dd")]));
+  }
+  for (const [i, [name, value]] of pairs.entries()) {
+    say(list.childNodes[2 * i], name);
+    say(list.childNodes[2 * i + 1], value);
+  }
+}
+
+function recordOf(service) {
+  const intent = service.disabled ? `disabled${service.disabled_reason ? `: ${service.disabled_reason}` : ""}` : "enabled";
+  const stamp = (text) => (text ? `${text.replace("T", " ").slice(0, 19)} UTC` : "never");
+  return [["Group", service.topic], ["Zone", service.zone], ["Status", intent], ["Version", String(service.version)],
+    ["Incarnation", `${service.incarnation}, registered ${stamp(service.registered_at)}`],
+    ["Created", stamp(service.created_at)], ["UUID", service.uuid]];
+}
+
+/** Return all of the evidence as name and value, as the API has it. */
+function flat(evidence, prefix = "") {
+  return Object.entries(evidence).flatMap(([name, value]) =>
+    value !== null && typeof value === "object" && !Array.isArray(value) ? flat(value, `${prefix}${name}.`)
+      : [[prefix + name, Array.isArray(value) ? value.join(", ") || "none" : String(value ?? "none")]]);
+}
+
+async function loadHistory() {
+  const asked = uuid;
+  const from = new Date(now() - 1000 * $("period").value).toISOString().slice(0, 23);
+  try {
+    const history = await ask(`services/${encodeURIComponent(asked)}/history?since=${from}`);
+    if (asked === uuid && known.services.has(uuid)) drawHistory(history, known.services.get(uuid).service);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    say($("availability"), error.message);
+  }
+}
+
+function drawHistory(history, service) {
+  const { availability, flaps, up_seconds: up, down_seconds: down, maintenance_seconds: maintenance } = history;
+  const percent = availability === null ? "unknown" : `${(Math.floor(availability * 1e5) / 1e3).toFixed(3)} %`;
+  const times = [`up ${duration(up)}`, `down ${duration(down)}`, maintenance > 0 && `disabled ${duration(maintenance)}`];
+  say($("availability"), `Availability ${percent}: ${times.filter(Boolean).join(", ")}. Flaps: ${flaps}.`);
+  const [begin, end] = [Math.max(epoch(history.since), epoch(service.created_at)), epoch(history.until)];
+  $("timeline").replaceChildren(...stretches(history.events, service, begin, end).map(([look, from, to]) => {
+    const part = h("span", { class: `part look-${look}`,
+      title: `${LOOKS[look]} for ${duration((to - from) / 1000)} from ${new Date(from).toISOString().slice(0, 19)}` });
+    part.style.flexGrow = Math.max(1, to - from);
+    return part;
+  }));
+  $("from").replaceChildren(when(new Date(begin).toISOString().slice(0, 23), now()));
+  $("timeline").setAttribute("aria-label", `Timeline of the last ${$("period").selectedOptions[0].text}. ${$("availability").textContent}`);
+  $("history").replaceChildren(...history.events.toReversed().slice(0, SHOWN).map((event) =>
+    h("li", {}, when(event.at, now()), ...tell(event, false))));
+  $("no-history").hidden = history.events.length > 0;
+}
+
+/** Cut a time into stretches of one look, [look, from, to]: the events say what each ended. */
+function stretches(events, service, begin, end) {
+  const first = (...kinds) => events.find((event) => kinds.includes(event.kind));
+  const turned = first("service-up", "service-down");
+  const edited = first("service-enable", "service-disable");
+  let state = turned ? turned.before ?? turned.after : service.verdict.state;
+  let disabled = edited ? edited.kind === "service-enable" : service.disabled;
+  const cut = [];
+  let from = begin;
+  const close = (to) => {
+    const look = disabled ? (state === "up" ? "disabled" : "off") : state;
+    if (to > from && cut.at(-1)?.[0] === look) cut.at(-1)[2] = to;
+    else if (to > from) cut.push([look, from, to]);
+    from = Math.max(from, to);
+  };
+  for (const event of events) {
+    close(Math.min(end, epoch(event.at)));
+    if (event.kind === "service-up" || event.kind === "service-down") state = event.after ?? event.kind.slice(8);
+    if (event.kind === "service-enable" || event.kind === "service-disable") disabled = event.kind === "service-disable";
+  }
+  close(end);
+  return cut;
+}

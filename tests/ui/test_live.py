@@ -1,0 +1,131 @@
+"""The dashboard follows the register: agents join and die, and the page shows it as it happens."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from control_plane import ControlPlane
+from fleet import fleet
+from ui.browser import PATIENCE, Browser
+from waiting import until
+
+
+@pytest.mark.timeout(240)
+def test_agents_join_and_die_before_ones_eyes(
+    control_plane: ControlPlane, browser: Browser, tmp_path: Path
+) -> None:
+    browser.open(control_plane.url)
+    with fleet(control_plane.url, ["node1", "node2"], tmp_path) as (one, two):
+        browser.until_row("node1", "up", "reporting", "nova-compute", "compute")
+        browser.until_row("node2", "up", "fresh")
+        browser.until_text("#groups", "compute")
+        one.kill()
+        browser.until_row("node1", "down", "silent")
+        browser.until_text("#events", "node1 is down")
+        until(lambda: "node1" in browser.run("return announcer.textContent"), PATIENCE)
+        assert browser.run("return document.title").startswith("1 down")
+        two.stop()
+        browser.until_row("node2", "down", "left")
+    assert not browser.was_reloaded
+
+
+@pytest.mark.timeout(240)
+def test_without_a_control_plane_the_page_says_so(
+    control_plane: ControlPlane, browser: Browser, tmp_path: Path
+) -> None:
+    with fleet(control_plane.url, ["node1"], tmp_path):
+        browser.open(control_plane.url)
+        browser.until_row("node1", "up")
+        control_plane.stop()
+        browser.until_text("#phase", "reconnecting")
+        assert "The control plane" in browser.text("#away")
+        assert "what happened since is not known" in browser.text("#away")
+        until(lambda: "last heard" in browser.text("#heard"), PATIENCE)
+        assert browser.run("return getComputedStyle(fleet).filter") == "grayscale(1)"
+        assert "up" in browser.row("node1"), "what is known stays on the page"
+        control_plane.start()
+        browser.until_text("#phase", "live")
+        assert browser.text("#away") == ""
+        assert browser.run("return getComputedStyle(fleet).filter") == "none"
+        browser.until_row("node1", "up")
+    browser.until_row("node1", "down")
+    assert not browser.was_reloaded
+
+
+def test_a_control_plane_that_hangs_is_noticed(
+    control_plane: ControlPlane, browser: Browser
+) -> None:
+    browser.open(control_plane.url)
+    control_plane.freeze()
+    browser.until_text("#phase", "reconnecting")
+    control_plane.thaw()
+    browser.until_text("#phase", "live")
+    assert not browser.was_reloaded
+
+
+def test_events_that_were_purged_meanwhile_are_said_to_be_missing(
+    control_plane: ControlPlane, browser: Browser
+) -> None:
+    control_plane.request("POST", "/v1/services", {"host": "node1", "binary": "worker"})
+    browser.open(control_plane.url)
+    browser.until_text("#events", "node1 registered")
+    control_plane.stop()
+    with sqlite(control_plane) as connection:
+        connection.execute("UPDATE event_log SET last = last + 50, purged = last + 50")
+        connection.execute("DELETE FROM events")
+        connection.execute("UPDATE services SET disabled = 1, disabled_reason = 'unseen'")
+    control_plane.start()
+    browser.until_text("#events", "Older events are not kept")
+    browser.until_row("node1", "disabled", "unseen")
+    assert "node1 registered" not in browser.text("#events")
+    assert not browser.was_reloaded
+
+
+def test_another_register_at_the_same_place_is_noticed(
+    control_plane: ControlPlane, browser: Browser, tmp_path: Path
+) -> None:
+    control_plane.request("POST", "/v1/services", {"host": "old", "binary": "worker"})
+    browser.open(control_plane.url)
+    browser.until_row("old")
+    browser.until_text("#events", "old registered")
+    control_plane.stop()
+    control_plane.connection = f"sqlite:///{tmp_path / 'restored.sqlite'}"
+    control_plane.configure()
+    control_plane.start()
+    until(lambda: browser.row("old") == "" and browser.text("#phase") == "live", PATIENCE)
+    assert "old" not in browser.text("#events")
+    assert not browser.was_reloaded
+
+
+@contextmanager
+def sqlite(plane: ControlPlane) -> Iterator[sqlite3.Connection]:
+    """Give the register's own file, while no control plane has it."""
+    connection = sqlite3.connect(plane.connection.removeprefix("sqlite:///"))
+    with connection:
+        yield connection
+    connection.close()
+
+
+def test_a_filter_is_in_the_address_and_survives_a_reload(
+    control_plane: ControlPlane, browser: Browser
+) -> None:
+    for host in ("alpha", "beta"):
+        control_plane.request("POST", "/v1/services", {"host": host, "binary": "worker"})
+    browser.open(control_plane.url)
+    browser.until_row("alpha", "worker")
+    browser.find("#q").send_keys("ALPHA worker")
+    until(lambda: browser.row("beta") == "", PATIENCE)
+    assert "1 service match" in browser.text("#found")
+    browser.driver.refresh()
+    browser.until_row("alpha", "worker")
+    assert browser.row("beta") == ""
+    browser.click("#clear")
+    browser.until_row("beta", "worker")
+    browser.click("#groups li:last-child button")
+    until(lambda: browser.run("return location.hash") == "#/?group=worker", PATIENCE)
+    assert browser.run("return group.value") == "worker"

@@ -1,0 +1,125 @@
+"""One service's page: why it is up or down, what happened to it, and edits that ask first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from control_plane import ControlPlane
+from ui.browser import PATIENCE, Browser
+from waiting import until
+
+
+@pytest.fixture
+def uuid(control_plane: ControlPlane) -> str:
+    """Register a service that has no process."""
+    new = {"host": "node1", "binary": "nova-compute"}
+    return str(control_plane.request("POST", "/v1/services", new)[2]["uuid"])
+
+
+def record(plane: ControlPlane, uuid: str) -> Any:
+    """Return the service as the API has it; None once deleted."""
+    status, _, body = plane.request("GET", f"/v1/services/{uuid}")
+    return body["service"] if status == 200 else None
+
+
+def open_service(browser: Browser, plane: ControlPlane) -> None:
+    """Open the page of the service from the table."""
+    browser.open(plane.url)
+    browser.until_row("node1")
+    browser.click("#rows a")
+    browser.until_text("#service-title", "node1")
+    browser.until_text("#facts", "the limit is 4")
+
+
+def confirm(browser: Browser, action: str, answer: str = "") -> None:
+    """Choose an action, answer its question and confirm it."""
+    browser.click(f"[data-action={action}]")
+    browser.until_text("dialog h2", "node1 nova-compute?")
+    if answer:
+        browser.find("#answer").send_keys(answer)
+    browser.click("dialog .buttons button:last-child")
+
+
+def test_the_page_explains_the_verdict(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    browser.until_text("#sentence", "Its reports stopped for longer than service_down_time.")
+    browser.until_text("#service-state", "down")
+    browser.until_text("#otherwise", "It is up again with its next report")
+    browser.until_text("#reason", "silent")
+    assert uuid in browser.text("#record")
+    browser.click("details summary")
+    browser.until_text("#evidence", "limits.service_down_time\n4")
+
+
+def test_the_history_has_what_happened(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    browser.until_text("#history", "is down\nsilent")
+    browser.until_text("#availability", "Availability")
+    until(lambda: "down" in str(browser.run("return timeline.innerHTML")), PATIENCE)
+    assert "Timeline of the last 24 hours" in browser.run("return timeline.ariaLabel")
+
+
+def test_disabling_gives_the_reason_to_the_api(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    confirm(browser, "disable", "new disks")
+    browser.until_text("#record", "disabled: new disks")
+    service = record(control_plane, uuid)
+    assert (service["disabled"], service["disabled_reason"]) == (True, "new disks")
+    browser.until_text("#history", "was disabled")
+    confirm(browser, "enable")
+    browser.until_text("#record", "enabled")
+    until(lambda: not record(control_plane, uuid)["disabled"], PATIENCE)
+
+
+def test_forcing_down_and_taking_it_back(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    confirm(browser, "forceDown")
+    browser.until_text("#reason", "forced_down")
+    assert record(control_plane, uuid)["forced_down"] is True
+    confirm(browser, "unforce")
+    until(lambda: "forced_down" not in browser.text("#reason"), PATIENCE)
+    assert record(control_plane, uuid)["forced_down"] is False
+
+
+def test_deleting_asks_for_the_host(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    browser.click("[data-action=remove]")
+    answer = browser.find("#answer")
+    answer.send_keys("node")
+    assert not browser.find("dialog .grave").is_enabled()
+    answer.send_keys(Keys.ENTER)
+    browser.press(Keys.ESCAPE)
+    until(lambda: not browser.run("return dialog.open"), PATIENCE)
+    assert record(control_plane, uuid) is not None, "it was not confirmed"
+    confirm(browser, "remove", "node1")
+    until(lambda: record(control_plane, uuid) is None, PATIENCE)
+    until(
+        lambda: (
+            browser.run("return location.hash").startswith("#/?")
+            or "services/" not in browser.run("return location.hash")
+        ),
+        PATIENCE,
+    )
+    until(lambda: browser.row("node1") == "", PATIENCE)
+
+
+def test_a_service_that_others_delete_is_said_to_be_gone(
+    control_plane: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, control_plane)
+    control_plane.request("DELETE", f"/v1/services/{uuid}")
+    browser.until_text("#service-state", "it was deleted")
+    assert browser.texts("[data-action]") == []

@@ -30,6 +30,11 @@ class Disagreement(msgspec.Struct, frozen=True):
 _UNTOLD = frozenset({Reason.JOINING, Reason.UNCONFIRMED, Reason.UNKNOWN})
 
 
+def is_untold(verdict: Verdict) -> bool:
+    """Tell whether the verdict's driver cannot tell yet whether the service is present."""
+    return verdict.reason in _UNTOLD
+
+
 class Compared(msgspec.Struct, frozen=True):
     """What obeying the shadow would change; ``services`` is how many were compared.
 
@@ -53,14 +58,14 @@ class Comparison:
 
     def __init__(self, judge: Judge, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Compare with the verdicts of ``judge``, which asks the shadow driver."""
-        self._judge = judge
+        self.judge = judge
         self._monotonic = monotonic
         self._since: dict[str, float] = {}
 
     def of(self, driver: str, services: Sequence[Service], listening: Listening) -> Compared:
         """Compare services judged by ``driver``; those that disagree come longest first."""
         now = self._monotonic()
-        shadows = self._judge.verdicts(services, listening)
+        shadows = self.judge.verdicts(services, listening)
         differing = {
             service.uuid: (service, shadow)
             for service, shadow in zip(services, shadows, strict=True)
@@ -72,5 +77,5 @@ class Comparison:
             for uuid, (service, shadow) in differing.items()
         ]
         found.sort(key=lambda disagreement: -disagreement.seconds)
-        untold = sum(verdict.reason in _UNTOLD for verdict in shadows)
-        return Compared(driver, self._judge.driver.name, len(services), untold, found)
+        untold = sum(map(is_untold, shadows))
+        return Compared(driver, self.judge.driver.name, len(services), untold, found)

@@ -43,7 +43,8 @@ from servicegroup.store.lease import observation
 from servicegroup.store.observing import suspects
 from servicegroup.store.outbox import Errand, done, pending
 from servicegroup.store.reports import ReportWriter
-from servicegroup.store.store import Filters, Snapshot, Store
+from servicegroup.store.snapshots import Filters, Snapshot
+from servicegroup.store.store import Store
 
 _MAX_VERSION = 2**31 - 1
 _TOLD_AFTER = 3
@@ -141,6 +142,10 @@ class ServiceGroup:
     def drivers(self) -> list[tuple[Driver, bool]]:
         """Return the drivers in use, each with whether it is a mere shadow."""
         return [(self.driver, False)] + ([(self.shadow, True)] if self.shadow else [])
+
+    def judges(self) -> list[Judge]:
+        """Return who asks the drivers in use, the obeyed one first."""
+        return [self.judge] + ([self._comparison.judge] if self._comparison else [])
 
     def driver_states(self) -> list[DriverState]:
         """Return the drivers in use, and how fast a crash is found."""

@@ -17,7 +17,8 @@ from servicegroup.model import Reason
 TRANSITIONS = frozenset({EventKind.UP, EventKind.DOWN})
 EDITS = frozenset({EventKind.ENABLE, EventKind.DISABLE})
 
-_INTENDED = frozenset({Reason.LEFT, Reason.FORCED_DOWN})
+INTENDED = frozenset({Reason.LEFT, Reason.FORCED_DOWN})
+"""Down for these reasons, a service did not fail: somebody wanted it so."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -49,7 +50,8 @@ class History(msgspec.Struct, frozen=True):
 
 def is_failure(event: Event) -> bool:
     """Tell whether a service failed: went down and nobody wanted it to."""
-    return event.kind is EventKind.DOWN and event.reason not in _INTENDED
+    was_up = event.kind is EventKind.DOWN and event.before == "up"
+    return was_up and event.reason not in INTENDED
 
 
 def standing_before(events: Iterable[Event], earlier: Iterable[Event], now: Standing) -> Standing:

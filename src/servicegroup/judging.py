@@ -6,23 +6,55 @@ questions, because neither the record nor the backend says it, is remembered her
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from servicegroup.driver import Driver
 from servicegroup.liveness import Listening, judge
+from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import (
     Departure,
     Evidence,
     Limits,
+    Member,
     Presence,
     PresenceState,
     Service,
     Verdict,
 )
+
+_NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
+
+
+def is_held(presence: Presence, incarnation: int) -> bool:
+    """Tell whether the backend holds this life of the member."""
+    return presence.state is PresenceState.PRESENT and incarnation in presence.incarnations
+
+
+class Questions:
+    """What asking one backend came to since the start, for metrics; safe to share.
+
+    ``unknown`` counts members of whom nothing could be told, ``unanswered`` the questions that
+    told of nobody.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was asked."""
+        self.seconds = Distribution(LATENCIES)
+        self.unknown = 0
+        self.unanswered = 0
+        self._lock = threading.Lock()
+
+    def asked(self, members: int, unknown: int, seconds: float) -> None:
+        """Count a question about so many members, and what was not told."""
+        with self._lock:
+            self.seconds.add(seconds)
+            self.unknown += unknown
+            self.unanswered += unknown == members
 
 
 class Judge:
@@ -45,21 +77,42 @@ class Judge:
         self.limits = msgspec.structs.replace(limits, driver=driver.name)
         self._future_stamps = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
+        self.questions = Questions()
 
-    def verdicts(self, services: Sequence[Service], listening: Listening) -> list[Verdict]:
-        """Return a verdict for each service; asks the backend once, or not at all for ``db``."""
-        if not services or not self.driver.capabilities.separate_signal:
-            return [judge(self._evidence(service, None, listening)) for service in services]
-        members = [service.member for service in services]
+    def ask(self, members: Sequence[Member]) -> dict[Member, Presence]:
+        """Ask the backend once about all of these; nobody is told of by a driver like ``db``."""
+        if not members or not self.driver.capabilities.separate_signal:
+            return {}
+        started = time.monotonic()
         presences = self.driver.presence(members)
+        taken = time.monotonic() - started
+        unknown = sum(one.state is PresenceState.UNKNOWN for one in presences.values())
+        self.questions.asked(len(presences), unknown, taken)
+        return presences
+
+    def verdicts(
+        self,
+        services: Sequence[Service],
+        listening: Listening,
+        presences: Mapping[Member, Presence] | None = None,
+    ) -> list[Verdict]:
+        """Return a verdict for each service; asks the backend unless ``presences`` are given."""
+        members = [service.member for service in services]
+        if presences is None:
+            presences = self.ask(members)
+        if not presences:
+            return [judge(self._evidence(service, None, listening)) for service in services]
         found = []
         for service, member in zip(services, members, strict=True):
-            presence = presences[member]
-            is_there = presence.state is PresenceState.PRESENT
-            if is_there and service.incarnation in presence.incarnations:
-                self._seen_present[service.id] = service.incarnation
+            presence = presences.get(member, _NOT_ASKED)
+            if is_held(presence, service.incarnation):
+                self.saw_present(service.id, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening)))
         return found
+
+    def saw_present(self, service_id: int, incarnation: int) -> None:
+        """Remember that this life of a service was present: it is joining no more."""
+        self._seen_present[service_id] = incarnation
 
     def _evidence(
         self, service: Service, presence: Presence | None, listening: Listening

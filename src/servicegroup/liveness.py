@@ -116,14 +116,20 @@ def _reports_are_suspect(evidence: Evidence) -> bool:
 
 
 def _joining(evidence: Evidence) -> bool:
-    """Not yet seen present, and registered less than one report interval ago."""
+    """Not yet seen present, and registered less than one report interval ago.
+
+    Where somebody observes, only its word ends it early, an absence noted in this life: whoever
+    asks then judges alike, whatever it has seen itself.
+    """
     presence, age = evidence.presence, evidence.registered_age
+    absent = evidence.absent_age
     return (
         presence is not None
         and presence.state is not PresenceState.UNKNOWN
-        and not evidence.seen_present
+        and (evidence.observed or not evidence.seen_present)
         and age is not None
         and age <= evidence.limits.report_interval
+        and (absent is None or absent > age)
     )
 
 

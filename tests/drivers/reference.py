@@ -19,7 +19,7 @@ from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 Lives = dict[str, float]
 """Expiry by incarnation; JSON has no integer keys."""
@@ -34,6 +34,7 @@ class Reference(Driver):
 
     name = "reference"
     Options = ReferenceOptions
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(self, options: ReferenceOptions) -> None:
         super().__init__(options)
@@ -42,7 +43,7 @@ class Reference(Driver):
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         with self.register() as register:
             register["ttl"] = ttl
-            self.lives(register, member)[str(incarnation)] = time.monotonic() + ttl
+            self.lives(register, member)[str(incarnation)] = self.monotonic() + ttl
 
     def leave(self, member: Member, incarnation: int | None = None) -> None:
         with self.register() as register:
@@ -84,7 +85,7 @@ class Reference(Driver):
         return lives
 
     def judge(self, register: dict[str, Any], member: Member) -> Presence:
-        now = time.monotonic()
+        now = self.monotonic()
         living = {int(life) for life, until in self.lives(register, member).items() if until > now}
         if living:
             return Presence(PresenceState.PRESENT, frozenset(living))
@@ -93,7 +94,7 @@ class Reference(Driver):
         return Presence(PresenceState.ABSENT)
 
     def recovering(self, register: dict[str, Any]) -> bool:
-        return bool(time.monotonic() < register["doubted"] + register["ttl"])
+        return bool(self.monotonic() < register["doubted"] + register["ttl"])
 
     @contextlib.contextmanager
     def register(self) -> Iterator[dict[str, Any]]:

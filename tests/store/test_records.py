@@ -14,7 +14,8 @@ from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
-from servicegroup.store.store import Filters, Store
+from servicegroup.store.snapshots import Filters
+from servicegroup.store.store import Store
 from servicegroup.store.tables import services
 
 

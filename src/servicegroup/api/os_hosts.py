@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from servicegroup.api.call import Answer, Call, Role, json_answer
 from servicegroup.api.os_services import COMPUTE, UNLISTED
 from servicegroup.errors import NotFound
-from servicegroup.store.store import Filters
+from servicegroup.store.snapshots import Filters
 
 _PROJECTS = ("(total)", "(used_now)", "(used_max)")
 

@@ -18,7 +18,7 @@ from servicegroup.api.microversions import Version
 from servicegroup.api.schemas import TRUE
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service
-from servicegroup.store.store import Filters
+from servicegroup.store.snapshots import Filters
 
 UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 """Binaries that never report in Nova and are left out of its lists, even when asked for."""

@@ -35,7 +35,7 @@ from servicegroup.events import Page
 from servicegroup.explanation import explain
 from servicegroup.history import History
 from servicegroup.model import Refusals, Reported, Service
-from servicegroup.store.store import Filters
+from servicegroup.store.snapshots import Filters
 
 T = TypeVar("T")
 

@@ -44,7 +44,9 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
         "connect_timeout": 5,
         "read_timeout": STATEMENT_TIMEOUT,
         "write_timeout": STATEMENT_TIMEOUT,
-        "init_command": "SET SESSION innodb_lock_wait_timeout=5",
+        # The comment is read by MariaDB alone; MySQL has no such limit.
+        "init_command": "SET SESSION innodb_lock_wait_timeout=5"
+        f" /*M! , idle_transaction_timeout={STATEMENT_TIMEOUT} */",
     },
     "sqlite": {"timeout": 5},
 }

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Event, EventKind, Log, Page, Wanted
-from servicegroup.model import Evidence, Reason
+from servicegroup.history import INTENDED
+from servicegroup.model import Evidence
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.tables import event_log, events, services
@@ -91,9 +92,12 @@ def read(engine: Engine, wanted: Wanted, limit: int) -> Page:
             )
         rows = connection.execute(query.where(events.c.id <= standing.last)).all()
         found = [_event(row) for row in rows]
-        if wanted.after is not None and wanted.after < standing.purged:
+        # And once more after: what was purged in between is part of the gap.
+        purged = _log(connection).purged if wanted.after is not None else 0
+        if wanted.after is not None and wanted.after < purged:
             now = connection.execute(select(utcnow())).scalar_one()
-            found.insert(0, gap(wanted.after, standing.purged, now))
+            kept = [event for event in found if event.id > purged]
+            found = [gap(wanted.after, purged, now), *kept]
     if newest:
         found.reverse()
     is_all = newest or len(rows) < limit
@@ -131,17 +135,17 @@ def latest(
         return [_event(row) for row in connection.execute(query)]
 
 
-def downs(connection: Connection, uuids: Sequence[str], window: timedelta) -> dict[str, list[Any]]:
-    """Return when each of these services went down, within the window before now, in order.
-
-    Orderly stops and what an operator forced are no failures, and not counted.
-    """
+def failures(
+    connection: Connection, uuids: Sequence[str], window: timedelta
+) -> dict[str, list[Any]]:
+    """Return when each of these services failed, within the window before now, in order."""
     now = connection.execute(select(utcnow())).scalar_one()
-    intended = (Reason.LEFT.value, Reason.FORCED_DOWN.value)
+    intended = [reason.value for reason in INTENDED]
     query = (
         select(events.c.uuid, events.c.at)
         .where(events.c.uuid.in_(uuids), events.c.kind == EventKind.DOWN.value)
-        .where(events.c.at > now - window, events.c.reason.not_in(intended))
+        .where(events.c.before == "up", events.c.reason.not_in(intended))
+        .where(events.c.at > now - window)
         .order_by(events.c.id)
     )
     found: dict[str, list[Any]] = {}
@@ -168,8 +172,10 @@ def _purge_batch(connection: Connection, keep: timedelta) -> int:
     gone = [id_ for id_, at in connection.execute(oldest) if at < now - keep or id_ <= first_kept]
     if not gone:
         return 0
-    connection.execute(event_log.update().where(_ROW).values(purged=gone[-1]))
-    return connection.execute(events.delete().where(events.c.id <= gone[-1])).rowcount
+    removed = connection.execute(events.delete().where(events.c.id <= gone[-1])).rowcount
+    newer = event_log.update().where(_ROW, event_log.c.purged < gone[-1])
+    connection.execute(newer.values(purged=gone[-1]))
+    return removed
 
 
 def _log(connection: Connection) -> Log:

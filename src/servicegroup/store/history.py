@@ -35,14 +35,15 @@ def read_history(
     if since is not None and since > end:
         raise InvalidInput(f"since {since} is later than until {end}; give an earlier time.")
     end = max(begin, end)
-    wanted = Wanted(uuid=service.uuid, since=begin, until=end)
-    told = read(engine, wanted, MAX_EVENTS).events
+    # What came later tells how the service stood when nothing else does.
+    told = read(engine, Wanted(uuid=service.uuid, since=begin), MAX_EVENTS).events
     earlier = [
         e for kinds in (TRANSITIONS, EDITS) for e in latest(engine, service.uuid, kinds, begin)
     ]
     began = standing_before(told, earlier, Standing(service.observed_state, service.disabled))
     kept = kept_since(engine)
     complete = kept is None or kept <= begin
-    if len(told) == MAX_EVENTS:
+    if len(told) == MAX_EVENTS and told[-1].at < end:
         end, complete = told[-1].at, False
-    return history(service.uuid, told, began, begin, end, complete=complete)
+    within = [event for event in told if event.at < end]
+    return history(service.uuid, within, began, begin, end, complete=complete)

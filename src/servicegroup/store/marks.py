@@ -16,7 +16,8 @@ from servicegroup.liveness import MARK_TOLERANCE, Gap
 from servicegroup.store.clock import utcnow
 from servicegroup.store.tables import listening, listening_gaps
 
-_KEPT = timedelta(days=30)
+KEPT = timedelta(days=30)
+"""For how long gaps are kept."""
 
 _GAPS = select(listening_gaps.c.start_at, listening_gaps.c.end_at)
 
@@ -44,5 +45,5 @@ def mark(connection: Connection) -> None:
     marked_at, now = row
     if now - marked_at > timedelta(seconds=MARK_TOLERANCE):
         connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
-        connection.execute(listening_gaps.delete().where(listening_gaps.c.end_at < now - _KEPT))
+        connection.execute(listening_gaps.delete().where(listening_gaps.c.end_at < now - KEPT))
     connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=now))

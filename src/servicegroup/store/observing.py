@@ -15,9 +15,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, and_, bindparam, select
 
 from servicegroup.events import Event, EventKind, Protection, Signal
+from servicegroup.history import is_failure
 from servicegroup.model import Service
 from servicegroup.store.database import reading, write
-from servicegroup.store.events import append, downs
+from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, observed
 from servicegroup.store.tables import protections, services
 
@@ -54,12 +55,13 @@ def record(engine: Engine, number: int, findings: Sequence[Finding]) -> list[Eve
 
 def _record(number: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
     fence(connection, number)
+    observed(connection)  # where much is to be recorded, that takes longer than readers would wait
     current = _unchanged(connection, findings)
     transitions = [f.transition for f in current if f.transition is not None]
-    failed = [e.uuid for e in transitions if e.kind is EventKind.DOWN and e.uuid]
-    history = downs(connection, failed, FLAP_WINDOW) if failed else {}
+    failed = [event.uuid for event in transitions if is_failure(event) and event.uuid]
+    earlier = failures(connection, failed, FLAP_WINDOW) if failed else {}
     if current:
-        connection.execute(_KEEPING, [_row(finding, history) for finding in current])
+        connection.execute(_KEEPING, [_row(finding, earlier) for finding in current])
     return append(connection, transitions)
 
 
@@ -80,14 +82,15 @@ def _unchanged(connection: Connection, findings: Sequence[Finding]) -> list[Find
     ]
 
 
-def _row(finding: Finding, history: dict[str, list[Any]]) -> dict[str, Any]:
+def _row(finding: Finding, earlier: dict[str, list[Any]]) -> dict[str, Any]:
+    """Return what is kept of a service; ``earlier`` failures are those of who failed now."""
     service, transition = finding.service, finding.transition
     state, since, until = service.observed_state, service.observed_since, service.flapping_until
     if transition is not None:
         state, since = transition.after, transition.at
-        failures = [*history.get(service.uuid, ()), transition.at][-FLAPS:]
-        if transition.kind is EventKind.DOWN and len(failures) == FLAPS:
-            until = failures[0] + FLAP_WINDOW
+        failed = [*earlier.get(service.uuid, ()), transition.at][-FLAPS:]
+        if len(failed) == FLAPS:
+            until = failed[0] + FLAP_WINDOW
     return {
         "of_id": service.id,
         "absent_since": finding.absent_since,

@@ -6,9 +6,8 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -17,7 +16,6 @@ from sqlalchemy import (
     Engine,
     Select,
     and_,
-    bindparam,
     false,
     func,
     select,
@@ -28,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from servicegroup.errors import Conflict, InvalidInput, NotFound
 from servicegroup.events import EventKind
 from servicegroup.liveness import Listening
-from servicegroup.model import Registration, Service, VersionRange
+from servicegroup.model import Member, Registration, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
@@ -36,43 +34,27 @@ from servicegroup.store.lease import latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
+from servicegroup.store.snapshots import (
+    Filters,
+    Snapshot,
+    living,
+    matching,
+    names,
+    of_ids,
+    of_members,
+    of_members_or_lacking,
+    read,
+)
 from servicegroup.store.tables import services
 
 TOMBSTONE_DAYS = 30
 """Days a deleted service is remembered, so that its process is told and stays away (LC-1)."""
 
+_NAMED_AT_MOST = 1_000
+"""Services a question names one by one."""
+
 _PURGE_BATCH = 1_000
 _REGISTRATION_ATTEMPTS = 20
-
-_OF_THE_LIVING: tuple[Any, ...] = (0, None)
-"""The last two columns of a record, ``deleted`` and ``deleted_at``: not asked, because known."""
-
-COLUMNS = [services.c[name] for name in Service.__struct_fields__[: -1 - len(_OF_THE_LIVING)]]
-
-_COLUMN_OF = {name: services.c[name] for name in ("host", "binary", "zone", "disabled")}
-_COLUMN_OF["group"] = services.c.topic
-
-_AT_ONCE = 500
-"""Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Which services: each field that is not None must match exactly, case included."""
-
-    host: str | None = None
-    binary: str | None = None
-    group: str | None = None
-    zone: str | None = None
-    disabled: bool | None = None
-    marker: str | None = None
-    limit: int | None = None
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """Services as the database had them at ``listening.now``, not judged yet, ordered by id."""
-
-    listening: Listening
-    services: list[Service]
 
 
 class Store:
@@ -95,20 +77,44 @@ class Store:
             given = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
             if filters.marker is not None:
                 given["marker"] = _marker_id(connection, filters.marker)
-            return _read(connection, _matching(frozenset(given)), given)
+            return read(connection, matching(frozenset(given)), given)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
         column = services.c.id if isinstance(service_id, int) else services.c.uuid
         with reading(self.engine) as connection:
-            return _read(connection, _living().where(column == service_id))
+            return read(connection, living().where(column == service_id))
+
+    def by_ids(self, ids: Sequence[int]) -> Snapshot:
+        """Return the living services of these ids, ordered by id."""
+        if len(ids) > _NAMED_AT_MOST:  # all at once is less work than so many by name
+            found, wanted = self.snapshot(), set(ids)
+            return Snapshot(found.listening, [s for s in found.services if s.id in wanted])
+        with reading(self.engine) as connection:
+            return read(connection, of_ids(), {"ids": list(ids)})
+
+    def by_members_or_lacking(self, members: Collection[Member], window: float) -> Snapshot:
+        """Return the living services of these members, and whoever lacks its presence.
+
+        That is who is held now, and who became absent within the ``window``, in seconds.
+        """
+        with reading(self.engine) as connection:
+            since = connection.execute(select(utcnow())).scalar_one() - timedelta(seconds=window)
+            values = {"since": since, **names((m.group, m.host) for m in members)}
+            return read(connection, of_members_or_lacking(), values)
+
+    def listening(self) -> Listening:
+        """Return who listened and observed when, without any service."""
+        query = select(utcnow(), latest_mark(), latest_observation())
+        with reading(self.engine) as connection:
+            now, marked_at, observed_at = connection.execute(query).one()
+            return Listening.of(now, marked_at, gaps_of(connection), observed_at)
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""
         wanted = set(pairs)
-        names = {"groups": sorted({g for g, _ in wanted}), "hosts": sorted({h for _, h in wanted})}
         with reading(self.engine) as connection:
-            found = _read(connection, _of_members(), names)
+            found = read(connection, of_members(), names(wanted))
         return Snapshot(found.listening, [s for s in found.services if (s.topic, s.host) in wanted])
 
     def zones(self) -> list[tuple[str, bool]]:
@@ -262,48 +268,6 @@ def _edits(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[EventKind
         yield EventKind.DISABLE if new["disabled"] else EventKind.ENABLE
     if "forced_down" in changed:
         yield EventKind.FORCE_DOWN if new["forced_down"] else EventKind.UNFORCE
-
-
-def _living() -> Select[Any]:
-    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation())
-    return query.where(services.c.deleted == 0)
-
-
-@cache
-def _matching(filters: frozenset[str]) -> Select[Any]:
-    """Return the query for a set of filters, whose values are its parameters.
-
-    Making a query costs more than running it for one service, so each is made once.
-    """
-    query = _living().order_by(services.c.id)
-    query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
-    if "marker" in filters:
-        query = query.where(services.c.id > bindparam("marker"))
-    return query.limit(bindparam("limit")) if "limit" in filters else query
-
-
-@cache
-def _of_members() -> Select[Any]:
-    groups = bindparam("groups", expanding=True, type_=services.c.topic.type)
-    hosts = bindparam("hosts", expanding=True, type_=services.c.host.type)
-    named = (services.c.topic.in_(groups), services.c.host.in_(hosts))
-    return _living().where(*named).order_by(services.c.id)
-
-
-def _read(
-    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
-) -> Snapshot:
-    found: list[Service] = []
-    row = None
-    for rows in connection.execute(query, values).partitions(_AT_ONCE):
-        found += [Service(*(row[:-3] + _OF_THE_LIVING)) for row in rows]
-        row = rows[0]
-    if row is None:
-        now = connection.scalar(select(utcnow()))
-        return Snapshot(Listening(now), [])
-    # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
-    now, marked_at, observed_at = row[-3:]
-    return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)
 
 
 def _marker_id(connection: Connection, uuid: str) -> int:

@@ -1,0 +1,66 @@
+"""The census: everybody who exists, in the few columns that tell who needs a closer look.
+
+A service that was up at the last look and still reports cannot have changed its state by its
+record alone. So the observer reads these columns of everybody, and whole records only of those
+whose record is restless or whose presence is missing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, Select, and_, bindparam, func, not_, or_, select, true
+
+from servicegroup.liveness import PATIENCE, Listening
+from servicegroup.model import Limits
+from servicegroup.store.database import reading
+from servicegroup.store.marks import KEPT
+from servicegroup.store.tables import services
+
+
+class Entry(NamedTuple):
+    """One service; ``restless`` says that its record may make another state of it."""
+
+    id: int
+    group: str
+    zone: str
+    host: str
+    incarnation: int
+    was_up: bool
+    restless: bool
+
+
+def census(
+    engine: Engine, listening: Listening, limits: Limits, *, restless_only: bool
+) -> list[Entry]:
+    """Return the living services, all or the restless ones, by id. Raises StoreUnavailable."""
+    now = listening.now
+    unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
+    moments = {
+        "now": now,
+        "late": now - timedelta(seconds=PATIENCE * limits.report_interval),
+        "silent": now - timedelta(seconds=limits.service_down_time) - unheard,
+    }
+    with reading(engine) as connection:
+        return [Entry(*row) for row in connection.execute(_query(restless_only), moments)]
+
+
+@cache
+def _query(restless_only: bool) -> Select[Any]:
+    c = services.c
+    stamp = func.coalesce(c.last_seen_up, c.created_at)
+    intended = or_(c.forced_down == true(), c.departure.is_not(None))
+    was_up = func.coalesce(c.observed_state, "") == "up"
+    restless = or_(
+        c.observed_state.is_(None),
+        c.absent_since.is_not(None),
+        c.held_since.is_not(None),
+        stamp > bindparam("now"),
+        and_(was_up, or_(intended, stamp <= bindparam("late"))),
+        and_(not_(was_up), not_(intended), stamp > bindparam("silent")),
+    )
+    named = (c.id, c.topic, c.zone, c.host, c.incarnation)
+    query = select(*named, was_up, restless).where(c.deleted == 0).order_by(c.id)
+    return query.where(restless) if restless_only else query

@@ -1,0 +1,115 @@
+"""Services as one statement finds them, with the clock and with who listened when.
+
+Each query is made once and asked with values: making one costs more than running it for a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select
+
+from servicegroup.liveness import Listening
+from servicegroup.model import Service
+from servicegroup.store.clock import utcnow
+from servicegroup.store.lease import latest_observation
+from servicegroup.store.marks import gaps_of, latest_mark
+from servicegroup.store.tables import services
+
+_OF_THE_LIVING: tuple[Any, ...] = (0, None)
+"""The last two columns of a record, ``deleted`` and ``deleted_at``: not asked, because known."""
+
+COLUMNS = [services.c[name] for name in Service.__struct_fields__[: -1 - len(_OF_THE_LIVING)]]
+
+_COLUMN_OF = {name: services.c[name] for name in ("host", "binary", "zone", "disabled")}
+_COLUMN_OF["group"] = services.c.topic
+
+_AT_ONCE = 500
+"""Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which services: each field that is not None must match exactly, case included."""
+
+    host: str | None = None
+    binary: str | None = None
+    group: str | None = None
+    zone: str | None = None
+    disabled: bool | None = None
+    marker: str | None = None
+    limit: int | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Services as the database had them at ``listening.now``, not judged yet, ordered by id."""
+
+    listening: Listening
+    services: list[Service]
+
+
+def living() -> Select[Any]:
+    """Return the query for every service that is not deleted, to be read by ``read``."""
+    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation())
+    return query.where(services.c.deleted == 0)
+
+
+@cache
+def matching(filters: frozenset[str]) -> Select[Any]:
+    """Return the query for a set of filters, whose values are its parameters."""
+    query = living().order_by(services.c.id)
+    query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
+    if "marker" in filters:
+        query = query.where(services.c.id > bindparam("marker"))
+    return query.limit(bindparam("limit")) if "limit" in filters else query
+
+
+@cache
+def of_ids() -> Select[Any]:
+    """Return the query for services by their ``ids``."""
+    ids = bindparam("ids", expanding=True, type_=services.c.id.type)
+    return living().where(services.c.id.in_(ids)).order_by(services.c.id)
+
+
+@cache
+def of_members() -> Select[Any]:
+    """Return the query for the services of members; its values are ``names``."""
+    return living().where(_named()).order_by(services.c.id)
+
+
+@cache
+def of_members_or_lacking() -> Select[Any]:
+    """Return the same with whoever is held, or absent at ``since`` the earliest."""
+    lacking = or_(services.c.held_since.is_not(None), services.c.absent_since >= bindparam("since"))
+    return living().where(or_(_named(), lacking)).order_by(services.c.id)
+
+
+def _named() -> ColumnElement[bool]:
+    groups = bindparam("groups", expanding=True, type_=services.c.topic.type)
+    hosts = bindparam("hosts", expanding=True, type_=services.c.host.type)
+    return and_(services.c.topic.in_(groups), services.c.host.in_(hosts))
+
+
+def names(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the values for (group, host) pairs; what they find holds some other few too."""
+    known = set(pairs)
+    return {"groups": sorted({g for g, _ in known}), "hosts": sorted({h for _, h in known})}
+
+
+def read(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> Snapshot:
+    """Return what a query finds, with the clock of its statement."""
+    found: list[Service] = []
+    row = None
+    for rows in connection.execute(query, values).partitions(_AT_ONCE):
+        found += [Service(*(row[:-3] + _OF_THE_LIVING)) for row in rows]
+        row = rows[0]
+    if row is None:
+        now = connection.scalar(select(utcnow()))
+        return Snapshot(Listening(now), [])
+    # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
+    now, marked_at, observed_at = row[-3:]
+    return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)

@@ -1,0 +1,187 @@
+"""Weighs those who lost a signal against the others, and holds or frees them (AND-2).
+
+What a crowd is and when a signal is credible again are pure functions of numbers (``protection``);
+here the numbers are counted, in one group and zone, from services as a look sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from servicegroup.events import Protection, Signal
+from servicegroup.liveness import PATIENCE, is_present, judge, reading, still_reports
+from servicegroup.model import Evidence, Limits, PresenceState, Reason, Service, Verdict
+from servicegroup.protection import (
+    TOGETHER,
+    WINDOW,
+    Threshold,
+    Thresholds,
+    are_several,
+    is_credible,
+    is_crowd,
+)
+
+Place = tuple[str, str]
+"""A group and a zone: those who share the paths of their signals."""
+
+_INTENDED = frozenset({Reason.FORCED_DOWN, Reason.LEFT, Reason.EXITED})
+"""Down for these reasons, a service neither accuses a signal nor needs to be held."""
+
+
+class Sight(msgspec.Struct):
+    """One service as this look sees it; the stamps are what the record will have."""
+
+    service: Service
+    verdict: Verdict
+    absent_since: datetime | None
+    held_since: datetime | None
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the verdict follows from."""
+        return self.verdict.evidence
+
+    def lacks(self, signal: Signal) -> bool:
+        """Tell whether this one of the two signals is missing while the other goes on.
+
+        Presence counts as missing when the member is known to be absent, or was and is held. A
+        report is late long before the service is silent, so that a crowd is known before its
+        first member is down.
+        """
+        evidence = self.evidence
+        if self.verdict.reason in _INTENDED:
+            return False
+        if signal is Signal.REPORTS:
+            return is_present(evidence) and not still_reports(evidence)
+        return still_reports(evidence) and (
+            reading(evidence) is PresenceState.ABSENT
+            or (self.held_since is not None and not is_present(evidence))
+        )
+
+    def hold(self, since: datetime | None, now: datetime) -> None:
+        """Suspect the missing signal since then, or believe it again for None; judge anew."""
+        self.held_since = since
+        evidence = msgspec.structs.replace(self.evidence, held_age=age(now, since))
+        self.verdict = judge(evidence)
+
+
+class Scales:
+    """Weighs place after place, look after look; remembers for how long each has been calm."""
+
+    def __init__(
+        self, thresholds: Thresholds, limits: Limits, monotonic: Callable[[], float]
+    ) -> None:
+        """Weigh by ``thresholds``; ``monotonic`` measures calm, in seconds."""
+        self._thresholds = thresholds
+        self._limits = limits
+        self._monotonic = monotonic
+        self._calm: dict[tuple[Place, Signal], tuple[frozenset[int], float]] = {}
+
+    def forget(self) -> None:
+        """Remember nothing any more: somebody else weighed meanwhile."""
+        self._calm.clear()
+
+    def weigh(
+        self,
+        place: Place,
+        sights: Sequence[Sight],
+        present: int,
+        before: Mapping[tuple[Place, Signal], Protection],
+        now: datetime,
+    ) -> list[Protection]:
+        """Hold the crowds of a place, free who needs it no more; return what is suspect there.
+
+        ``sights`` hold everybody who lacks a signal, and ``present`` is how many are present.
+        """
+        threshold = self._thresholds.of(place[0])
+        found = []
+        for signal in Signal:
+            lacking = [s for s in sights if s.lacks(signal)]
+            kept = present if signal is Signal.PRESENCE else present - len(lacking)
+            for sight in _accusing(signal, lacking, kept, threshold, now):
+                sight.hold(sight.held_since or now, now)
+            held = [s for s in lacking if s.held_since is not None]
+            suspect = self._suspicion(place, signal, held, kept, before.get((place, signal)))
+            if suspect is not None:
+                found.append(suspect)
+            else:
+                for sight in held:
+                    sight.hold(None, now)
+        for sight in sights:
+            _settle(sight, now)
+        return found
+
+    def _suspicion(
+        self,
+        place: Place,
+        signal: Signal,
+        held: Sequence[Sight],
+        kept: int,
+        before: Protection | None,
+    ) -> Protection | None:
+        """Return the protection that goes on or begins, None for a signal that is believed."""
+        if not held:
+            self._calm.pop((place, signal), None)
+            return None
+        now = self._monotonic()
+        ids = frozenset(sight.service.id for sight in held)
+        known, calm_since = self._calm.get((place, signal), (frozenset(), now))
+        self._calm[place, signal] = (ids, calm_since if ids == known else now)
+        calm = now - self._calm[place, signal][1]
+        peak = max(len(held), before.peak if before else 0)
+        limits = self._limits
+        longer = (
+            limits.membership_ttl
+            if signal is Signal.PRESENCE
+            else PATIENCE * limits.report_interval
+        )
+        patience = (min(limits.heartbeat_interval, longer), longer)
+        if is_credible(len(held), kept, peak, calm, patience, self._thresholds.of(place[0])):
+            return None
+        since = before.since if before else min(s.held_since for s in held if s.held_since)
+        return Protection(*place, signal, since, len(held), peak)
+
+
+def _accusing(
+    signal: Signal, lacking: Sequence[Sight], kept: int, threshold: Threshold, now: datetime
+) -> list[Sight]:
+    """Return those who are to be held: a crowd, or what may become one; often nobody.
+
+    Who is late has long to go until it is down, so reports are suspect only for a whole crowd. And
+    only a crowd brings back who was known absent before.
+    """
+    if signal is Signal.REPORTS:
+        return list(lacking) if is_crowd(len(lacking), kept, threshold) else []
+    together = [s for s in lacking if _lost_for(s, now) <= TOGETHER]
+    lately = sum(_lost_for(s, now) <= WINDOW for s in lacking)
+    if is_crowd(lately, kept, threshold):
+        return together
+    if are_several(len(together), threshold):
+        return [s for s in together if s.absent_since is None]
+    return []
+
+
+def _lost_for(sight: Sight, now: datetime) -> float:
+    """Return for how many seconds the presence has been lost, as the stamps say; 0 for just now."""
+    return age(now, sight.absent_since or sight.held_since) or 0.0
+
+
+def _settle(sight: Sight, now: datetime) -> None:
+    """Note what is known of a member by now: absent since when, and whether it is still held."""
+    if sight.held_since is not None and not any(sight.lacks(signal) for signal in Signal):
+        sight.hold(None, now)
+    if is_present(sight.evidence):
+        sight.absent_since = None
+    elif sight.absent_since is None and reading(sight.evidence) is PresenceState.ABSENT:
+        # Who was held has been absent for as long as that, but not since before its last report,
+        # which would be taken for its return.
+        held, seen = sight.service.held_since, sight.service.last_seen_up
+        sight.absent_since = max(held, seen or held) if held else now
+
+
+def age(now: datetime, since: datetime | None) -> float | None:
+    """Return the seconds from a stamp until now; None for no stamp."""
+    return None if since is None else (now - since).total_seconds()

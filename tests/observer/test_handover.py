@@ -1,0 +1,163 @@
+"""Several observers of one register: one at a time, whoever sees, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from observer.world import EVER_AGO, World, protections, transitions
+from servicegroup.events import EventKind
+from servicegroup.model import Member, Presence
+from servicegroup.observer import Observer
+from servicegroup.store import lease
+
+
+def holder(world: World) -> Observer:
+    """Return who observes."""
+    (found,) = (observer for observer in world.observers if observer.observes)
+    return found
+
+
+def number(world: World) -> int:
+    """Return how often the lease was taken."""
+    held = lease.current(world.engine)
+    assert held is not None
+    return held.number
+
+
+def test_one_observes_and_the_next_takes_over_when_it_falls_silent(world: World) -> None:
+    first, second, third = (world.observer() for _ in range(3))
+    fleet = world.fleet(4)
+    assert len(transitions(world.pass_time(11))) == 4
+    assert holder(world) is first
+    world.observers.remove(first)
+    world.vanish(fleet[:1])
+    assert world.pass_time(3) == []
+    assert not second.observes
+    assert transitions(world.pass_time(1)) == [("h0", "down")]
+    assert holder(world) is second
+    second.release()
+    assert not second.observes
+    world.observers.remove(second)
+    world.vanish(fleet[1:2])
+    assert transitions(world.pass_time(1)) == [("h1", "down")], "a lease released is free at once"
+    assert holder(world) is third
+    assert first.look() == []
+    assert not first.observes, "it learns by its first write that it was replaced"
+
+
+def test_a_blind_one_hands_over_to_one_that_sees(world: World) -> None:
+    first, second = world.observer(), world.observer()
+    fleet = world.fleet(4)
+    world.pass_time(2)
+    world.blind(first)
+    world.blind(second)
+    world.vanish(fleet[:1])
+    assert world.pass_time(10) == []
+    assert holder(world) is first
+    assert number(world) == 1, "the other is blind too"
+    world.give_sight(second)
+    assert transitions(world.pass_time(2)) == [("h0", "down")]
+    assert holder(world) is second
+    world.give_sight(first)
+    world.pass_time(2)
+    assert holder(world) is second
+
+
+def test_a_blind_one_that_sees_again_keeps_the_lease(world: World) -> None:
+    first, second = world.observer(), world.observer()
+    world.fleet(4)
+    world.pass_time(2)
+    world.blind(first)
+    world.blind(second)
+    world.pass_time(3)
+    world.give_sight(first)
+    world.pass_time(3)
+    world.give_sight(second)
+    world.pass_time(3)
+    assert holder(world) is first
+    assert number(world) == 1
+
+
+def test_a_look_is_not_recorded_under_a_lease_that_was_taken_after_it_began(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hung in the backend; another observed meanwhile, and then it got the lease again."""
+    first, second = world.observer(), world.observer()
+    fleet = world.fleet(4)
+    world.pass_time(2)
+    driver = first._group.driver
+    ask = driver.presence
+
+    def hang(members: Collection[Member]) -> dict[Member, Presence]:
+        found = ask(members)
+        monkeypatch.undo()
+        world.rejoin(fleet[:1])
+        world.observers = [second]
+        world.pass_time(5)
+        world.observers = [first]
+        world.pass_unseen(4)
+        assert not first.keep_lease(), "replaced"
+        assert first.keep_lease()
+        return found
+
+    fleet[0].reports = False  # a report would make the look too old anyway
+    world.vanish(fleet[:1])
+    world.pass_unseen(1)
+    monkeypatch.setattr(driver, "presence", hang)
+    last = world.reader.event_log().last
+    assert first.look() == []
+    assert world.events(last) == []
+    assert world.get(fleet[0]).absent_since is None
+    assert first.observes
+    assert world.pass_time(1) == []
+
+
+def test_what_was_calm_is_not_remembered_from_an_earlier_lease(world: World) -> None:
+    """Others observed since, and who was held may have come and gone."""
+    first, second = world.observer(), world.observer()
+    fleet = world.fleet(20)
+    world.pass_time(11)
+    world.vanish(fleet[:3])
+    world.pass_time(1)
+    world.observers = [second]
+    world.pass_time(5)
+    assert second.observes
+    world.observers = [first]
+    world.pass_unseen(4)
+    first.keep_lease()
+    first.keep_lease()
+    assert first.look() == []
+    happened = world.pass_time(5)
+    assert len(transitions(happened)) == 3
+    assert [kind for kind, _ in protections(happened)] == [EventKind.PROTECTION_OFF]
+
+
+def test_holds_survive_their_observer(world: World) -> None:
+    """A crowd stays held whoever observes; who was let go stays let go."""
+    first, second = world.observer(), world.observer()
+    crowd, few = world.fleet(20), world.fleet(20, group="scheduler")
+    world.pass_time(11)
+    world.vanish(crowd[:10])
+    world.vanish(few[:3])
+    happened = world.pass_time(4)
+    assert len(transitions(happened)) == 3
+    world.observers = [second]
+    for process in few:
+        process.reported_at = EVER_AGO  # they report at once
+    assert world.pass_time(20) == []
+    assert second.observes
+    assert len(world.reader.protections()) == 1
+    assert first.look() == []
+
+
+def test_a_holder_that_cannot_be_told_of_is_found_free(world: World) -> None:
+    """It died between taking the lease and its first look."""
+    world.observer().keep_lease()
+    world.observers.clear()
+    world.observer()
+    world.fleet(1)
+    world.pass_time(3)
+    assert lease.observation(world.engine) is None
+    assert transitions(world.pass_time(1)) == [("h0", "up")]

@@ -1,0 +1,175 @@
+"""One service's history as figures: what is added up, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servicegroup.events import Event, EventKind
+from servicegroup.history import EDITS, History, Standing, history, is_failure, standing_before
+from servicegroup.model import Reason
+
+NOON = datetime(2030, 1, 1, 12)
+UP, DOWN = Standing("up", False), Standing("down", False)
+UNKNOWN = Standing(None, False)
+
+
+def at(seconds: float) -> datetime:
+    """Return the moment that many seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def up(second: float, before: str | None = "down") -> Event:
+    return Event(at=at(second), kind=EventKind.UP, before=before, after="up", reason=Reason.PRESENT)
+
+
+def down(second: float, reason: Reason = Reason.ABSENT, before: str | None = "up") -> Event:
+    return Event(at=at(second), kind=EventKind.DOWN, before=before, after="down", reason=reason)
+
+
+def edit(second: float, kind: EventKind) -> Event:
+    return Event(at=at(second), kind=kind)
+
+
+def told(events: Sequence[Event], began: Standing, seconds: float = 100) -> History:
+    """Return the history of the seconds after noon."""
+    return history("u", events, began, NOON, at(seconds))
+
+
+def figures(found: History) -> tuple[float, float, float]:
+    return found.up_seconds, found.down_seconds, found.maintenance_seconds
+
+
+def test_availability_is_up_of_up_and_down() -> None:
+    found = told([down(10), up(30), down(90)], UP)
+    assert figures(found) == (70, 30, 0)
+    assert found.availability == 0.7
+    assert found.flaps == 2
+
+
+def test_maintenance_counts_neither_way() -> None:
+    events = [
+        edit(10, EventKind.DISABLE), down(20), up(30), edit(40, EventKind.ENABLE), down(80),
+    ]  # fmt: skip
+    found = told(events, UP)
+    assert figures(found) == (50, 20, 30)
+    assert found.availability == pytest.approx(50 / 70)
+
+
+def test_who_was_disabled_all_the_time_has_no_availability() -> None:
+    found = told([down(10)], Standing("up", True))
+    assert figures(found) == (0, 0, 100)
+    assert found.availability is None
+
+
+def test_time_of_which_nothing_is_known_is_not_counted() -> None:
+    found = told([edit(5, EventKind.JOIN), up(20, before=None)], UNKNOWN)
+    assert figures(found) == (80, 0, 0)
+    assert found.availability == 1
+    assert told([], UNKNOWN).availability is None
+
+
+def test_other_events_change_nothing() -> None:
+    events = [edit(10, kind) for kind in (EventKind.JOIN, EventKind.RESTART, EventKind.FORCE_DOWN)]
+    assert figures(told(events, UP)) == (100, 0, 0)
+
+
+def test_what_lies_outside_the_period_is_cut_at_its_ends() -> None:
+    found = history("u", [down(-5), up(3), down(200)], UP, NOON, at(10))
+    assert figures(found) == (7, 3, 0)
+
+
+def test_stamps_out_of_order_never_count_a_time_twice() -> None:
+    """An observer stamps a transition by its look, which began before an edit committed."""
+    assert figures(told([edit(50, EventKind.DISABLE), down(49)], UP)) == (50, 0, 50)
+
+
+FAILURES = [
+    (down(0), True),
+    (down(0, Reason.SILENT), True),
+    (down(0, Reason.EXITED), True),
+    (down(0, Reason.LEFT), False),
+    (down(0, Reason.FORCED_DOWN), False),
+    (down(0, before=None), False),  # found down: nobody knows that it ever was up
+    (up(0), False),
+    (edit(0, EventKind.EXIT), False),  # the transition that follows is the failure
+]
+
+
+@pytest.mark.parametrize(("event", "failed"), FAILURES)
+def test_what_is_a_failure(event: Event, failed: bool) -> None:
+    assert is_failure(event) is failed
+
+
+disable, enable = edit(5, EventKind.DISABLE), edit(5, EventKind.ENABLE)
+STANDINGS = [
+    # events, earlier ones, as it is now, as it was
+    ([], [], DOWN, DOWN),  # nothing has changed since
+    ([down(5)], [], DOWN, UP),
+    ([up(5, before=None), down(6)], [], DOWN, UNKNOWN),
+    ([down(5), up(6)], [], UP, UP),
+    ([], [down(-9)], UP, DOWN),  # what came before it is nearer than now
+    ([disable], [], Standing("up", True), UP),
+    ([enable], [], UP, Standing("up", True)),
+    ([enable, disable], [], Standing("up", True), Standing("up", True)),
+    ([up(5)], [disable], UP, Standing("down", True)),
+    ([edit(5, EventKind.JOIN)], [], UNKNOWN, UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("events", "earlier", "now", "was"), STANDINGS)
+def test_how_it_stood_before(
+    events: list[Event], earlier: list[Event], now: Standing, was: Standing
+) -> None:
+    assert standing_before(events, earlier, now) == was
+
+
+moments = st.floats(-50, 150)
+anything = st.one_of(
+    st.builds(down, moments, st.sampled_from([Reason.ABSENT, Reason.LEFT])),
+    st.builds(up, moments),
+    st.builds(edit, moments, st.sampled_from([*EDITS, EventKind.JOIN])),
+)
+standings = st.builds(Standing, st.sampled_from(["up", "down"]), st.booleans())
+
+
+@given(st.lists(anything, max_size=12), standings)
+def test_the_seconds_add_up_to_the_period(events: list[Event], began: Standing) -> None:
+    found = told(events, began)
+    assert all(part >= 0 for part in figures(found))
+    assert sum(figures(found)) == pytest.approx(100)
+    assert found.availability is None or 0 <= found.availability <= 1
+
+
+@given(st.lists(anything, max_size=12), st.booleans())
+def test_they_add_up_to_less_where_nothing_is_known(events: list[Event], disabled: bool) -> None:
+    assert sum(figures(told(events, Standing(None, disabled)))) <= 100 + 1e-6
+
+
+@given(st.lists(anything, max_size=12), standings, st.floats(0, 100))
+def test_a_period_is_the_sum_of_its_halves(
+    events: list[Event], began: Standing, middle: float
+) -> None:
+    events = sorted(events, key=lambda event: event.at)
+    first, second = (
+        [event for event in events if (event.at < at(middle)) is early] for early in (True, False)
+    )
+    between = standing_before([], _latest(first), began)
+    halves = (
+        history("u", first, began, NOON, at(middle)),
+        history("u", second, between, at(middle), at(100)),
+    )
+    parts = [sum(pair) for pair in zip(*map(figures, halves), strict=True)]
+    assert parts == pytest.approx(figures(told(events, began)))
+    assert halves[0].flaps + halves[1].flaps == told(events, began).flaps
+
+
+def _latest(events: Sequence[Event]) -> list[Event]:
+    """Return the latest transition and the latest edit."""
+    states = [event for event in events if event.after is not None]
+    edits = [event for event in events if event.kind in EDITS]
+    return [*states[-1:], *edits[-1:]]

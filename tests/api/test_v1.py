@@ -146,15 +146,6 @@ def test_versions_have_range_and_histogram(plane: ControlPlane) -> None:
     }  # fmt: skip
 
 
-def test_metrics_count_services_by_state_and_reason(plane: ControlPlane) -> None:
-    status, _, body = plane.request("GET", "/metrics")
-    assert status == 200
-    text = body.decode()
-    assert 'servicegroup_services{group="servicegroup",reason="reporting",state="up"' in text
-    assert "servicegroup_store_up 1.0" in text
-    assert "servicegroup_intake_commits_total" in text
-
-
 def test_a_connection_stays_open_longer_than_a_report_interval(
     control_plane: ControlPlane,
 ) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ClassVar, ParamSpec, Protocol, TypeVar
 
 import pytest
 
@@ -35,7 +35,17 @@ S = TypeVar("S", bound=Started)
 LACKING = re.compile(r"([\w-]+) is not installed; apt-get install ([\w-]+)")
 
 
-def require(server: type[Server]) -> None:
+class Program(Protocol):
+    """What a machine may lack: a server, or a program that tests run."""
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+
+    @classmethod
+    def installed(cls) -> bool: ...
+
+
+def require(server: type[Program]) -> None:
     """Skip the test, or fail it where CI=true, unless this machine has the server."""
     if server.installed():
         return

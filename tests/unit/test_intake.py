@@ -159,6 +159,24 @@ def test_an_idle_intake_marks_and_one_that_cannot_commit_does_not() -> None:
     assert commits.marks >= 1
 
 
+def test_a_commit_that_hangs_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQL-10: nothing fails then, and yet no report is taken."""
+    monkeypatch.setattr(module, "STALLED", 0.2)
+    commits = Commits()
+    commits.may_go_on.clear()
+
+    async def scenario(intake: Intake) -> None:
+        while intake.is_committing:
+            await asyncio.sleep(0.01)
+        assert intake.statistics.failed_commits == 0
+        commits.may_go_on.set()
+        monkeypatch.setattr(module, "STALLED", 10)
+        await intake.report(report("a"))
+        assert intake.is_committing
+
+    run(scenario, commits)
+
+
 def test_stopping_refuses_who_still_waits() -> None:
     commits = Commits()
 

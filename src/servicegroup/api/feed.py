@@ -8,7 +8,6 @@ comes back after a day, reads from the database until it has caught up.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from contextlib import contextmanager
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.errors import ServiceGroupError, Unavailable
+from servicegroup.api.attempts import Attempts
+from servicegroup.errors import Unavailable
 from servicegroup.events import Event, EventKind, Page, Wanted
 from servicegroup.group import ServiceGroup
 
@@ -31,8 +31,6 @@ RECENT = 10_000
 
 MAX_FOLLOWERS = 10_000
 """Followers one process may have."""
-
-LOG = logging.getLogger(__name__)
 
 
 class Follower:
@@ -129,18 +127,10 @@ class Feed:
 
     async def run(self) -> None:
         """Look at the log while somebody follows, until cancelled; no failure ends it (LC-9)."""
-        failing = False
+        attempts = Attempts("Reading events")
         while True:
-            try:
+            with attempts:
                 await self._look()
-            except ServiceGroupError as error:
-                if not failing:
-                    LOG.warning("Events cannot be read: %s", error)
-                failing = True
-            except Exception:
-                LOG.exception("Reading events failed")
-            else:
-                failing = False
             await self._rest()
 
     async def _rest(self) -> None:

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from servicegroup.api.gaps import Gaps
 from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
+from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Refusals, Report
 
 WINDOW = 0.01
@@ -28,6 +30,12 @@ MAX_BATCH = 5_000
 
 MAX_WAITING = 50_000
 """Reports that may wait; beyond it a request is refused at once."""
+
+BATCH_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, MAX_BATCH)
+"""Edges for the reports of a batch; one without any commits a mark."""
+
+STALLED = 10.0
+"""Seconds without a commit, though a mark is due each second, after which commits hang."""
 
 NOBODY = Refusals()
 
@@ -46,14 +54,18 @@ class Waiting(msgspec.Struct):
 
 
 class Statistics(msgspec.Struct):
-    """What the intake did since it started, for metrics."""
+    """What the intake did since it was made, for metrics; ``last_commit_at`` begins there too."""
 
-    commits: int = 0
-    failed_commits: int = 0
     reports: int = 0
+    batches: Distribution = msgspec.field(default_factory=lambda: Distribution(BATCH_SIZES))
+    commit_seconds: Distribution = msgspec.field(default_factory=lambda: Distribution(LATENCIES))
+    last_commit_at: float = msgspec.field(default_factory=time.monotonic)
+    failed_commits: int = 0
     refused_requests: int = 0
-    commit_seconds: float = 0.0
-    last_commit_at: float | None = None
+    refused_reports: dict[str, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(Refusals.__struct_fields__, 0)
+    )
+    gaps: Gaps = msgspec.field(default_factory=Gaps)
 
 
 class Intake:
@@ -82,8 +94,13 @@ class Intake:
 
     @property
     def is_committing(self) -> bool:
-        """Whether the latest commit succeeded."""
-        return self._healthy
+        """Whether the latest commit succeeded, and is not so old that the next one must hang."""
+        return self._healthy and self.last_commit_age < STALLED
+
+    @property
+    def last_commit_age(self) -> float:
+        """Seconds since the latest commit, or since the start."""
+        return time.monotonic() - self.statistics.last_commit_at
 
     def start(self) -> None:
         """Begin committing; call it on the event loop."""
@@ -155,16 +172,24 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             self._failed(batch, error)
             return
-        self._succeeded(reports, time.monotonic() - started)
+        self._succeeded(batch, refused, time.monotonic() - started)
         for entry in batch:
             if not entry.answer.done():
                 entry.answer.set_result(NOBODY if refused == NOBODY else _own(entry, refused))
 
-    def _succeeded(self, reports: Sequence[Report], seconds: float) -> None:
-        self.statistics.commits += 1
-        self.statistics.reports += len(reports)
-        self.statistics.commit_seconds += seconds
-        self.statistics.last_commit_at = time.monotonic()
+    def _succeeded(self, batch: Sequence[Waiting], refused: Refusals, seconds: float) -> None:
+        statistics, size = self.statistics, 0
+        for entry in batch:
+            size += len(entry.reports)
+            statistics.gaps.saw(entry.reports, entry.arrived)
+        if refused != NOBODY:
+            for kind, uuids in msgspec.structs.asdict(refused).items():
+                statistics.refused_reports[kind] += len(uuids)
+                statistics.gaps.forget(uuids)
+        statistics.reports += size
+        statistics.batches.add(size)
+        statistics.commit_seconds.add(seconds)
+        statistics.last_commit_at = time.monotonic()
         if not self._healthy:
             self._healthy = True
             LOG.warning("Reports are committed again.")

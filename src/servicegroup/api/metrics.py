@@ -1,82 +1,159 @@
-"""Metrics for Prometheus, collected when they are asked for."""
+"""Metrics for Prometheus, collected when they are asked for.
+
+What the record, the backend and the observer say now is the same from every control plane. What
+this process did since it started is in ``instruments``.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 
+from servicegroup.api.families import PREFIX, gauge, gauges, histograms
+from servicegroup.api.feed import Feed
+from servicegroup.api.instruments import of_backends, of_intake, of_observer
 from servicegroup.api.intake import Intake
+from servicegroup.api.observing import Observing
 from servicegroup.errors import StoreUnavailable
+from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup
+from servicegroup.measuring import AGES, Distribution
+from servicegroup.model import Service
+from servicegroup.store.lease import observation
+
+PATIENCE = 5.0
+"""Seconds a scrape waits for the register; Prometheus gives up after ten, unless told otherwise."""
+
+NEAR_SILENCE = 0.75
+"""Part of ``service_down_time`` from which on a service that is up is near silence."""
 
 
-def render(group: ServiceGroup, intake: Intake) -> bytes:
-    """Return the metrics as text; a database that does not answer shows as ``store_up 0``."""
+class Metrics:
+    """The metrics of one control plane, for one event loop."""
+
+    def __init__(
+        self, group: ServiceGroup, intake: Intake, observing: Observing, feed: Feed
+    ) -> None:
+        """Measure these parts of a control plane."""
+        self._group = group
+        self._intake = intake
+        self._observing = observing
+        self._feed = feed
+        self._question: asyncio.Task[bytes] | None = None
+
+    async def render(self) -> bytes:
+        """Return the metrics as text; a database that does not answer in time is ``store_up 0``.
+
+        Scrapes that come meanwhile share one question, so that a database that hangs costs one
+        thread and one connection.
+        """
+        question = self._question
+        if question is None or question.done():
+            question = self._question = asyncio.create_task(self._ask())
+        await asyncio.wait({question}, timeout=PATIENCE)
+        register = question.result() if question.done() else b""
+        return register + _text(self._of_process(store_up=bool(register)))
+
+    async def _ask(self) -> bytes:
+        """Return the register's part, nothing where the database does not answer."""
+        try:
+            return await run_in_threadpool(lambda: _text(_of_register(self._group)))
+        except StoreUnavailable:
+            return b""
+
+    def _of_process(self, *, store_up: bool) -> Iterator[Metric]:
+        yield gauge("store_up", "Whether the database answered this scrape (1 or 0).", store_up)
+        yield from of_intake(self._intake)
+        yield from of_backends(
+            {
+                judge.driver.name: judge.questions
+                for judge in self._group.judges()
+                if judge.driver.capabilities.separate_signal
+            }
+        )
+        yield from of_observer(self._observing)
+        yield gauge("followers", "Who follows the events here now.", self._feed.followers)
+
+
+class _Families(Collector):
+    """What prometheus-client asks for families."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def describe(self) -> list[Metric]:
+        return []  # else it would collect only to register
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _text(families: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry()
-    registry.register(_Register(group))
-    registry.register(_Intake(intake))
+    registry.register(_Families(families))
     return generate_latest(registry)
 
 
-class _Register(Collector):
-    """What the register says now: one question to SQL and one to the backend a scrape."""
-
-    def __init__(self, group: ServiceGroup) -> None:
-        self._group = group
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        services = GaugeMetricFamily(
-            "servicegroup_services",
-            "Services by group, state and the reason of their verdict.",
-            labels=["group", "state", "reason", "status"],
-        )
-        store_up = GaugeMetricFamily(
-            "servicegroup_store_up", "Whether the database answered this scrape (1 or 0)."
-        )
-        try:
-            counts = Counter(
-                (s.topic, s.judged.state, s.judged.reason.value, s.status)
-                for s in self._group.services()
-            )
-        except StoreUnavailable:
-            store_up.add_metric([], 0)
-        else:
-            store_up.add_metric([], 1)
-            for labels, count in sorted(counts.items()):
-                services.add_metric(labels, count)
-        yield services
-        yield store_up
+def _of_register(group: ServiceGroup) -> Iterator[Metric]:
+    """Ask SQL for one list of services and three rows, and the backend once."""
+    yield from _of_services(group.services(), NEAR_SILENCE * group.limits.service_down_time)
+    yield _of_protections(group.protections())
+    seen = observation(group.store.engine)
+    lag = seen.age if seen else float("inf")
+    yield gauge("observer_lag_seconds", "Seconds since any observer looked at everybody.", lag)
+    log = group.event_log()
+    yield gauge("event_log_newest_id", "The newest event's id.", log.last)
+    yield gauge("event_log_purged_id", "The newest event's id that is not kept.", log.purged)
 
 
-class _Intake(Collector):
-    """What this process's intake did since it started."""
+def _of_services(services: Iterable[Service], near: float) -> Iterator[Metric]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    ages: dict[str, Distribution] = {}
+    near_silent: Counter[str] = Counter()
+    flapping: Counter[str] = Counter()
+    for service in services:
+        group, verdict = service.topic, service.judged
+        counts[group, verdict.state, verdict.reason.value, service.status] += 1
+        age = ages.get(group)
+        if age is None:
+            age = ages[group] = Distribution(AGES)
+        if verdict.is_up:
+            age.add(verdict.evidence.report_age)
+        near_silent[group] += verdict.is_up and verdict.evidence.silence > near
+        flapping[group] += service.flapping_until is not None
+    found = GaugeMetricFamily(
+        PREFIX + "services",
+        "Services by group, state and the reason of their verdict.",
+        labels=["group", "state", "reason", "status"],
+    )
+    for labels, count in sorted(counts.items()):
+        found.add_metric(labels, count)
+    yield found
+    yield histograms(
+        "report_age_seconds",
+        "Services that are up, by the age of their latest report now.",
+        "group",
+        ages,
+        now=True,
+    )
+    yield gauges(
+        "near_silent_services", "Services that are up and near silence.", "group", near_silent
+    )
+    yield gauges("flapping_services", "Services that failed often lately.", "group", flapping)
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
 
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        done = self._intake.statistics
-        for name, text, value in (
-            ("reports", "Reports that were committed.", done.reports),
-            ("commits", "Batches that were committed, empty ones included.", done.commits),
-            ("failed_commits", "Batches that could not be committed.", done.failed_commits),
-            (
-                "refused_requests",
-                "Requests refused as too many or too late.",
-                done.refused_requests,
-            ),
-            ("commit_seconds", "Seconds spent committing batches.", done.commit_seconds),
-        ):
-            yield CounterMetricFamily(f"servicegroup_intake_{name}", text, value)
-        waiting = self._intake.waiting
-        yield GaugeMetricFamily("servicegroup_intake_waiting", "Reports waiting now.", waiting)
+def _of_protections(protections: Iterable[Protection]) -> Metric:
+    found = GaugeMetricFamily(
+        PREFIX + "protection_members",
+        "Members held because this signal is suspect; nothing while it is believed.",
+        labels=["group", "zone", "signal"],
+    )
+    for one in protections:
+        found.add_metric([one.group, one.zone, one.signal.value], one.members)
+    return found

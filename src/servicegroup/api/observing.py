@@ -6,23 +6,25 @@ What a look records is logged here, one line an event, and told to the feed at o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.errors import ServiceGroupError
+from servicegroup.api.attempts import Attempts
+from servicegroup.api.detections import Detections
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.liveness import LOOK_INTERVAL
+from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
+from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
 from servicegroup.observer import Observer
 from servicegroup.store.events import purge
-
-T = TypeVar("T")
 
 LEASE_INTERVAL = 1.0
 """Seconds between two renewals of the lease."""
@@ -31,13 +33,19 @@ COALESCE = 0.1
 """Seconds at least between two looks that pushes ask for (ZK-9)."""
 
 SHARE = 0.2
-"""Part of one processor that looks may take at the most, however large the fleet is."""
+"""Part of one processor that looks may take, unless they would be too far apart."""
+
+LONGEST_PAUSE = OBSERVER_TOLERANCE / 2
+"""Seconds at most between two looks: longer, and readers take the observer for gone."""
 
 PURGE_INTERVAL = 60.0
 """Seconds between two purges of old events."""
 
 _LOGGED = 20
 """Events of one look that are logged one by one."""
+
+OBSERVED = (EventKind.UP, EventKind.DOWN, EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF)
+"""What an observer records; all else is recorded by who does it."""
 
 _ALARMING = frozenset({EventKind.DOWN, EventKind.PROTECTION_ON})
 
@@ -62,16 +70,28 @@ class Observing:
         self._group = group
         self._happened = happened
         self._keep = keep
+        self._changed: set[Member] | None = set()
         self._wake = asyncio.Event()
-        self.looks = 0
-        self.look_seconds = 0.0
+        self.look_seconds = Distribution(LATENCIES)
+        self.recorded = dict.fromkeys(OBSERVED, 0)
+        self.detections = Detections(group)
+        self.attempts = {
+            "lease": Attempts("The observer's lease"),
+            "look": Attempts("Observing"),
+            "purge": Attempts("Purging events"),
+        }
+
+    @property
+    def observes(self) -> bool:
+        """Whether this process is the one that observes, as far as it knows."""
+        return self._observer.observes
 
     async def run(self) -> None:
         """Keep the lease, look and purge, until cancelled; no failure ends it (LC-9)."""
         loop = asyncio.get_running_loop()
 
-        def changed(_members: Collection[Member] | None) -> None:
-            loop.call_soon_threadsafe(self._wake.set)
+        def changed(members: Collection[Member] | None) -> None:
+            loop.call_soon_threadsafe(self._note, members)
 
         self._group.driver.watch(changed)
         async with asyncio.TaskGroup() as tasks:
@@ -81,65 +101,58 @@ class Observing:
 
     async def stop(self) -> None:
         """Let another control plane observe at once; call it after ``run`` has ended."""
-        await _Attempts("The lease").of(self._observer.release)
+        await self.attempts["lease"].of(self._observer.release)
 
     async def _keep_lease(self) -> None:
-        attempts = _Attempts("The observer's lease")
         while True:
-            await attempts.of(self._observer.keep_lease)
+            await self.attempts["lease"].of(self._observer.keep_lease)
             await asyncio.sleep(LEASE_INTERVAL)
 
+    def _note(self, members: Collection[Member] | None) -> None:
+        """Keep who changed, None for anybody, until the next look."""
+        if members is None or self._changed is None:
+            self._changed = None
+        else:
+            self._changed.update(members)
+        self._wake.set()
+
     async def _look(self) -> None:
-        attempts = _Attempts("Observing")
+        """Look at everybody at intervals, and in between at whoever was pushed."""
+        next_whole = time.monotonic()
         while True:
-            self._wake.clear()
             started = time.monotonic()
-            events = await attempts.of(self._observer.look)
+            is_whole = started >= next_whole or self._changed is None
+            members, self._changed = None if is_whole else self._changed, set()
+            self._wake.clear()
+            with self.attempts["look"]:
+                events = await run_in_threadpool(self._observer.look, members)
+                self._looked(events, time.monotonic() - started)
             taken = time.monotonic() - started
-            if self._observer.observes:
-                self.looks += 1
-                self.look_seconds += taken
-            if events:
-                _log(events)
-                self._happened()
-            await asyncio.sleep(max(COALESCE, taken))
-            rest = max(LOOK_INTERVAL, taken / SHARE) - (time.monotonic() - started)
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(0.0, rest))
-            except TimeoutError:
-                continue
+            if is_whole:
+                pause = min(max(LOOK_INTERVAL, taken / SHARE), taken + LONGEST_PAUSE)
+                next_whole = started + pause
+            await asyncio.sleep(min(max(COALESCE, taken), LONGEST_PAUSE))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, next_whole - time.monotonic()))
+
+    def _looked(self, events: Sequence[Event], taken: float) -> None:
+        """Count, log and tell what a look of so many seconds recorded."""
+        if self.observes:
+            self.look_seconds.add(taken)
+        if not events:
+            return
+        self._happened()
+        _log(events)
+        for event in events:
+            self.recorded[event.kind] += 1
+        self.detections.saw(events, taken)
 
     async def _purge(self) -> None:
-        attempts = _Attempts("Purging events")
         while True:
-            if self._observer.observes:
-                await attempts.of(lambda: purge(self._group.store.engine, self._keep))
+            if self.observes:
+                work = partial(purge, self._group.store.engine, self._keep)
+                await self.attempts["purge"].of(work)
             await asyncio.sleep(PURGE_INTERVAL)
-
-
-class _Attempts:
-    """Attempts at one piece of work: says once that it fails, and once that it works again."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._fails = False
-
-    async def of(self, work: Callable[[], T]) -> T | None:
-        """Do the work in a thread and return what it returns, None when it failed."""
-        try:
-            found = await run_in_threadpool(work)
-        except ServiceGroupError as error:
-            if not self._fails:
-                LOG.warning("%s fails: %s", self._what, error)
-            self._fails = True
-        except Exception:
-            LOG.exception("%s failed", self._what)
-        else:
-            if self._fails:
-                LOG.warning("%s works again.", self._what)
-            self._fails = False
-            return found
-        return None
 
 
 def _log(events: Sequence[Event]) -> None:
@@ -151,7 +164,7 @@ def _log(events: Sequence[Event]) -> None:
 
 
 def _facts(event: Event) -> str:
-    """Return what a line of the log says of an event: names with their values, quoted."""
+    """Return what a line of the log says of an event: names with their values, as in JSON."""
     facts = {
         "host": event.host,
         "binary": event.binary,
@@ -160,4 +173,8 @@ def _facts(event: Event) -> str:
         "reason": event.reason and event.reason.value,
         "detail": event.detail,
     }
-    return "".join(f" {name}={value!r}" for name, value in facts.items() if value is not None)
+    return "".join(
+        f" {name}={msgspec.json.encode(value).decode()}"
+        for name, value in facts.items()
+        if value is not None
+    )

@@ -1,0 +1,56 @@
+"""Work that is done again and again, whatever happens: its failures are told once and counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from servicegroup.errors import ServiceGroupError
+
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+
+
+class Attempts:
+    """Attempts at one piece of work, as a context each: a failure ends the attempt and no more.
+
+    The log says once that it fails, and once that it works again (LC-9).
+    """
+
+    def __init__(self, what: str) -> None:
+        """Name the work, as a sentence begins."""
+        self._what = what
+        self._fails = False
+        self.failures = 0
+
+    async def of(self, work: Callable[[], T]) -> T | None:
+        """Do the work in a thread and return what it returns, None when it failed."""
+        with self:
+            return await run_in_threadpool(work)
+        return None
+
+    def __enter__(self) -> None:
+        """Begin an attempt."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        """Take note of how it ended; only what is no failure, as being cancelled, goes on."""
+        if error is None:
+            if self._fails:
+                LOG.warning("%s works again.", self._what)
+            self._fails = False
+            return False
+        if not isinstance(error, Exception):
+            return False
+        self.failures += 1
+        if not self._fails:
+            unexpected = None if isinstance(error, ServiceGroupError) else error
+            LOG.warning("%s fails: %s", self._what, error, exc_info=unexpected)
+        self._fails = True
+        return True

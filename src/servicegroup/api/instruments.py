@@ -1,0 +1,95 @@
+"""What this process measures, for Prometheus: its intake, backends, observer and followers.
+
+Each part counts for itself, in plain numbers and distributions; here they get their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import Metric
+
+from servicegroup.api.detections import Detections
+from servicegroup.api.families import counter, counters, gauge, gauges, histogram, histograms
+from servicegroup.api.intake import Intake
+from servicegroup.api.observing import Observing
+from servicegroup.judging import Questions
+
+
+def of_intake(intake: Intake) -> Iterator[Metric]:
+    """Return how reports are taken and committed."""
+    done = intake.statistics
+    yield counter("intake_reports", "Reports of batches that were committed.", done.reports)
+    yield histogram("intake_batch_reports", "Reports of each committed batch.", done.batches)
+    yield histogram("intake_commit_seconds", "How long commits took.", done.commit_seconds)
+    yield counter(
+        "intake_failed_commits", "Batches that could not be committed.", done.failed_commits
+    )
+    yield counter(
+        "intake_refused_requests",
+        "Requests refused as too many or too late.",
+        done.refused_requests,
+    )
+    yield counters(
+        "intake_refused_reports", "Reports that stamped nothing.", "cause", done.refused_reports
+    )
+    yield gauge("intake_waiting", "Reports that wait for their commit now.", intake.waiting)
+    age = intake.last_commit_age
+    yield gauge("intake_last_commit_age_seconds", "Seconds since the latest commit.", age)
+    yield histogram(
+        "report_gap_seconds", "Between two reports of a service to this intake.", done.gaps.seconds
+    )
+
+
+def of_backends(asked: Mapping[str, Questions]) -> Iterator[Metric]:
+    """Return how drivers answered who is present; a driver without a signal is not asked."""
+    yield histograms(
+        "backend_question_seconds",
+        "How long questions to a backend took.",
+        "driver",
+        {driver: questions.seconds for driver, questions in asked.items()},
+    )
+    yield counters(
+        "backend_unknown_answers",
+        "Answers for a member that could not be told.",
+        "driver",
+        {driver: questions.unknown for driver, questions in asked.items()},
+    )
+    yield counters(
+        "backend_unanswered_questions",
+        "Questions that told of nobody.",
+        "driver",
+        {driver: questions.unanswered for driver, questions in asked.items()},
+    )
+
+
+def of_observer(observing: Observing) -> Iterator[Metric]:
+    """Return what the observer of this process did, and how quickly it found failures."""
+    yield gauge("observes", "Whether this process observes (1 or 0).", observing.observes)
+    yield histogram("observer_look_seconds", "How long looks took.", observing.look_seconds)
+    yield counters("observer_events", "Events that looks recorded.", "kind", observing.recorded)
+    yield counters(
+        "observer_failures",
+        "Attempts at the observer's work that failed.",
+        "work",
+        {work: attempts.failures for work, attempts in observing.attempts.items()},
+    )
+    yield from _of_detections(observing.detections)
+
+
+def _of_detections(detections: Detections) -> Iterator[Metric]:
+    yield histograms(
+        "detection_seconds",
+        "From the last report of a service to the record of its failure.",
+        "reason",
+        detections.seconds,
+    )
+    yield gauges(
+        "detection_limit_seconds",
+        "What a detection takes at the most.",
+        "reason",
+        detections.limits(),
+    )
+    yield counters(
+        "late_detections", "Detections that took longer than that.", "reason", detections.late
+    )

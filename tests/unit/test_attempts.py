@@ -1,0 +1,45 @@
+"""Whatever work does, its loop goes on, and the log says it once (LC-9)."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from servicegroup.api.attempts import Attempts
+from servicegroup.errors import StoreUnavailable
+
+
+def fails(error: Exception) -> object:
+    raise error
+
+
+def test_a_failure_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    attempts = Attempts("The work")
+    away = StoreUnavailable("The database is away.")
+
+    async def scenario() -> None:
+        assert await attempts.of(lambda: 1) == 1
+        for _ in range(3):
+            assert await attempts.of(partial(fails, away)) is None
+        assert await attempts.of(lambda: 2) == 2
+        assert await attempts.of(lambda: 3) == 3
+
+    asyncio.run(scenario())
+    assert caplog.messages == ["The work fails: The database is away.", "The work works again."]
+    assert attempts.failures == 3
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_what_nobody_expected_has_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with Attempts("The work"):
+        fails(ZeroDivisionError("by nought"))
+    assert "ZeroDivisionError: by nought" in caplog.text
+
+
+def test_being_cancelled_is_no_failure() -> None:
+    attempts = Attempts("The work")
+    with pytest.raises(asyncio.CancelledError), attempts:
+        raise asyncio.CancelledError
+    assert attempts.failures == 0

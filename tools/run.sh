@@ -28,7 +28,8 @@ cat <<TEXT
 
   The control plane runs, and this host has joined it. Its record is in $STATE_DIRECTORY.
 
-  Open    $url/v1/services                   every service, with its verdict and why
+  Open    $url/ui/                           the dashboard
+          $url/v1/services                   every service, with its verdict and why
           $url/v1/openapi.json               the API
           $url/metrics                       for Prometheus
 

@@ -39,6 +39,9 @@ ARGUMENTS = (
 CHANGED = "document.body.dataset.sameDocument"
 """Set in the page, and lost by a reload."""
 
+FORGET = "if (location.protocol === 'http:') localStorage.clear()"
+"""What a page keeps beyond its tab ends with this."""
+
 SHOWN = """
 return [...document.querySelectorAll(arguments[0])]
   .filter((element) => element.checkVisibility()).map((element) => element.innerText.trim());
@@ -63,8 +66,8 @@ class Chromedriver(Server):
         return b'"ready":true' in ask(self.port, question.encode(), b'"ready":true')
 
     @contextmanager
-    def browser(self, width: int = 1280, height: int = 900) -> Iterator[Browser]:
-        """Give a fresh browser with a window of that size."""
+    def chromium(self) -> Iterator[webdriver.Remote]:
+        """Give a Chromium with a fresh profile."""
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
         profile = tempfile.mkdtemp(prefix="profile-", dir=self.directory)
@@ -73,16 +76,35 @@ class Chromedriver(Server):
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = webdriver.Remote(f"http://{self.address}", options=options)
         try:
-            yield Browser(driver, width, height)
+            yield driver
         finally:
             driver.quit()
 
 
-class Browser:
-    """One window, asked as a person looks at it: what is shown, and is it so yet."""
+@contextmanager
+def tab(driver: webdriver.Remote) -> Iterator[Browser]:
+    """Give a tab of a Chromium, and leave nothing of what happened in it behind."""
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    try:
+        browser = Browser(driver)
+        yield browser
+        browser.run(FORGET)
+    finally:
+        driver.close()
+        driver.switch_to.window(first)
 
-    def __init__(self, driver: webdriver.Remote, width: int, height: int) -> None:
+
+class Browser:
+    """One tab, asked as a person looks at it: what is shown, and is it so yet."""
+
+    def __init__(self, driver: webdriver.Remote) -> None:
         self.driver = driver
+        self.cdp("Emulation.setFocusEmulationEnabled", enabled=True)
+        self.resize(1280, 900)
+
+    def resize(self, width: int, height: int) -> None:
+        """Show the page on a screen of that size."""
         # A headless window has a smallest width that is larger than a phone's.
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.cdp("Emulation.setDeviceMetricsOverride", **metrics)

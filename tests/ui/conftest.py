@@ -1,13 +1,15 @@
-"""One chromedriver for all, a fresh browser for each test."""
+"""One Chromium and one control plane for all tests: a tab each, and no services left behind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from selenium import webdriver
 
+from control_plane import ControlPlane
 from servers.plugin import require
-from ui.browser import Browser, Chromedriver
+from ui.browser import Browser, Chromedriver, tab
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +19,39 @@ def chromedriver() -> Iterator[Chromedriver]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def chromium(chromedriver: Chromedriver) -> Iterator[webdriver.Remote]:
+    with chromedriver.chromium() as driver:
+        yield driver
+
+
 @pytest.fixture
-def browser(chromedriver: Chromedriver) -> Iterator[Browser]:
-    """Give a browser that must have nothing to complain about at the end."""
-    with chromedriver.browser() as browser:
+def browser(chromium: webdriver.Remote) -> Iterator[Browser]:
+    """Give a tab that must have nothing to complain about at the end."""
+    with tab(chromium) as browser:
         yield browser
         assert browser.complaints() == []
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Give a control plane on SQLite with short intervals; ask for ``register`` instead."""
+    directory = tmp_path_factory.mktemp("ui")
+    plane = ControlPlane(
+        f"sqlite:///{directory / 'register.sqlite'}",
+        directory,
+        report_interval=1,
+        service_down_time=4,
+    )
+    plane.start()
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture
+def register(running: ControlPlane) -> Iterator[ControlPlane]:
+    """Give a control plane that has no service but itself; do not stop it."""
+    yield running
+    for service in running.services().values():
+        if service["topic"] != "servicegroup":
+            running.request("DELETE", f"/v1/services/{service['uuid']}")

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from control_plane import ControlPlane
-from ui.browser import PATIENCE, Browser
+from ui.browser import PATIENCE, Browser, Chromedriver
 from waiting import until
 
 TOKENS = {"admin": "a-secret", "reader": "r-secret", "reporter": "p-secret"}
+NODE1 = {"host": "node1", "binary": "nova-compute"}
 HOSTILE = "<img src=x onerror=alert(1)>"
 
+SENT = """
+const [url, method, mode, type, body, done] = arguments;
+fetch(url, { method, mode, headers: { "Content-Type": type }, body: JSON.stringify(body) ?? null })
+  .then((answer) => done(answer.type), () => done("refused"));
+"""
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[ControlPlane]:
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Give a control plane that asks for tokens, with one service."""
     tokens = "".join(
         f"token = {role}:{hashlib.sha256(text.encode()).hexdigest()}\n"
         for role, text in TOKENS.items()
     )
-    plane = ControlPlane(
-        f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, api=f"auth_strategy = token\n{tokens}"
-    )
+    directory = tmp_path_factory.mktemp("guarded")
+    connection = f"sqlite:///{directory / 'r.sqlite'}"
+    plane = ControlPlane(connection, directory, api=f"auth_strategy = token\n{tokens}")
     plane.start()
-    new = {"host": "node1", "binary": "nova-compute"}
-    plane.request("POST", "/v1/services", new, X_Auth_Token=TOKENS["admin"])
+    plane.request("POST", "/v1/services", NODE1, X_Auth_Token=TOKENS["admin"])
     yield plane
     plane.stop()
 
@@ -43,7 +48,7 @@ def test_without_a_token_the_page_asks_for_one(guarded: ControlPlane, browser: B
     browser.open(guarded.url, live=False)
     browser.until_text("#token-panel", "A token is needed")
     until(lambda: browser.run("return document.activeElement.id") == "token", PATIENCE)
-    assert browser.row("node1") == ""
+    assert browser.text("main .data") == "", "nothing is known, not even that there is nothing"
     give(browser, "not-a-token")
     browser.until_text("#token-problem", "refused")
     give(browser, TOKENS["reporter"])
@@ -73,12 +78,12 @@ def test_a_reader_is_told_which_role_edits_need(guarded: ControlPlane, browser: 
     assert browser.texts("[data-action]") == []
 
 
-def test_a_hostile_name_is_text(control_plane: ControlPlane, browser: Browser) -> None:
+def test_a_hostile_name_is_text(register: ControlPlane, browser: Browser) -> None:
     new = {"host": HOSTILE, "binary": f"{HOSTILE}&amp;", "group": HOSTILE, "zone": HOSTILE}
-    uuid = control_plane.request("POST", "/v1/services", new)[2]["uuid"]
+    uuid = register.request("POST", "/v1/services", new)[2]["uuid"]
     edit = {"disabled": True, "disabled_reason": HOSTILE}
-    control_plane.request("PATCH", f"/v1/services/{uuid}", edit)
-    browser.open(control_plane.url)
+    register.request("PATCH", f"/v1/services/{uuid}", edit)
+    browser.open(register.url)
     browser.until_text("#rows", HOSTILE)
     assert browser.text("#rows").count(HOSTILE) == 5
     browser.until_text("#groups", HOSTILE)
@@ -91,9 +96,9 @@ def test_a_hostile_name_is_text(control_plane: ControlPlane, browser: Browser) -
 
 
 def test_the_policy_refuses_what_would_be_smuggled_in(
-    control_plane: ControlPlane, browser: Browser
+    register: ControlPlane, browser: Browser
 ) -> None:
-    browser.open(control_plane.url)
+    browser.open(register.url)
     assert browser.complaints() == []
     browser.run(
         "const code = document.createElement('script'); code.textContent = 'window.ran = 1';"
@@ -102,4 +107,26 @@ def test_the_policy_refuses_what_would_be_smuggled_in(
     )
     until(lambda: len(found := browser.complaints()) >= 1 and found, PATIENCE)
     assert browser.run("return window.ran ?? null") is None
+    browser.complaints()
+
+
+def test_a_page_of_another_origin_can_neither_edit_nor_read(
+    register: ControlPlane, browser: Browser, chromedriver: Chromedriver
+) -> None:
+    """A new incarnation would supersede the service, so registering is an edit as well."""
+    uuid = register.request("POST", "/v1/services", NODE1)[2]["uuid"]
+    services, one = f"{register.url}/v1/services", f"{register.url}/v1/services/{uuid}"
+    browser.driver.get(f"http://{chromedriver.address}/status")
+
+    def sent(url: str, method: str, mode: str, body: object = None) -> object:
+        kind = "text/plain" if mode == "no-cors" else "application/json"
+        return browser.driver.execute_async_script(SENT, url, method, mode, kind, body)
+
+    assert sent(services, "POST", "no-cors", NODE1) == "opaque", "it was sent, as any form may be"
+    assert sent(services, "POST", "cors", NODE1) == "refused"
+    assert sent(one, "PATCH", "cors", {"disabled": True}) == "refused"
+    assert sent(one, "DELETE", "cors") == "refused"
+    assert sent(services, "GET", "cors") == "refused"
+    service = register.services()["node1", "nova-compute"]
+    assert (service["incarnation"], service["disabled"]) == (1, False)
     browser.complaints()

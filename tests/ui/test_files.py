@@ -16,36 +16,36 @@ FILES = {name: file.body.decode() for name, file in table().items()}
 SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js")}
 
 
-def test_every_file_goes_out_with_its_type_and_the_policy(control_plane: ControlPlane) -> None:
+def test_every_file_goes_out_with_its_type_and_the_policy(register: ControlPlane) -> None:
     for name, file in table().items():
-        status, headers, body = control_plane.request("GET", f"/ui/{name}")
+        status, headers, body = register.request("GET", f"/ui/{name}")
         assert (status, body) == (200, file.body)
         assert headers["Content-Type"] == MEDIA_TYPES[name.rpartition(".")[2]]
         assert headers["Content-Security-Policy"] == POLICY
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
-    _, headers, body = control_plane.request("GET", "/ui/")
+    _, headers, body = register.request("GET", "/ui/")
     assert body == table()["index.html"].body
 
 
-def test_a_browser_that_has_a_file_is_told_so(control_plane: ControlPlane) -> None:
-    _, headers, _ = control_plane.request("GET", "/ui/app.js")
+def test_a_browser_that_has_a_file_is_told_so(register: ControlPlane) -> None:
+    _, headers, _ = register.request("GET", "/ui/app.js")
     for known in (headers["ETag"], f'"old", W/{headers["ETag"]}', "*"):
-        status, again, body = control_plane.request("GET", "/ui/app.js", If_None_Match=known)
+        status, again, body = register.request("GET", "/ui/app.js", If_None_Match=known)
         assert (status, body) == (304, b"")
         assert again["ETag"] == headers["ETag"]
         assert again["Content-Security-Policy"] == POLICY
-    assert control_plane.request("GET", "/ui/app.js", If_None_Match='"old"')[0] == 200
+    assert register.request("GET", "/ui/app.js", If_None_Match='"old"')[0] == 200
 
 
-def test_the_bare_path_leads_to_the_page_below_any_prefix(control_plane: ControlPlane) -> None:
-    answer = control_plane.http.request("GET", f"{control_plane.url}/ui", redirect=False)
+def test_the_bare_path_leads_to_the_page_below_any_prefix(register: ControlPlane) -> None:
+    answer = register.http.request("GET", f"{register.url}/ui", redirect=False)
     assert (answer.status, answer.headers["Location"]) == (308, "ui/")
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fapi%2fui.py", "%2e%2e"])
-def test_nothing_else_is_served(control_plane: ControlPlane, name: str) -> None:
-    status, _, body = control_plane.request("GET", f"/ui/{name}")
+def test_nothing_else_is_served(register: ControlPlane, name: str) -> None:
+    status, _, body = register.request("GET", f"/ui/{name}")
     assert status in (300, 404), "what leaves the directory is Nova's, who offers its versions"
     assert b"import" not in msgspec.json.encode(body)
 

@@ -23,13 +23,13 @@ from starlette.routing import Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from servicegroup.api import compute, faults, ui, v1
-from servicegroup.api.auth import Authenticator
+from servicegroup.api.auth import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import MAX_BODY, Answer, Call, Caller, Handler, Role, json_answer
 from servicegroup.api.chores import run_chores
 from servicegroup.api.feed import PAGE, Feed
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.itself import join_itself
-from servicegroup.api.metrics import render as render_metrics
+from servicegroup.api.metrics import Metrics
 from servicegroup.api.observing import Observing
 from servicegroup.api.openapi import document
 from servicegroup.api.pauses import Pauses
@@ -89,12 +89,14 @@ class Endpoints:
         feed: Feed,
         authenticator: Authenticator,
         pauses: Pauses,
+        metrics: Metrics,
     ) -> None:
         """Serve ``group``, ``intake`` and ``feed`` to whom ``authenticator`` lets in."""
         self._group = group
         self._intake = intake
         self._feed = feed
         self._pauses = pauses
+        self._metrics = metrics
         fingerprint = terms(group).fingerprint
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
@@ -143,6 +145,7 @@ class Endpoints:
         return stage
 
     def _caller(self, request: Request, roles: frozenset[Role]) -> Caller | None:
+        refuse_foreign_pages(request.method, request.headers)
         caller = self._authenticator.caller(request.headers)
         if caller is not None and caller.roles.isdisjoint(roles):
             need = " or ".join(sorted(roles))
@@ -185,7 +188,7 @@ class Endpoints:
 
     async def metrics(self, request: Request) -> Answer:
         """Give Prometheus its numbers."""
-        body = await run_in_threadpool(render_metrics, self._group, self._intake)
+        body = await self._metrics.render()
         return Answer(200, body, "text/plain; version=0.0.4; charset=utf-8")
 
     async def healthz(self, request: Request) -> Answer:
@@ -257,7 +260,8 @@ def create_app(
     pauses = Pauses()
     feed = Feed(group)
     observing = Observing(group, Observer(group, thresholds), feed.nudge, keep_events)
-    endpoints = Endpoints(group, intake, feed, authenticator, pauses)
+    metrics = Metrics(group, intake, observing, feed)
+    endpoints = Endpoints(group, intake, feed, authenticator, pauses, metrics)
     return Application(endpoints.routes(), lifespan, feed)
 
 

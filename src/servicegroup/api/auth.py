@@ -1,4 +1,7 @@
-"""Who asks: no questions on loopback, or a static token that is kept only as its hash."""
+"""Who asks: no questions on loopback, or a static token that is kept only as its hash.
+
+Nobody asks through a page of another origin, which a browser on the same machine may show.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Protocol
 
 from servicegroup.api.call import Caller, Role
 from servicegroup.config import Settings, Token
+from servicegroup.errors import Forbidden
 
 
 class Authenticator(Protocol):
@@ -46,3 +50,15 @@ class StaticTokens:
 def authenticator(settings: Settings) -> Authenticator:
     """Return what the configured strategy asks for."""
     return StaticTokens(settings.tokens) if settings.auth_strategy == "token" else TrustEveryone()
+
+
+def refuse_foreign_pages(method: str, headers: Mapping[str, str]) -> None:
+    """Raise Forbidden for what a page of another origin can make a browser send.
+
+    A browser names the origin of each POST, and first asks whether it may send JSON to another
+    one; so it does with every PATCH, PUT and DELETE. Nobody here says yes.
+    """
+    if method != "POST" or "origin" not in headers:
+        return
+    if not headers.get("content-type", "").startswith("application/json"):
+        raise Forbidden("A browser's POST needs Content-Type: application/json.")

@@ -3,7 +3,7 @@
 
 const ROOT = new URL("../v1/", location.href);
 const TIMEOUT = 20_000;
-const SILENCE = 25_000; // the stream says something every 15 s; without that it is dead
+const SILENCE = 20_000; // the stream says something every 15 s; without that it is dead
 const KEPT = "servicegroup-token";
 
 /** The answer was an error; status 0 means that there was no answer. */

@@ -32,17 +32,19 @@ const MARKS = { "service-up": "up", "service-down": "down", "protection-on": "he
 
 const line = memo((event) => h("li", {}, when(event.at, now()), ...tell(event)));
 
+const ALOUD = new Set(["service-up", "service-down", "protection-on", "protection-off"]);
 let unsaid = [];
 
 /** Say changes of state in one sentence, however many there were in the meantime. */
 function announce(event) {
-  if (event.kind !== "service-up" && event.kind !== "service-down") return;
-  if (unsaid.push(event) > 1) return;
+  if (!ALOUD.has(event.kind) || unsaid.push(event) > 1) return;
   setTimeout(() => {
-    const down = unsaid.filter((one) => one.kind === "service-down").length;
-    const { host, binary, kind } = unsaid.at(-1);
-    say($("announcer"), unsaid.length === 1 ? `${host} ${binary} ${KINDS[kind]}`
-      : `${down} went down, ${unsaid.length - down} came up; last ${host} ${binary} ${KINDS[kind]}`);
+    const [down, up] = ["service-down", "service-up"].map((kind) => unsaid.filter((one) => one.kind === kind).length);
+    const last = sentence(unsaid.at(-1));
+    say($("announcer"), unsaid.length === 1 ? last : `${down} went down, ${up} came up; last: ${last}`);
     unsaid = [];
   }, REST);
 }
+
+const sentence = ({ kind, host, binary, group, zone }) =>
+  (host === null ? `${KINDS[kind]} for ${group}, ${zone}` : `${host} ${binary} ${KINDS[kind]}`);

@@ -113,7 +113,7 @@ function layOut(width) {
     group.label = `${group.topic} · ${group.zone}  ${count(group.entries.length)}`;
     group.labelWidth = Math.ceil(context.measureText(group.label).width);
   }
-  const low = Math.max(220, Math.min(420, innerHeight * 0.45));
+  const low = Math.max(220, Math.min(420, innerHeight * 0.38));
   let height = 0;
   for (cell of CELLS) if ((height = shelve(groups, width)) <= low) break;
   return height;

@@ -37,7 +37,7 @@ function draw() {
   document.title = `${known.phase === "live" ? "" : "? "}${tally.bad ? `${tally.bad} down · ` : ""}servicegroup`;
   drawConnection(tally);
   fill($("protections"), known.protections.map((one) => banner(`${one.group} ${one.zone} ${one.signal}`,
-    `${one.since} ${one.members}`, one)));
+    `${one.since} ${one.members} ${one.peak}`, one)));
   fill($("groups"), [...groups].sort().map(([name, counts]) =>
     card(name, `${Object.values(counts)} ${view.group === name}`, name, counts)));
 }
@@ -45,6 +45,7 @@ function draw() {
 function drawConnection(tally) {
   const { phase, heard, trouble } = known;
   document.body.dataset.phase = phase;
+  document.body.classList.toggle("unknown", heard === null); // and a count of nothing is no zero
   say($("phase"), PHASES[phase]);
   sayHeard();
   $("away").hidden = phase !== "away";
@@ -57,11 +58,12 @@ function drawConnection(tally) {
   say($("who"), [...drivers, observed[known.observed], planes].filter(Boolean).join(" · "));
 }
 
-const banner = memo(({ group, zone, signal, since: began, members }) => {
+const banner = memo(({ group, zone, signal, since: began, members, peak }) => {
   const { what, todo } = SUSPECT[signal];
+  const most = peak > members ? ` (${count(peak)} at the most)` : "";
   return h("li", { class: "banner" }, mark("held"), h("div", {},
     h("p", {}, h("b", {}, `Protection: the ${signal} of group ${group}, zone ${zone}, is suspect. `),
-      `Since `, when(began, now()), " UTC (", since(epoch(began), now()), `), ${many(members, "member")} ${what}`),
+      `Since `, when(began, now()), " UTC (", since(epoch(began), now()), `), ${many(members, "member")}${most} ${what}`),
     h("p", {}, todo)));
 });
 

@@ -9,6 +9,7 @@ import { known, now, onChange } from "./store.js";
 import { LOOKS, duration, epoch, lookOf, mark, since, when } from "./words.js";
 
 const AGAIN = 5000; // milliseconds between two looks at the open service
+const HISTORY_AGAIN = 30_000; // the same for its history, which also changes with every event
 const SHOWN = 100;
 
 let uuid = null; // which service is open
@@ -17,7 +18,9 @@ let back = () => {};
 
 export function startService(leave) {
   back = leave;
-  setInterval(() => uuid && known.phase === "live" && !document.hidden && load(), AGAIN);
+  const isSeen = () => uuid && known.phase === "live" && !document.hidden;
+  setInterval(() => isSeen() && load(), AGAIN);
+  setInterval(() => isSeen() && loadHistory(), HISTORY_AGAIN);
   onEvent((event) => event.uuid === uuid && uuid && Promise.all([load(), loadHistory()]));
   onChange(() => uuid && draw());
   $("period").addEventListener("change", loadHistory);
@@ -26,7 +29,7 @@ export function startService(leave) {
 /** Open a service's page, or close it with null. */
 export function openService(wanted) {
   [uuid, answer] = [wanted, null];
-  for (const id of ["service-title", "service-binary", "service-state", "sentence", "otherwise", "reason",
+  for (const id of ["service-title", "service-state", "sentence", "otherwise", "reason",
     "facts", "record", "evidence", "timeline", "from", "availability", "history"]) $(id).replaceChildren();
   if (uuid) return Promise.all([load(), loadHistory()]);
 }
@@ -48,8 +51,9 @@ function draw(isGone = answer === null && !known.services.has(uuid) && known.pha
   const look = lookOf(service, now());
   const { verdict } = service;
   const begin = epoch(service.observed_since);
-  say($("service-title"), service.host);
-  say($("service-binary"), service.binary);
+  if ($("service-title").textContent !== `${service.host} ${service.binary}`) {
+    $("service-title").replaceChildren(`${service.host} `, h("span", {}, service.binary));
+  }
   $("service-state").className = `verdict is-${look}`;
   const state = [mark(look), h("b", {}, verdict.state), begin !== null && [" for ", since(begin, now())],
     verdict.state !== LOOKS[look] && look !== "up" && h("span", { class: "tag" }, LOOKS[look])];

@@ -7,8 +7,9 @@
     with servicegroup.join("billing-worker", url="http://control:8774"):
         work()
 
-A service joins with ``join``; whoever runs the record in process asks ``ServiceGroup``. Names are
-imported when first used, so that a service that joins carries neither SQL nor a server.
+A service joins with ``join``, and whoever wants to know what happens to services iterates over
+``watch``; whoever runs the record in process asks ``ServiceGroup``. Names are imported when first
+used, so that a service that joins carries neither SQL nor a server.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from servicegroup.agent.agent import Membership, join
+    from servicegroup.agent.watching import watch
     from servicegroup.driver import Driver
     from servicegroup.driver import load as load_driver
     from servicegroup.errors import ServiceGroupError
+    from servicegroup.events import Event, EventKind
     from servicegroup.group import ServiceGroup
     from servicegroup.liveness import judge
     from servicegroup.model import (
@@ -38,6 +41,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Driver": ("driver", "Driver"),
+    "Event": ("events", "Event"),
+    "EventKind": ("events", "EventKind"),
     "Evidence": ("model", "Evidence"),
     "Limits": ("model", "Limits"),
     "Member": ("model", "Member"),
@@ -52,10 +57,13 @@ _HOMES = {
     "join": ("agent.agent", "join"),
     "judge": ("liveness", "judge"),
     "load_driver": ("driver", "load"),
+    "watch": ("agent.watching", "watch"),
 }
 
 __all__ = [
     "Driver",
+    "Event",
+    "EventKind",
     "Evidence",
     "Limits",
     "Member",
@@ -70,6 +78,7 @@ __all__ = [
     "join",
     "judge",
     "load_driver",
+    "watch",
 ]
 
 

@@ -103,6 +103,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             and (self.until is None or event.at < self.until)
         )
 
+    def query(self) -> dict[str, str]:
+        """Return what is given as ``/v1/events`` takes it."""
+        fields = msgspec.to_builtins(self).items()
+        return {name: str(value) for name, value in fields if value is not None}
+
 
 class Log(msgspec.Struct, frozen=True):
     """Where the log of events stands: the newest id, and the newest one that was purged."""

@@ -1,10 +1,14 @@
-"""A verdict in words: what was measured against which limit, and what would change it."""
+"""A verdict in words: what was measured against which limit, and what would change it.
+
+And a protection in words: which signal is suspect, where, since when.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from servicegroup.liveness import reading
+from servicegroup.events import Protection, Signal
+from servicegroup.liveness import PATIENCE, is_present, reading
 from servicegroup.model import Evidence, OnUnknown, Presence, Reason, Verdict
 
 
@@ -38,6 +42,8 @@ def explain(verdict: Verdict) -> Explanation:
         facts.append(Fact("presence", _presence(evidence, evidence.presence)))
     if evidence.absent_age is not None:
         facts.append(Fact("absence", f"last known absent {duration(evidence.absent_age)} ago"))
+    if evidence.held_age is not None:
+        facts.append(Fact("held", _held(evidence, evidence.held_age)))
     if evidence.detail:
         facts.append(Fact("detail", evidence.detail))
     return Explanation(verdict.sentence, facts, _otherwise(verdict))
@@ -65,9 +71,53 @@ def _presence(evidence: Evidence, presence: Presence) -> str:
     return ", ".join(parts)
 
 
+def suspicion(protection: Protection) -> str:
+    """Return a protection in a sentence; the stamp is UTC."""
+    signal, place = protection.signal, f"group {protection.group}, zone {protection.zone}"
+    return (
+        f"Protection: {signal} of {place} is suspect since"
+        f" {protection.since.isoformat(' ', 'seconds')};"
+        f" {protection.members} that lost it are up by their {_other(signal)}."
+    )
+
+
+def _other(signal: Signal) -> Signal:
+    return Signal.REPORTS if signal is Signal.PRESENCE else Signal.PRESENCE
+
+
+def _suspect(evidence: Evidence) -> Signal:
+    """Return which signal of a held service is suspect: the one that it lacks."""
+    return Signal.REPORTS if is_present(evidence) else Signal.PRESENCE
+
+
+def _held(evidence: Evidence, age: float) -> str:
+    return f"{_suspect(evidence)} suspect for {duration(age)}: many lost it together"
+
+
+def _until_believed(evidence: Evidence) -> str:
+    """Return what ends a hold, either way."""
+    limits = evidence.limits
+    late = PATIENCE * limits.report_interval
+    stays = "or when those left are no crowd any more and"
+    if _suspect(evidence) is Signal.REPORTS:
+        return (
+            f"The hold ends by itself with its next report, {stays} {duration(late)} passed"
+            f" without a change. It goes down when {limits.driver} says it is absent; check the"
+            " way from the hosts to the control plane."
+        )
+    left = max(0.0, late - evidence.silence)
+    return (
+        f"The hold ends by itself when it is back in {limits.driver}, {stays}"
+        f" {duration(limits.membership_ttl)} passed without a change. It goes down after"
+        f" {duration(left)} more without a report; check the backend."
+    )
+
+
 def _otherwise(verdict: Verdict) -> str:
     evidence = verdict.evidence
     limits = evidence.limits
+    if verdict.reason is Reason.HELD:
+        return _until_believed(evidence)
     if verdict.is_up:
         left = limits.service_down_time - evidence.silence
         return f"It goes down after {duration(max(0.0, left))} more without a report" + (

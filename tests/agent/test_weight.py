@@ -1,4 +1,4 @@
-"""A guest is light: what joining loads into a process, and how much of its memory."""
+"""A guest is light: what joining and watching load into a process, and how much of its memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from servicegroup.agent.agent import join
 membership = join("worker", host="weighed", url=sys.argv[1])
 while membership.last_report is None:
     pass
-print(rss() - before, *sys.modules)
+weight = rss() - before
+from servicegroup.agent.watching import watch
+next(watch(sys.argv[1], after=0))
+print(weight, *sys.modules)
 membership.leave()
 """
 
@@ -47,7 +50,7 @@ def weighed(plane: ControlPlane) -> list[str]:
     ).stdout.split()
 
 
-def test_joining_loads_no_server_and_no_framework(weighed: list[str]) -> None:
+def test_joining_and_watching_load_no_server_and_no_framework(weighed: list[str]) -> None:
     assert not HEAVY & set(weighed[1:])
 
 

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
 from servicegroup.cli.main import cli
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Limits, Report
 from servicegroup.store import migrate
-from servicegroup.store.database import connect
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import connect, write
 from servicegroup.store.store import Store
+from servicegroup.store.tables import protections
 
 HOSTILE = "signal 9 \x1b[31m\x9b2J[bold]markup[/bold]\u202e\n"
 """What nobody wants on a terminal: escapes, C1 controls, bidi overrides, markup, a new line."""
@@ -100,3 +103,11 @@ def fill(group: ServiceGroup) -> None:
         group.report([Report(compute.uuid, compute.incarnation)])
     conductor = group.join("ctl", "nova-conductor", zone="az2", version=7)
     group.depart([Leave(conductor.uuid, conductor.incarnation, Departure.EXITED, HOSTILE)])
+
+
+def suspect(group: ServiceGroup) -> None:
+    """Make the presence of the computes suspect, as the observer would."""
+    engine = group.store.engine
+    row = {"topic": "compute", "zone": "nova", "signal": "presence", "members": 20, "peak": 20}
+    held = protections.insert().values(**row, since=select(utcnow()).scalar_subquery())
+    write(engine, lambda connection: connection.execute(held))

@@ -17,9 +17,10 @@ from servicegroup.group import ServiceGroup
 from servicegroup.model import Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
-from servicegroup.store.tables import listening, listening_gaps
+from servicegroup.store.tables import listening, listening_gaps, observer
+from waiting import until
 
-from .conftest import Desk
+from .conftest import Desk, suspect
 
 Found = dict[str, tuple[str, str]]
 
@@ -42,6 +43,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     plane = ControlPlane(desk.connection, desk.directory)
     plane.start()
     try:
+        until(lambda: fleet.edition() is not None, what="the observer")
         # From filling the register to the start of the control plane, nobody listened.
         write(fleet.store.engine, lambda connection: connection.execute(listening_gaps.delete()))
         found = _doctor(desk)
@@ -50,7 +52,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     assert {result for result, _ in found.values()} == {"OK"}, found
     assert set(found) == {
         "configuration", "timeouts", "database", "file system", "schema", "clock", "listening",
-        "driver", "versions", "forced down",
+        "driver", "observer", "signals", "versions", "forced down",
     }  # fmt: skip
     assert str(desk.config) in found["configuration"][1]
     assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]
@@ -138,6 +140,29 @@ def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> No
     result, text = _doctor(desk)["listening"]
     assert result == "WARN"
     assert "nobody listened 2 times, 15 min 0 s in all" in text
+
+
+def test_nobody_observing_is_a_warning(desk: Desk, group: ServiceGroup) -> None:
+    assert _doctor(desk)["observer"][1].startswith("No control plane observes: no event is")
+    with reading(group.store.engine) as connection:
+        now = connection.scalar(select(utcnow()))
+    assert now is not None
+    long_ago = now - timedelta(minutes=10)
+    row = {"id": 1, "holder": "gone", "number": 1, "renewed_at": long_ago, "blind": False}
+    late = observer.insert().values(**row, observed_at=long_ago)
+    write(group.store.engine, lambda connection: connection.execute(late))
+    result, text = _doctor(desk)["observer"]
+    assert result == "WARN"
+    assert text.startswith("No control plane observed for 10 min")
+    assert "Start servicegroup serve" in text
+
+
+def test_a_suspect_signal_is_named(desk: Desk, group: ServiceGroup) -> None:
+    suspect(group)
+    result, text = _doctor(desk)["signals"]
+    assert result == "WARN"
+    assert text.startswith("Protection: presence of group compute, zone nova is suspect since 2")
+    assert "20 that lost it are up by their reports." in text
 
 
 def test_a_stale_row_that_pins_a_version_is_named(desk: Desk, fleet: ServiceGroup) -> None:

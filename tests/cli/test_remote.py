@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from control_plane import ControlPlane
-from servicegroup.cli import door
+from servicegroup.cli import remote
 from servicegroup.group import ServiceGroup
 
 from .conftest import Desk, fill
@@ -97,11 +97,11 @@ def test_the_control_planes_refusals_are_ours(desk: Desk, plane: ControlPlane) -
 def test_a_list_longer_than_a_page_comes_whole(
     desk: Desk, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "PAGE", 2)
+    monkeypatch.setattr(remote, "PAGE", 2)
     for words in ((), ("--up",), ("--limit", "3")):
         command = ("service", "list", *words, "-f", "value", "-c", "ID")
         assert desk.type("--url", plane.url, *command).stdout == desk.type(*command).stdout
-    monkeypatch.setattr(door, "PAGE", 1)
+    monkeypatch.setattr(remote, "PAGE", 1)
     assert desk.type("--url", plane.url, "service", "list").stdout.count("\n") == 5
 
 

@@ -23,7 +23,8 @@ PATIENCE = 150.0
 
 # What only looks may be asked again: the page says "after a minute", and the test does not sleep.
 _READS = re.compile(
-    r"\b(service (list|show)|curl -s (?!-X)|cat|doctor|driver (list|compare|ready))\b"
+    r"\b(service (list|show|history)|events|cat|doctor|driver (list|compare|ready))\b"
+    r"|\bcurl -s (?!-X)"
 )
 
 _VALUES = {

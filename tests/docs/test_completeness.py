@@ -22,8 +22,10 @@ from servicegroup.cli.main import EXIT_CODES, cli
 from servicegroup.config import list_opts
 from servicegroup.driver import driver_names, load
 from servicegroup.errors import ServiceGroupError
+from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits, Reason
+from servicegroup.nova import settings as nova_options
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
 
@@ -57,6 +59,12 @@ def test_no_option_is_described_that_there_is_not() -> None:
     known = {option.name for _, option in OPTIONS}
     described = {key[0] for key in rows(page("docs/configuration.md")) if key}
     assert described == known
+
+
+@pytest.mark.parametrize("option", nova_options.OPTIONS, ids=lambda option: str(option.name))
+def test_an_option_of_the_layer_for_nova_has_its_row(option: Any) -> None:
+    default = str(option.default).lower()
+    assert rows(page("docs/nova.md"))[(option.name, default) if default else (option.name,)]
 
 
 @pytest.mark.parametrize("name", driver_names())
@@ -107,6 +115,16 @@ def test_a_reason_has_its_heading_and_sentence(reason: Reason) -> None:
     assert ("At 3 a.m." in text) or reason.is_up, "what is there to do?"
     link = f"reasons.md#{reason.value}"
     assert reason.is_up or link in page("docs/troubleshooting.md").links
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_a_kind_of_event_has_its_row_and_sentence(kind: EventKind) -> None:
+    assert rows(page("docs/events.md"))[kind.value,][1] == kind.sentence
+
+
+def test_no_event_and_no_field_of_one_is_described_that_there_is_not() -> None:
+    described = {key[0] for key in rows(page("docs/events.md")) if key}
+    assert described == set(EventKind) | set(Event.__struct_fields__)
 
 
 @pytest.mark.parametrize("state", State)

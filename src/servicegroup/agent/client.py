@@ -1,4 +1,4 @@
-"""Registrations, reports and leaves over HTTP, in the control plane's own words (``/v1``).
+"""Registrations, reports, leaves and events over HTTP, in the control plane's own words (``/v1``).
 
 Nothing is sent twice to the same control plane: retrying is the heart's. Where several are
 configured, a call goes to the one that answered last and then to each of the others once.
@@ -23,6 +23,8 @@ from servicegroup.model import Leave, Refusals, Report, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from servicegroup.events import Page, Wanted
 
 DEFAULT_URL = "http://127.0.0.1:8774"
 DEFAULT_TIMEOUT = 5.0
@@ -140,15 +142,30 @@ class HttpClient:
         except ServiceGroupError:
             return None
 
+    def events(self, wanted: Wanted, seconds: float) -> Page:
+        """Return events that match, waiting up to ``seconds`` for the first one.
+
+        Raises as the other calls do, InvalidInput also for an ``after`` that was never given.
+        """
+        from urllib.parse import urlencode
+
+        from servicegroup.events import Page
+
+        query = urlencode({**wanted.query(), "wait": round(seconds)})
+        return self._call("GET", f"/v1/events?{query}", None, Page, seconds)
+
     def close(self) -> None:
         """Close the connections that are kept."""
         for plane in self._planes:
             plane.close()
 
-    def _call(self, method: str, path: str, content: object, answer: type[T]) -> T:
+    def _call(
+        self, method: str, path: str, content: object, answer: type[T], waits: float = 0.0
+    ) -> T:
+        """Return an answer that may come ``waits`` seconds later than any other."""
         body = None if content is None else msgspec.json.encode(content)
         planes = list(self._planes)
-        timeout = self.timeout / len(planes)
+        timeout = self.timeout / len(planes) + waits
         failure = ControlPlaneUnavailable("")
         for plane in planes:
             try:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from servicegroup.cli.checks import Check, forced_down, observer, pinned_versions, signals
 from servicegroup.cli.door import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from servicegroup.config import Settings
     from servicegroup.driver import Driver
+    from servicegroup.group import ServiceGroup
 
 MOST_OFFSET = 1.0
 """Seconds by which this host's clock may differ from the database's before it is worth a word."""
@@ -36,15 +37,6 @@ FEWEST_MISSES = 3
 """Reports or heartbeats in a row that should get lost before anybody is accused."""
 
 _SHARED = ("nfs", "cifs", "smb", "ceph", "gluster", "lustre", "gpfs", "ocfs", "gfs2", "9p", "sshfs")
-
-
-class Check(msgspec.Struct, frozen=True):
-    """What one check found; ``result`` is OK, WARN or FAIL, and then there is a remedy."""
-
-    result: str
-    check: str
-    finding: str
-    remedy: str = ""
 
 
 COLUMNS: list[Column[Check]] = [
@@ -66,14 +58,14 @@ def doctor(ctx: click.Context, names: Sequence[str], form: str) -> None:
     columns = pick(COLUMNS, names, form)
     checks = examine(ctx.find_root().params["config_file"])
     if form == "table" and not names:
-        found = list(_told(checks))
+        found = list(told(checks))
     else:
         found = list(checks)
         print_items(form, columns, found)
     ctx.exit(1 if any(check.result == "FAIL" for check in found) else 0)
 
 
-def _told(checks: Iterator[Check]) -> Iterator[Check]:
+def told(checks: Iterator[Check]) -> Iterator[Check]:
     """Print each check on its line, as soon as it is known."""
     colours = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
     for check in checks:
@@ -117,12 +109,13 @@ def _reports(settings: Settings) -> Check:
     return Check("OK", "timeouts", finding)
 
 
-def _presence(settings: Settings, driver: Driver, services: Sequence[Service]) -> Check:
+def _presence(settings: Settings, group: ServiceGroup, services: Sequence[Service]) -> Check:
     """Check the driver: what it detects by which arithmetic, and whether it answers now."""
-    if not driver.capabilities.separate_signal:
+    driver, bound = group.driver, group.detection_time(group.driver)
+    if bound is None:
         return Check("OK", "driver", f"{driver.name} has no signal of its own; reports decide.")
     beat, ttl = settings.limits.heartbeat_interval, settings.limits.membership_ttl
-    finding = f"{driver.name} finds a crash within {duration(driver.detection_time(ttl))}."
+    finding = f"{driver.name} finds a crash within {duration(bound)}."
     presences = [s.judged.evidence.presence for s in services]
     unknown = [p for p in presences if p is not None and p.state is PresenceState.UNKNOWN]
     if unknown:
@@ -135,7 +128,7 @@ def _presence(settings: Settings, driver: Driver, services: Sequence[Service]) -
     return Check("OK", "driver", finding)
 
 
-def _backend(driver: Driver) -> Iterator[Check]:
+def backend(driver: Driver) -> Iterator[Check]:
     """Pass on what the driver says of its backend, such as evictions or a changed timeout."""
     try:
         warnings = driver.warnings()
@@ -271,52 +264,14 @@ def _services(settings: Settings) -> Iterator[Check]:
     group = open_group(settings)
     try:
         services = group.services()
-        yield _presence(settings, group.driver, services)
+        yield _presence(settings, group, services)
         for driver, _ in group.drivers():
-            yield from _backend(driver)
-        yield _pinned_versions(services)
-        yield _forced_down(services)
+            yield from backend(driver)
+        yield observer(group)
+        yield from signals(group)
+        yield pinned_versions(services)
+        yield forced_down(services)
     finally:
         for driver, _ in group.drivers():
             driver.close()
         group.store.engine.dispose()
-
-
-def _pinned_versions(services: Sequence[Service]) -> Check:
-    """Find services that are down and hold the minimum version of their binary back (P23)."""
-    lowest: dict[str, int] = {}
-    for one in services:
-        if one.is_up:
-            lowest[one.binary] = min(one.version, lowest.get(one.binary, one.version))
-    stale = [
-        one
-        for one in services
-        if not one.is_up and not one.forced_down and one.version < lowest.get(one.binary, 0)
-    ]
-    if stale:
-        finding = f"Versions are pinned by services that are down: {_some(stale)}."
-        remedy = "Start them, or servicegroup service delete them."
-        return Check("WARN", "versions", finding, remedy)
-    return Check("OK", "versions", "No service that is down pins an old version.")
-
-
-def _forced_down(services: Sequence[Service]) -> Check:
-    """Find services that report again and were left forced down (P13)."""
-    left = [one for one in services if one.forced_down and _reports_now(one)]
-    if left:
-        finding = f"Forced down although they report: {_some(left)}."
-        remedy = "When their hosts are safe: servicegroup service force-down --unset HOST BINARY."
-        return Check("WARN", "forced down", finding, remedy)
-    return Check("OK", "forced down", "No service that reports was left forced down.")
-
-
-def _reports_now(one: Service) -> bool:
-    evidence = one.judged.evidence
-    fresh = evidence.silence <= evidence.limits.service_down_time
-    return fresh and not evidence.never_reported and evidence.departure is None
-
-
-def _some(services: Sequence[Service]) -> str:
-    names = [f"{one.binary} on {one.host}" for one in services]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

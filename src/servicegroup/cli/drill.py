@@ -16,8 +16,8 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from servicegroup.cli.door import RemoteRegister
 from servicegroup.cli.output import Column, output_options, pick, print_item
+from servicegroup.cli.remote import RemoteRegister
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, NotFound
 from servicegroup.explanation import duration

@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": ("servicegroup.cli.serve:serve", "Run the control plane: API, observer, dashboard."),
     "agent": ("servicegroup.cli.agent:agent", "Join on behalf of a process."),
     "service": ("servicegroup.cli.service:service", "List, explain and edit services."),
+    "events": ("servicegroup.cli.events:events", "List what happened, and follow what happens."),
     "driver": ("servicegroup.cli.driver:driver", "List drivers, compare two, change them safely."),
     "drill": ("servicegroup.cli.drill:drill", "Kill a canary and measure the time to down."),
     "doctor": ("servicegroup.cli.doctor:doctor", "Check clock, timeouts, database, leftovers."),

@@ -24,6 +24,8 @@ FORMATS = ("table", "json", "csv", "value", "yaml")
 _STYLES = {
     "up": "green",
     "down": "bold red",
+    "up flapping": "yellow",
+    "down flapping": "bold red",
     "disabled": "yellow",
     "OK": "green",
     "WARN": "yellow",
@@ -102,6 +104,26 @@ def print_items(form: str, columns: Sequence[Column[T]], items: Iterable[T]) -> 
         click.echo(_csv([keys, *([_plain(value) for value in row] for row in rows)]), nl=False)
     else:
         print_data(form, [dict(zip(keys, row, strict=True)) for row in rows])
+
+
+def print_lines(form: str, columns: Sequence[Column[T]], items: Iterable[T]) -> None:
+    """Print things as they come, each at once and on a line of its own; yaml takes several."""
+    import json
+
+    keys = [column.key for column in columns]
+    if form == "csv":
+        click.echo(_csv([keys]), nl=False)
+    for item in items:
+        if form == "table":
+            cells = (printable(column.text(item)) for column in columns)
+            click.echo("  ".join(cell for cell in cells if cell))
+        elif form == "json":
+            row = [column.value(item) for column in columns]
+            click.echo(json.dumps(dict(zip(keys, row, strict=True)), default=_plain))
+        elif form == "csv":
+            click.echo(_csv([[_plain(column.value(item)) for column in columns]]), nl=False)
+        else:
+            print_items(form, columns, [item])
 
 
 def print_item(form: str, columns: Sequence[Column[T]], item: T) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 import click
 import msgspec
 
-from servicegroup.cli.door import Register, Versions, open_register
+from servicegroup.cli.door import Versions, open_register
+from servicegroup.cli.history import history
+from servicegroup.cli.naming import Name, Text, named, one_service
 from servicegroup.cli.output import (
     Column,
     output_options,
@@ -22,19 +23,13 @@ from servicegroup.cli.output import (
     show,
     table,
 )
-from servicegroup.errors import NotFound, Unavailable
-from servicegroup.explanation import duration, explain
+from servicegroup.errors import Unavailable
+from servicegroup.events import Protection
+from servicegroup.explanation import duration, explain, suspicion
 from servicegroup.model import Service
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-Name = int | str | tuple[str, str]
-"""How a service is named: the record's number, its uuid, or host and binary."""
 
 WATCH_INTERVAL = 2.0
 """Seconds between two looks of ``--watch``."""
-
-_MAX_ID = 2**31 - 1
 
 
 # -- columns -------------------------------------------------------------------------------------
@@ -43,6 +38,11 @@ _MAX_ID = 2**31 - 1
 def _last_report(service: Service) -> str:
     evidence = service.judged.evidence
     return "never" if evidence.never_reported else f"{duration(evidence.report_age)} ago"
+
+
+def _state(service: Service) -> str:
+    mark = " flapping" if service.flapping_until else ""
+    return f"{service.judged.state}{mark}"
 
 
 def _report_age(service: Service) -> float | None:
@@ -57,7 +57,7 @@ COLUMNS: list[Column[Service]] = [
     Column("Group", lambda s: s.topic),
     Column("Zone", lambda s: s.zone),
     Column("Status", lambda s: s.status),
-    Column("State", lambda s: s.judged.state),
+    Column("State", lambda s: s.judged.state, _state),
     Column("Reason", lambda s: s.judged.reason.value),
     Column("Last Report", _report_age, _last_report),
     Column("Why", lambda s: s.judged.sentence, usual=False),
@@ -71,6 +71,7 @@ COLUMNS: list[Column[Service]] = [
     Column("Created At", lambda s: s.created_at, usual=False),
     Column("Updated At", lambda s: s.updated_at, usual=False),
     Column("Last Seen Up", lambda s: s.last_seen_up, usual=False),
+    Column("Flapping Until", lambda s: s.flapping_until, usual=False),
 ]
 
 _COLUMNS_HELP = (
@@ -100,26 +101,15 @@ VERSIONS: list[Column[Versions]] = [
 # -- commands ------------------------------------------------------------------------------------
 
 
-class Text(click.ParamType[str]):
-    """A text that can be looked for: not empty, and UTF-8."""
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it is; fails for one that cannot be a name."""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail(f"{value!r} is not UTF-8.", param, ctx)
-        return value or self.fail("it is empty.", param, ctx)
-
-
 @click.group()
 def service() -> None:
     """List, explain and edit services.
 
     A service is named by its ID (the uuid, or in process the number) or by HOST and BINARY.
     """
+
+
+service.add_command(history)
 
 
 @service.command("list", epilog=_COLUMNS_HELP)
@@ -161,34 +151,13 @@ def list_services(
         return register.services(wanted, state, limit)
 
     if watch:
-        _watch(columns, ask)
+        _watch(columns, ask, register.protections)
     elif form == "nova-manage":
-        click.echo("\n".join(_nova_manage(ask())))
+        click.echo("\n".join(nova_manage(ask())))
     else:
         print_items(form, columns, ask())
-
-
-def _parsed(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> Name:
-    if len(words) == 2:
-        return (words[0], words[1])
-    try:
-        (word,) = words
-        return int(word[:11]) if word.isascii() and word.isdigit() else str(UUID(word))
-    except ValueError:
-        given = printable(" ".join(words))
-        raise click.UsageError(f"{given!r} is neither an ID nor HOST BINARY.") from None
-
-
-def one_service(command: F) -> F:
-    """Decorate a command with the argument that names one service."""
-    return click.argument(
-        "name",
-        nargs=-1,
-        required=True,
-        type=Text(),
-        callback=_parsed,
-        metavar="ID | HOST BINARY",
-    )(command)
+    if form == "table":
+        _warn(register.protections())
 
 
 @service.command("show")
@@ -198,10 +167,14 @@ def one_service(command: F) -> F:
 def show_service(ctx: click.Context, name: Name, names: Sequence[str], form: str) -> None:
     """Show one service, why it is up or down, and what would change that."""
     columns = pick(SHOWN, names, form)
-    found = _named(open_register(ctx), name)
+    register = open_register(ctx)
+    found = named(register, name)
     if form == "table" and not names:
-        columns += _explained(found)
+        columns += explained(found)
     print_item(form, columns, found)
+    if form == "table":
+        place = (found.topic, found.zone)
+        _warn([p for p in register.protections() if (p.group, p.zone) == place])
 
 
 @service.command()
@@ -240,7 +213,7 @@ def delete(ctx: click.Context, name: Name, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on; add --yes to delete.")
     register = open_register(ctx)
-    found = _named(register, name)
+    found = named(register, name)
     if not yes:
         question = f"Delete {_title(found)} ({found.uuid}), which is {found.judged.state}?"
         click.confirm(question, abort=True)
@@ -263,27 +236,18 @@ def list_versions(
 # -- steps ---------------------------------------------------------------------------------------
 
 
-def _named(register: Register, name: Name) -> Service:
-    """Return the service of that name. Raises NotFound."""
-    if isinstance(name, tuple):
-        return register.find(*name)
-    if isinstance(name, int) and name > _MAX_ID:
-        raise NotFound(f"Service {name} could not be found.")
-    return register.get(name)
-
-
 def _title(found: Service) -> str:
     return printable(f"{found.binary} on host {found.host}")
 
 
 def _edit(ctx: click.Context, name: Name, done: str, **changes: Any) -> None:
     register = open_register(ctx)
-    found = register.update(_named(register, name).uuid, **changes)
+    found = register.update(named(register, name).uuid, **changes)
     verdict = found.judged
     click.echo(f"{_title(found)} {done}. It is {verdict.state}: {verdict.sentence}")
 
 
-def _explained(found: Service) -> list[Column[Service]]:
+def explained(found: Service) -> list[Column[Service]]:
     """Return the lines that ``show`` prints for people below the columns."""
     explanation = explain(found.judged)
     lines = [("Why", explanation.sentence)]
@@ -298,7 +262,13 @@ def _line(name: str, value: str) -> Column[Service]:
     return Column(name, lambda _: value)
 
 
-def _nova_manage(services: Sequence[Service]) -> Iterator[str]:
+def _warn(protections: Sequence[Protection]) -> None:
+    """Say on standard error which signals are suspect, for whoever reads the table at night."""
+    for one in protections:
+        click.secho(printable(suspicion(one)), fg="yellow", err=True)
+
+
+def nova_manage(services: Sequence[Service]) -> Iterator[str]:
     """Return the lines of ``nova-manage service list``, which scripts cut by position."""
     row = "{:16} {:36} {:16} {:10} {:5} {:10}".format
     yield row("Binary", "Host", "Zone", "Status", "State", "Updated_At")
@@ -309,21 +279,30 @@ def _nova_manage(services: Sequence[Service]) -> Iterator[str]:
         yield row(*names, one.status, face, updated)
 
 
-def _watch(columns: Sequence[Column[Service]], ask: Callable[[], list[Service]]) -> None:
+def _watch(
+    columns: Sequence[Column[Service]],
+    ask: Callable[[], list[Service]],
+    protections: Callable[[], list[Protection]],
+) -> None:
     """Draw what is asked again and again, through outages, until interrupted."""
     headings = [column.heading for column in columns]
     drawing = _draw_in_place if sys.stdout.isatty() else _draw_below
-    first = ask()  # a mistake in the question ends here, not in a loop
+
+    def look() -> tuple[list[Service], str]:
+        return ask(), " ".join(map(suspicion, protections()))
+
+    first = look()  # a mistake in the question ends here, not in a loop
 
     def tables() -> Iterator[tuple[Any, str]]:
-        services, trouble = first, ""
+        services, trouble = first
         while True:
-            yield table(headings, [[c.text(s) for c in columns] for s in services]), trouble
+            rows = [[c.text(s) for c in columns] for s in services]
+            yield table(headings, rows), printable(trouble)
             time.sleep(WATCH_INTERVAL)
             try:
-                services, trouble = ask(), ""
+                services, trouble = look()
             except Unavailable as error:
-                trouble = printable(f"Not current: {error}")
+                trouble = f"Not current: {error}"
 
     try:
         drawing(tables())

@@ -1,0 +1,93 @@
+"""What doctor looks for among the services: what was left behind, and what the observer does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from servicegroup.explanation import duration, suspicion
+from servicegroup.model import Service
+
+if TYPE_CHECKING:
+    from servicegroup.group import ServiceGroup
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What one check found; ``result`` is OK, WARN or FAIL, and then there is a remedy."""
+
+    result: str
+    check: str
+    finding: str
+    remedy: str = ""
+
+
+def observer(group: ServiceGroup) -> Check:
+    """Check that an observer is at work, for without one nothing is recorded or held."""
+    from servicegroup.store.lease import observation
+
+    start = "Start servicegroup serve, or see its log."
+    seen = observation(group.store.engine)
+    if seen is None:
+        return Check("WARN", "observer", "No control plane observes: no event is recorded.", start)
+    if not seen.is_current:
+        finding = f"No control plane observed for {duration(seen.age)}: no event is recorded."
+        return Check("WARN", "observer", finding, start)
+    finding = f"It looked {duration(max(0.0, seen.age))} ago; {seen.last_event} events so far."
+    return Check("OK", "observer", finding)
+
+
+def signals(group: ServiceGroup) -> Iterator[Check]:
+    """Find the signals that are suspect now (AND-2)."""
+    found = group.protections()
+    for one in found:
+        remedy = "It ends by itself; check what its members have in common: backend, network."
+        yield Check("WARN", "signals", suspicion(one), remedy)
+    if not found:
+        yield Check("OK", "signals", "No signal is suspect.")
+
+
+def pinned_versions(services: Sequence[Service]) -> Check:
+    """Find services that are down and hold the minimum version of their binary back (P23)."""
+    lowest: dict[str, int] = {}
+    for one in services:
+        if one.is_up:
+            lowest[one.binary] = min(one.version, lowest.get(one.binary, one.version))
+    stale = [
+        one
+        for one in services
+        if not one.is_up and not one.forced_down and one.version < lowest.get(one.binary, 0)
+    ]
+    if stale:
+        finding = f"Versions are pinned by services that are down: {some(map(_name, stale))}."
+        remedy = "Start them, or servicegroup service delete them."
+        return Check("WARN", "versions", finding, remedy)
+    return Check("OK", "versions", "No service that is down pins an old version.")
+
+
+def forced_down(services: Sequence[Service]) -> Check:
+    """Find services that report again and were left forced down (P13)."""
+    left = [one for one in services if one.forced_down and _reports_now(one)]
+    if left:
+        finding = f"Forced down although they report: {some(map(_name, left))}."
+        remedy = "When their hosts are safe: servicegroup service force-down --unset HOST BINARY."
+        return Check("WARN", "forced down", finding, remedy)
+    return Check("OK", "forced down", "No service that reports was left forced down.")
+
+
+def _reports_now(one: Service) -> bool:
+    evidence = one.judged.evidence
+    fresh = evidence.silence <= evidence.limits.service_down_time
+    return fresh and not evidence.never_reported and evidence.departure is None
+
+
+def some(names: Iterable[str]) -> str:
+    """Return three names at most, and how many more there are."""
+    first, *others = [*names]
+    shown = ", ".join([first, *others[:2]])
+    return f"{shown} and {len(others) - 2} more" if len(others) > 2 else shown
+
+
+def _name(one: Service) -> str:
+    return f"{one.binary} on {one.host}"

@@ -1,0 +1,68 @@
+"""How services are named on the command line: by uuid, by HOST and BINARY, in process by number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from servicegroup.cli.door import Register
+from servicegroup.cli.output import printable
+from servicegroup.errors import NotFound
+from servicegroup.model import Service
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Name = int | str | tuple[str, str]
+"""How a service is named: the record's number, its uuid, or host and binary."""
+
+_MAX_ID = 2**31 - 1
+
+
+class Text(click.ParamType[str]):
+    """A text that can be looked for: not empty, and UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is; fails for one that cannot be a name."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is not UTF-8.", param, ctx)
+        return value or self.fail("it is empty.", param, ctx)
+
+
+def one_service(command: F) -> F:
+    """Decorate a command with the argument that names one service."""
+    return click.argument(
+        "name",
+        nargs=-1,
+        required=True,
+        type=Text(),
+        callback=lambda ctx, param, words: parsed(words),
+        metavar="ID | HOST BINARY",
+    )(command)
+
+
+def parsed(words: Sequence[str]) -> Name:
+    """Return the name that the words are. Raises click.UsageError."""
+    if len(words) == 2:
+        return (words[0], words[1])
+    try:
+        (word,) = words
+        return int(word[:11]) if word.isascii() and word.isdigit() else str(UUID(word))
+    except ValueError:
+        given = printable(" ".join(words))
+        raise click.UsageError(f"{given!r} is neither an ID nor HOST BINARY.") from None
+
+
+def named(register: Register, name: Name) -> Service:
+    """Return the service of that name. Raises NotFound."""
+    if isinstance(name, tuple):
+        return register.find(*name)
+    if isinstance(name, int) and name > _MAX_ID:
+        raise NotFound(f"Service {name} could not be found.")
+    return register.get(name)

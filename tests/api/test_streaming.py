@@ -1,0 +1,171 @@
+"""Streams on an event loop of their own: signs of life, whoever goes, and whoever reads nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from control_plane import ControlPlane
+from servicegroup.api import feed as feeding
+from servicegroup.api import streaming
+from servicegroup.api.feed import Feed
+from servicegroup.api.streaming import open_stream
+from servicegroup.errors import InvalidInput, Unavailable
+from servicegroup.events import EventKind, Wanted
+from servicegroup.group import ServiceGroup
+from servicegroup.store.database import write
+from servicegroup.store.tables import event_log
+from waiting import until
+
+from .following import Follower
+
+
+class Line:
+    """The line to a follower, as the server has it: what was sent, and when the follower goes."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.gone = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        await self.reads.wait()
+        self.sent += message.get("body", b"")
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def follow(
+    group: ServiceGroup, test: Callable[[Feed, Line, asyncio.Task[None]], Coroutine[Any, Any, None]]
+) -> None:
+    """Run a test beside a stream of joins."""
+
+    async def run() -> None:
+        feed, line = Feed(group), Line()
+        running = asyncio.create_task(feed.run())
+        stream = await open_stream(feed, Wanted(kind=EventKind.JOIN))
+        task = asyncio.create_task(stream.run(line.receive, line.send))
+        await soon(lambda: feed.followers)
+        await test(feed, line, task)
+        await asyncio.wait_for(task, 10)
+        assert feed.followers == 0, "it is forgotten"
+        running.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_sign_of_life_says_how_far_the_follower_is(
+    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that do not match are behind it too: it has not to look at them again."""
+    monkeypatch.setattr(streaming, "KEEP_ALIVE", 0.05)
+
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        group.join("h", "web")
+        await soon(lambda: b"service-join" in line.sent)
+        group.join("h", "web")
+        await soon(lambda: line.sent.endswith(b": alive\nid: 2\n\n"))
+        assert line.sent.count(b"data: ") == 1
+        line.gone.set()
+
+    follow(group, test)
+
+
+def test_who_goes_is_forgotten_at_once(group: ServiceGroup) -> None:
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        line.gone.set()
+
+    follow(group, test)
+
+
+def test_who_reads_nothing_is_sent_away(
+    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE", 0.1)
+
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        await soon(lambda: line.sent)
+        line.reads.clear()
+        group.join("h", "web")
+        await soon(task.done)
+
+    follow(group, test)
+    assert "A follower of events reads nothing; its stream ends." in caplog.messages
+
+
+def test_a_stream_ends_with_the_control_plane(group: ServiceGroup) -> None:
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        feed.stop()
+        await soon(task.done)
+        with pytest.raises(Unavailable):
+            await open_stream(feed, Wanted())
+
+    follow(group, test)
+
+
+def test_one_too_many_is_refused(group: ServiceGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "MAX_FOLLOWERS", 1)
+
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        with pytest.raises(Unavailable):
+            await open_stream(feed, Wanted())
+        line.gone.set()
+
+    follow(group, test)
+
+
+def test_a_stream_ends_when_the_register_is_an_older_copy(group: ServiceGroup) -> None:
+    """The follower comes back with an id that was never given, and is told so."""
+
+    async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
+        group.join("h", "web")
+        await soon(lambda: b"service-join" in line.sent)
+        write(group.store.engine, lambda c: c.execute(event_log.update().values(last=0)))
+        await soon(task.done)
+        with pytest.raises(InvalidInput):
+            await open_stream(feed, Wanted(after=1))
+
+    follow(group, test)
+
+
+FOLLOWERS = 300
+
+
+def test_many_followers_have_each_event_once_and_do_not_hold_up_an_orderly_stop(
+    control_plane: ControlPlane,
+) -> None:
+    plane = control_plane
+    until(lambda: plane.request("GET", "/v1/events?kind=service-up")[2]["events"], what="calm")
+    (uuid,) = (one["uuid"] for one in plane.services().values())
+    followers = [Follower(plane) for _ in range(FOLLOWERS)]
+    try:
+        assert all(follower.response.status == 200 for follower in followers)
+        for number in range(5):
+            plane.request("PATCH", f"/v1/services/{uuid}", {"disabled": number % 2 == 0})
+        last = plane.request("GET", "/v1/events")[2]["last"]
+        for follower in followers:
+            assert [follower.event()["id"] for _ in range(5)] == list(range(last - 4, last + 1))
+        plane.process.terminate()
+        plane.process.wait(timeout=20)
+        for follower in followers:
+            while follower.frame():
+                continue
+    finally:
+        for follower in followers:
+            follower.close()
+    assert "Traceback" not in plane.log()
+    assert "graceful shutdown exceeded" not in plane.log(), "it waited until it lost patience"

@@ -1,0 +1,195 @@
+"""``GET /v1/services`` asked again: 304 while no state, no edit and nobody's existence changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from aging import backdate
+from control_plane import ControlPlane
+from servicegroup.api import v1
+from servicegroup.api.auth import TrustEveryone
+from servicegroup.api.call import Answer, Call
+from servicegroup.group import ServiceGroup
+from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
+from servicegroup.model import Report
+from servicegroup.observer import Observer
+from servicegroup.store.database import write
+from servicegroup.store.tables import observer as lease
+from waiting import until
+
+
+class Client:
+    """Who asks for the list, and keeps the ETag of what it got."""
+
+    def __init__(self, group: ServiceGroup) -> None:
+        self._group = group
+        self.etag: str | None = None
+
+    def ask(self) -> Answer:
+        headers = {"if-none-match": self.etag} if self.etag else {}
+        caller = TrustEveryone().caller({})
+        call = Call(self._group, caller, "GET", "/v1/services", headers=headers)
+        answer = v1.list_services(call)
+        if answer.status == 200:
+            self.etag = dict(answer.headers).get("ETag")
+        return answer
+
+    def is_told(self) -> bool:
+        """Ask, and tell whether there is news: a body under another ETag."""
+        before = self.etag
+        answer = self.ask()
+        assert (answer.status == 304) == (answer.body == b"") == (self.etag == before)
+        return answer.status == 200
+
+
+@contextmanager
+def statements(group: ServiceGroup) -> Iterator[list[str]]:
+    """Give the statements that the register is asked meanwhile."""
+    asked: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement != "BEGIN":
+            asked.append(statement)
+
+    event.listen(group.store.engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(group.store.engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def observer(group: ServiceGroup) -> Observer:
+    """Give an observer at work, that knows the services h0 to h2."""
+    for number in range(3):
+        life = group.join(f"h{number}", "web", group="web")
+        group.report([Report(life.uuid, life.incarnation)])
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    return observer
+
+
+@pytest.fixture
+def client(group: ServiceGroup, observer: Observer) -> Client:
+    """Give a client that has the list."""
+    client = Client(group)
+    answer = client.ask()
+    assert answer.body.count(b'"uuid"') == 3
+    assert client.etag is not None
+    assert client.etag.startswith('W/"'), "the stamps may differ: it is weak"
+    assert ("Cache-Control", "no-cache") in answer.headers
+    return client
+
+
+def test_what_has_not_changed_costs_one_question_and_no_row(
+    group: ServiceGroup, observer: Observer, client: Client
+) -> None:
+    for service in group.services():
+        group.report([Report(service.uuid, service.incarnation)])
+    assert observer.look() == []
+    with statements(group) as asked:
+        assert client.ask().status == 304
+    assert len(asked) == 1, asked
+    assert "services" not in asked[0]
+
+
+def test_every_change_is_told_once(group: ServiceGroup, observer: Observer, client: Client) -> None:
+    first, second, third = (service.uuid for service in group.services())
+
+    def goes_down() -> None:
+        backdate(group.store.engine, 61, uuid=third)
+        assert third in {event.uuid for event in observer.look()}
+
+    for change in (
+        lambda: group.update(first, disabled=True),
+        lambda: group.update(first, disabled=True, disabled_reason="why"),
+        lambda: group.update(first, forced_down=True),
+        goes_down,
+        lambda: group.join("h0", "web", group="web"),
+        lambda: group.join("new", "web", group="web"),
+        lambda: group.delete(second),
+    ):
+        change()
+        assert client.is_told()
+        assert not client.is_told()
+    group.update(first, disabled=True, disabled_reason="why")
+    assert not client.is_told(), "an edit that changes nothing is none"
+
+
+def test_any_form_of_the_etag_counts(client: Client) -> None:
+    assert client.etag is not None
+    strong = client.etag.removeprefix("W/")
+    for given in (strong, f'"other", {client.etag}', "*"):
+        client.etag = given
+        assert client.ask().status == 304
+    client.etag = '"other"'
+    assert client.ask().status == 200
+
+
+def test_without_an_observer_there_is_no_etag(
+    group: ServiceGroup, observer: Observer, client: Client
+) -> None:
+    """Then states change and nobody says so."""
+    observer.release()
+    answer = client.ask()
+    assert answer.status == 200
+    assert "ETag" not in dict(answer.headers)
+
+
+def test_another_observer_is_another_etag(
+    group: ServiceGroup, observer: Observer, client: Client
+) -> None:
+    """Ids may begin anew with a register that was put back: its observer is another one."""
+    observer.release()
+    other = Observer(group)
+    other.keep_lease()
+    assert other.look() == []
+    assert client.is_told()
+
+
+def test_an_observer_that_stopped_looking_is_none(
+    group: ServiceGroup, observer: Observer, client: Client
+) -> None:
+    def work(connection: Any) -> None:
+        (at,) = connection.execute(lease.select().with_only_columns(lease.c.observed_at)).one()
+        late = at - timedelta(seconds=OBSERVER_TOLERANCE)
+        connection.execute(lease.update().values(observed_at=late))
+
+    write(group.store.engine, work)
+    assert client.ask().status == 200
+    assert client.etag is None
+
+
+def test_a_state_is_hidden_no_longer_than_the_observer_needs(control_plane: ControlPlane) -> None:
+    """Whoever asks anew is told by the rule; whoever asks with an ETag learns it a look later."""
+    plane = control_plane
+    _, _, life = plane.request("POST", "/v1/services", {"host": "h", "binary": "web"})
+    uuid = life["uuid"]
+    until(lambda: "ETag" in plane.request("GET", "/v1/services")[1], what="an observer")
+    etag, hidden_since, statuses = "", None, set()
+
+    def is_down(service: dict[str, Any]) -> bool:
+        return bool(service["verdict"]["state"] == "down")
+
+    def shown() -> bool:
+        nonlocal etag, hidden_since
+        one = plane.request("GET", f"/v1/services/{uuid}")[2]["service"]
+        if hidden_since is None and is_down(one):
+            hidden_since = time.monotonic()
+        status, headers, body = plane.request("GET", "/v1/services", If_None_Match=etag)
+        statuses.add(status)
+        etag = headers.get("ETag", "")
+        return status == 200 and any(map(is_down, body["services"]))
+
+    until(shown, timeout=20, interval=0.02, what="down, under an ETag")
+    hidden = 0.0 if hidden_since is None else time.monotonic() - hidden_since
+    assert hidden < OBSERVER_TOLERANCE + LOOK_INTERVAL
+    assert statuses == {200, 304}

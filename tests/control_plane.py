@@ -13,7 +13,14 @@ import msgspec
 import urllib3
 
 from servers.process import free_port, freeze
+from servicegroup.model import Limits
 from waiting import until
+
+
+def intervals(limits: Limits) -> dict[str, float]:
+    """Return the options that make a control plane and its members keep to these limits."""
+    names = ("report_interval", "service_down_time", "heartbeat_interval", "membership_ttl")
+    return {name: getattr(limits, name) for name in names}
 
 
 class ControlPlane:

@@ -19,12 +19,16 @@ from waiting import until
 class Agent:
     """``servicegroup agent`` for one service, optionally with a command below it."""
 
-    def __init__(self, url: str, host: str, directory: Path, *command: str, binary: str) -> None:
+    def __init__(
+        self, url: str, host: str, directory: Path, *command: str, binary: str, group: str = ""
+    ) -> None:
         self.host = host
         self.binary = binary
         self.key = (host, binary)
         self._log = directory / f"agent-{host}-{binary}.log"
         arguments = ["--url", url, "--host", host, "--binary", binary]
+        if group:
+            arguments += ["--group", group]
         if command:
             arguments += ["--", *command]
         with self._log.open("ab") as log:
@@ -66,10 +70,21 @@ class Agent:
 
 @contextmanager
 def fleet(
-    url: str, hosts: list[str], directory: Path, *command: str, binary: str = "nova-compute"
+    url: str,
+    hosts: list[str],
+    directory: Path,
+    *command: str,
+    binary: str = "nova-compute",
+    apart: bool = False,
 ) -> Iterator[list[Agent]]:
-    """Give one agent a host, started at once and ended in any case."""
-    agents = [Agent(url, host, directory, *command, binary=binary) for host in hosts]
+    """Give one agent a host, started at once and ended in any case.
+
+    Those that are ``apart`` have a group each, so that several deaths do not make a crowd (AND-2).
+    """
+    agents = [
+        Agent(url, host, directory, *command, binary=binary, group=host if apart else "")
+        for host in hosts
+    ]
     try:
         yield agents
     finally:

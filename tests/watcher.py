@@ -11,7 +11,10 @@ from control_plane import ControlPlane
 
 
 class Watcher:
-    """Asks for the services of a binary again and again; remembers when not all were up."""
+    """Asks for the services of a binary again and again; remembers when not all were up.
+
+    Hosts in ``dead`` may be down; add to it before they are.
+    """
 
     def __init__(self, plane: ControlPlane, binary: str, count: int) -> None:
         self._plane = plane
@@ -19,8 +22,9 @@ class Watcher:
         self._count = count
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
+        self.dead: set[str] = set()
         self.answers = 0
-        self.flips: list[Any] = []
+        self.flips: list[tuple[int, dict[str, Any]]] = []
 
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
@@ -29,9 +33,10 @@ class Watcher:
             except (urllib3.exceptions.HTTPError, AssertionError):
                 continue  # the control plane restarts, as it must to read its configuration
             self.answers += 1
-            flips = [s["verdict"] for s in found.values() if s["verdict"]["state"] != "up"]
-            if flips or len(found) != self._count:
-                self.flips.append((len(found), flips[:1]))
+            states = {host: s["verdict"] for (host, _), s in found.items() if host not in self.dead}
+            down = {host: verdict for host, verdict in states.items() if verdict["state"] != "up"}
+            if down or len(found) != self._count:
+                self.flips.append((len(found), down))
 
     def __enter__(self) -> Self:
         self._thread.start()

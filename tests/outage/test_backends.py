@@ -25,7 +25,7 @@ from watcher import Watcher
 
 LIMITS: dict[str, Any] = {
     "report_interval": 2,
-    "service_down_time": 12,
+    "service_down_time": 14,
     "heartbeat_interval": 1,
     "membership_ttl": 4,
 }

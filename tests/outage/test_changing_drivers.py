@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from control_plane import ControlPlane
-from crowd import BINARY
+from crowd import BINARY, crowd
 from servers.memcached import Memcached
 from servers.zookeeper import ZooKeeper
 from waiting import until
@@ -25,18 +23,6 @@ LIMITS: dict[str, Any] = {
     "heartbeat_interval": 1,
     "membership_ttl": 4,
 }
-
-
-@contextmanager
-def crowd(url: str) -> Iterator[None]:
-    """Give a process with many services."""
-    script = Path(__file__).parent.parent / "crowd.py"
-    process = subprocess.Popen([sys.executable, script, url, str(COUNT)])
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.timeout(300)
@@ -67,7 +53,7 @@ def test_fifty_services_move_to_zookeeper_and_on_to_memcached_and_back(
 
     restart_with("db")
     try:
-        with crowd(plane.url):
+        with crowd(plane.url, COUNT):
             until(lambda: all_because("reporting"), timeout=60, what="the crowd reports")
             incarnations = {s["incarnation"] for s in plane.services(f"?binary={BINARY}").values()}
             with Watcher(plane, BINARY, COUNT) as watcher:

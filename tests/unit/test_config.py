@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from servicegroup import config
 from servicegroup.errors import ConfigError
 from servicegroup.model import OnUnknown
+from servicegroup.protection import Threshold, Thresholds
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -77,6 +79,15 @@ def test_a_named_file_comes_first_and_must_be_there(
         ("[api]\nauth_strategy = token", "needs at least one"),
         (f"[api]\ntoken = root:{DIGEST}", "names role 'root'"),
         ("[api]\ntoken = admin:secret", "64 hex digits"),
+        ("[protection]\nminimum = 1", "minimum"),
+        ("[protection]\nshare = 1.5", "share"),
+        ("[protection]\ngroup = compute", "group = compute is not name:minimum:share"),
+        ("[protection]\ngroup = compute:1:0.1", "with a minimum of 2"),
+        ("[protection]\ngroup = compute:3:2", "a share from 0 to 1"),
+        ("[protection]\ngroup = compute:few:0.1", "group = compute:few:0.1 is not"),
+        ("[protection]\ngroup = compute:3:nan", "group = compute:3:nan is not"),
+        ("[protection]\ngroup = :3:0.1", "group = :3:0.1 is not"),
+        ("[events]\nkeep_days = 0", "keep_days"),
         ("garbage", "servicegroup.conf"),
     ],
 )
@@ -98,6 +109,18 @@ def test_other_hosts_are_let_in_with_tokens_or_by_force() -> None:
     assert [token.role for token in config.load().tokens] == ["admin", "reporter"]
     write("[DEFAULT]\nbind = 0.0.0.0:8774\n[api]\ninsecure = true\n")
     assert config.load().host == "0.0.0.0"
+
+
+def test_groups_may_have_thresholds_of_their_own() -> None:
+    assert config.load().thresholds == Thresholds(Threshold(3, 0.2))
+    write(
+        "[protection]\nminimum = 5\nshare = 0\n"
+        "group = compute:10:0.1\ngroup = with:colon:2:1\n[events]\nkeep_days = 7\n"
+    )
+    settings = config.load()
+    own = {"compute": Threshold(10, 0.1), "with:colon": Threshold(2, 1)}
+    assert settings.thresholds == Thresholds(Threshold(5, 0), own)
+    assert settings.keep_events == timedelta(days=7)
 
 
 def test_every_option_explains_itself() -> None:

@@ -97,8 +97,9 @@ def run(bench: Bench) -> Iterator[Section]:
         )  # fmt: skip
     yield Section(
         "Detection",
-        f"{kills} agents, each a process of its own, killed one after another {APART} s apart while"
-        " `GET /v1/services` is asked every 20 ms. The formula is the driver's own, from the"
+        f"{kills} agents, each a process of its own in a group of its own, so that no crowd accuses"
+        f" the backend, killed one after another {APART} s apart while `GET /v1/services` is asked"
+        " every 20 ms. The formula is the driver's own, from the"
         " timeout that was negotiated; for ZooKeeper the target is the session and one tick.",
         claims,
         ("driver", "median", "worst", "formula"),
@@ -113,15 +114,16 @@ def detect(case: Case, server: Server, directory: Path, kills: int) -> tuple[lis
     plane.start()
     try:
         hosts = [f"h{n}" for n in range(kills)]
-        with fleet(plane.url, hosts, directory, binary=BINARY) as agents:
-            until(lambda: _present(plane) == set(hosts), timeout=120, what="all present")
+        with fleet(plane.url, hosts, directory, binary=BINARY, apart=True) as agents:
+            until(lambda: present(plane) == set(hosts), timeout=120, what="all present")
             (driver,) = plane.request("GET", "/v1/drivers")[2]["drivers"]
             return _kill_all(plane, agents), float(driver["detection_seconds"])
     finally:
         plane.stop()
 
 
-def _present(plane: ControlPlane) -> set[str]:
+def present(plane: ControlPlane) -> set[str]:
+    """Return the hosts that are up and present."""
     found = plane.services(f"?binary={BINARY}&state=up").values()
     return {s["host"] for s in found if s["verdict"]["reason"] == "present"}
 

@@ -67,24 +67,25 @@ def ask(
     runs: int,
     check: Callable[[bytes], None],
     headers: Mapping[str, str] | None = None,
+    status: int = HTTPStatus.OK,
 ) -> Asked:
     """Time a GET, one after another, charging the trees of ``pids``.
 
     ``check`` raises if an answer is wrong; it sees the first and the last.
     """
-    check(_get(url, headers or {}))  # the first one opens connections and fills caches
+    check(_get(url, headers or {}, status))  # the first one opens connections and fills caches
     seconds = []
     with measured(pids) as result:
         for _ in range(runs):
             begun = time.perf_counter()
-            body = _get(url, headers or {})
+            body = _get(url, headers or {}, status)
             seconds.append(time.perf_counter() - begun)
     check(body)
     cpu = {name: used / runs for name, used in result.cpu.items()}
     return Asked(median(seconds), cpu, len(body))
 
 
-def _get(url: str, headers: Mapping[str, str]) -> bytes:
+def _get(url: str, headers: Mapping[str, str], status: int) -> bytes:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=TIMEOUT)
     try:
@@ -94,7 +95,7 @@ def _get(url: str, headers: Mapping[str, str]) -> bytes:
         body = answer.read()
     finally:
         connection.close()
-    if answer.status != HTTPStatus.OK:
+    if answer.status != status:
         raise AssertionError(f"{url} answered {answer.status}: {body[:200]!r}")
     return body
 

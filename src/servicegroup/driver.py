@@ -2,7 +2,7 @@
 
 A driver says who is present, and nothing else: it knows no SQL, no HTTP and no configuration
 file, owns no loops, timers or threads of its own (a client library's session thread excepted),
-and every method is required. A new driver is one file, one entry point in the group
+and every method but ``roll`` is required. A new driver is one file, one entry point in the group
 ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
 """
 
@@ -39,6 +39,13 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a driver's own section; a driver extends it with its fields."""
+
+
+class Roll(msgspec.Struct, frozen=True):
+    """A backend's answer for a whole group: who is present, by host, and what is said of others."""
+
+    present: dict[str, Presence]
+    others: Presence
 
 
 class DriverState(msgspec.Struct, frozen=True):
@@ -104,6 +111,13 @@ class Driver(abc.ABC):
 
         Never raises: what cannot be told is UNKNOWN, with the cause in ``detail``.
         """
+
+    def roll(self, group: str) -> Roll | None:
+        """Answer for a whole group in one question, whoever is in it; never raises.
+
+        None where the backend can only be asked about members whose names are known.
+        """
+        return None
 
     @abc.abstractmethod
     def watch(self, callback: Watcher) -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from drivers.reference import Lives, Reference, ReferenceOptions
-from servicegroup.driver import Capabilities
+from servicegroup.driver import Capabilities, Roll
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
@@ -183,6 +183,11 @@ class OmitsTheAbsent(Reference):
     def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
         answers = super().presence(members)
         return {one: a for one, a in answers.items() if a.state is not PresenceState.ABSENT}
+
+
+class ListsNobody(Reference):
+    def roll(self, group: str) -> Roll:
+        return Roll({}, ABSENT)
 
 
 class BelievesInEverybody(Reference):

@@ -34,6 +34,7 @@ CAUGHT_BY: list[tuple[str, type[Reference], dict[str, Any]]] = [
     ("test_leaving_without_an_incarnation_frees_all", broken.LeaveForgetsOnlyTheOldest, {}),
     ("test_groups_are_apart", broken.MixesGroups, {}),
     ("test_no_two_names_are_confused", broken.GluesNames, {}),
+    ("test_odd_host_names_are_members_like_any_other", broken.ListsNobody, {}),
     ("test_odd_host_names_are_members_like_any_other", broken.FoldsCase, {}),
     ("test_odd_host_names_are_members_like_any_other", broken.CutsLongNames, {}),
     ("test_odd_host_names_are_members_like_any_other", broken.StripsBlanks, {}),

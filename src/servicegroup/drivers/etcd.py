@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from msgspec import Meta
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from servicegroup.driver import Capabilities, Driver, Options, Watcher
+from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
 from servicegroup.drivers.etcd_gateway import Done, Gateway
 from servicegroup.drivers.etcd_keys import Held, Key, OwnKeys, Reader, below, directory
 from servicegroup.errors import ConfigError, DriverUnavailable
@@ -114,21 +114,13 @@ class EtcdDriver(Driver):
         UNKNOWN where there is no such answer. ABSENT reads UNKNOWN for one time to live after
         that, and after the store was emptied: members may still be on their way back.
         """
-        reader, begun = self._process.reader, time.monotonic()
-        try:
-            held = reader.read(members)
-        except DriverUnavailable as error:
-            unknown = Presence(PresenceState.UNKNOWN, age=reader.silence, detail=str(error))
-            return dict.fromkeys(members, unknown)
-        age = time.monotonic() - begun
-        if reader.recovering:
-            detail = "recovering: etcd was away or emptied, and members may still come back"
-            missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
-        else:
-            missing = Presence(PresenceState.ABSENT, age=age, detail="no key on a living lease")
-        return {
-            member: _present(held[member], age) if member in held else missing for member in members
-        }
+        present, missing = self._read(lambda reader: reader.read(members))
+        return {member: present.get(member, missing) for member in members}
+
+    def roll(self, group: str) -> Roll:
+        """Answer like ``presence`` for everybody in a group."""
+        present, missing = self._read(lambda reader: reader.read_group(group))
+        return Roll({member.host: presence for member, presence in present.items()}, missing)
 
     def watch(self, callback: Watcher) -> None:
         """Do nothing: the gateway answers, it does not push."""
@@ -158,6 +150,23 @@ class EtcdDriver(Driver):
         if process is not None:
             process.own.close()
             process.gateway.close()
+
+    def _read(
+        self, question: Callable[[Reader], dict[Member, list[Held]]]
+    ) -> tuple[dict[Member, Presence], Presence]:
+        """Return who is present, and what is to be said of whoever is not."""
+        reader, begun = self._process.reader, time.monotonic()
+        try:
+            held = question(reader)
+        except DriverUnavailable as error:
+            return {}, Presence(PresenceState.UNKNOWN, age=reader.silence, detail=str(error))
+        age = time.monotonic() - begun
+        if reader.recovering:
+            detail = "recovering: etcd was away or emptied, and members may still come back"
+            missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
+        else:
+            missing = Presence(PresenceState.ABSENT, age=age, detail="no key on a living lease")
+        return {member: _present(lives, age) for member, lives in held.items()}, missing
 
     @property
     def _process(self) -> _Process:

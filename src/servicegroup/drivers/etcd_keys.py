@@ -199,8 +199,15 @@ class Reader:
 
     def read(self, members: Collection[Member]) -> dict[Member, list[Held]]:
         """Return what is held of the groups of these members. Raises DriverUnavailable."""
+        return self._held(self._ranges(members))
+
+    def read_group(self, group: str) -> dict[Member, list[Held]]:
+        """Return what is held of a whole group. Raises DriverUnavailable."""
+        return self._held([below(directory(self._prefix, group))])
+
+    def _held(self, wanted: Sequence[dict[str, bytes]]) -> dict[Member, list[Held]]:
         held: dict[Member, list[Held]] = {}
-        for ranges in _in_batches(self._ranges(members)):
+        for ranges in _in_batches(wanted):
             for kv in self._ask(ranges):
                 key = parse(self._prefix, kv.key)
                 if key is not None:

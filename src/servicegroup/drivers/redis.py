@@ -33,7 +33,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from servicegroup.driver import Driver, Options, Watcher
+from servicegroup.driver import Driver, Options, Roll, Watcher
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
@@ -138,20 +138,15 @@ class RedisDriver(Driver):
 
         ``age`` is unknown; ``detail`` says for how long an entry still holds.
         """
-        groups: dict[str, dict[bytes, Member]] = {}
-        for member in members:
-            groups.setdefault(member.group, {})[member.host.encode()] = member
-        try:
-            info, clock, marks, *listings = self._ask(groups)
-        except DriverUnavailable as error:
-            unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
-            return dict.fromkeys(members, unknown)
-        now = clock[0] + clock[1] / 1e6
-        doubt = self._doubt(info, *marks)
-        answers: dict[Member, Presence] = {}
-        for wanted, listing in zip(groups.values(), listings, strict=True):
-            answers.update(_answers(wanted, listing, now, doubt))
-        return answers
+        rolls = self._rolls({member.group for member in members})
+        return {
+            member: rolls[member.group].present.get(member.host, rolls[member.group].others)
+            for member in members
+        }
+
+    def roll(self, group: str) -> Roll:
+        """Ask for one group, all of it."""
+        return self._rolls({group})[group]
 
     def watch(self, callback: Watcher) -> None:
         """Do nothing: what Redis pushes may come late or never (RD-1, RD-2)."""
@@ -190,6 +185,19 @@ class RedisDriver(Driver):
         if self._failing:
             self._failing, self._doubted_at = False, time.monotonic()
 
+    def _rolls(self, groups: Collection[str]) -> dict[str, Roll]:
+        try:
+            info, clock, marks, *listings = self._ask(groups)
+        except DriverUnavailable as error:
+            unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
+            return dict.fromkeys(groups, Roll({}, unknown))
+        now = clock[0] + clock[1] / 1e6
+        doubt = self._doubt(info, *marks)
+        return {
+            group: _roll(listing, now, doubt)
+            for group, listing in zip(groups, listings, strict=True)
+        }
+
     def _ask(self, groups: Collection[str]) -> list[Any]:
         """Return what the server says of itself, its time, both marks, and each group's entries.
 
@@ -227,27 +235,20 @@ class RedisDriver(Driver):
         return ""
 
 
-def _answers(
-    wanted: dict[bytes, Member], listing: Any, now: float, doubt: str
-) -> dict[Member, Presence]:
+def _roll(listing: Any, now: float, doubt: str) -> Roll:
     """Judge the entries of one group at the server's ``now``, in seconds."""
     if isinstance(listing, Exception):
-        unknown = Presence(
-            PresenceState.UNKNOWN, detail=f"the group's key is unreadable: {listing}"
-        )
-        return dict.fromkeys(wanted.values(), unknown)
-    living: dict[bytes, dict[int, float]] = {}
+        detail = f"the group's key is unreadable: {listing}"
+        return Roll({}, Presence(PresenceState.UNKNOWN, detail=detail))
+    living: dict[str, dict[int, float]] = {}
     for entry, expiry in listing:
         host, incarnation = parse_entry(entry)
-        if incarnation is not None and host in wanted and expiry / 1000 > now:
-            living.setdefault(host, {})[incarnation] = expiry / 1000 - now
+        if incarnation is not None and expiry / 1000 > now:
+            living.setdefault(host.decode(errors="replace"), {})[incarnation] = expiry / 1000 - now
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
-    return {
-        member: _present(living[host]) if host in living else missing
-        for host, member in wanted.items()
-    }
+    return Roll({host: _present(lives) for host, lives in living.items()}, missing)
 
 
 def _present(living: dict[int, float]) -> Presence:

@@ -75,6 +75,11 @@ class View:
         self.outdated = True
         self._on_change(None)
 
+    @property
+    def hosts(self) -> Collection[str]:
+        """The hosts that something is held of."""
+        return list(self._held)
+
     def presence(self, host: str, age: float) -> Presence | None:
         """Return PRESENT with what is held of the host, or None where nothing is."""
         held = self._held.get(host)

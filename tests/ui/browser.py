@@ -59,7 +59,9 @@ class Chromedriver(Server):
         return all(shutil.which(program) for program in ("chromium", "chromedriver"))
 
     def command(self) -> Sequence[str | Path]:
-        return ["chromedriver", f"--port={self.port}", "--allowed-ips="]
+        # Chromium makes a socket there, and the path of one has 107 characters at the most.
+        short = f"TMPDIR={tempfile.gettempdir()}"
+        return ["env", short, "chromedriver", f"--port={self.port}", "--allowed-ips="]
 
     def answers(self) -> bool:
         question = f"GET /status HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n\r\n"

@@ -248,8 +248,8 @@ def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
             driver=conf.servicegroup_driver,
             on_unknown=OnUnknown(conf.on_unknown),
         ),
-        driver=_choice(conf, conf.servicegroup_driver),
-        shadow_driver=_choice(conf, shadow) if shadow else None,
+        driver=driver_choice(conf, conf.servicegroup_driver),
+        shadow_driver=driver_choice(conf, shadow) if shadow else None,
         host=host,
         port=port,
         connection=conf.database.connection or default_connection(),
@@ -261,8 +261,11 @@ def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
     )
 
 
-def _choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
-    """Read the section of the chosen driver; no other driver is even imported."""
+def driver_choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
+    """Read the section of the chosen driver; no other driver is even imported.
+
+    Raises ConfigError for a driver that there is not, or whose client library is missing.
+    """
     options = _driver_options(name)
     conf.register_opts(options, name)
     given = {option.name: conf[name][option.name] for option in options}
@@ -306,17 +309,12 @@ def _check(settings: Settings) -> None:
     """Refuse contradictions, each with the option to change (AND-6)."""
     limits = settings.limits
     report, down = limits.report_interval, limits.service_down_time
-    beat, ttl = limits.heartbeat_interval, limits.membership_ttl
     if down <= report:
         raise ConfigError(
             f"service_down_time = {down:g} must be longer than report_interval = {report:g}, or"
             " every service is down between two reports; six report intervals are usual."
         )
-    if ttl <= beat:
-        raise ConfigError(
-            f"membership_ttl = {ttl:g} must be longer than heartbeat_interval = {beat:g}, or"
-            " members vanish between two heartbeats; three heartbeat intervals are usual."
-        )
+    check_heartbeats(limits)
     if settings.shadow_driver and settings.shadow_driver.name == settings.driver.name:
         raise ConfigError(
             f"servicegroup_shadow_driver = {settings.driver.name} is the driver itself;"
@@ -328,6 +326,16 @@ def _check(settings: Settings) -> None:
         raise ConfigError(
             f"bind = {settings.host}:{settings.port} lets other hosts in while auth_strategy ="
             " none asks nobody who they are; set auth_strategy = token, or insecure = true."
+        )
+
+
+def check_heartbeats(limits: Limits) -> None:
+    """Raise ConfigError for a time to live that ends between two heartbeats."""
+    beat, ttl = limits.heartbeat_interval, limits.membership_ttl
+    if ttl <= beat:
+        raise ConfigError(
+            f"membership_ttl = {ttl:g} must be longer than heartbeat_interval = {beat:g}, or"
+            " members vanish between two heartbeats; three heartbeat intervals are usual."
         )
 
 

@@ -28,7 +28,7 @@ _STATES: list[Column[DriverState]] = [
     Column("Crash To Silent", lambda d: d.silence_seconds, lambda d: duration(d.silence_seconds)),
 ]
 
-_DISAGREEMENTS: list[Column[Disagreement]] = [
+DISAGREEMENTS: list[Column[Disagreement]] = [
     Column("ID", lambda d: d.service.uuid, usual=False),
     Column("Binary", lambda d: d.service.binary),
     Column("Host", lambda d: d.service.host),
@@ -71,7 +71,7 @@ def compare(ctx: click.Context, names: Sequence[str], form: str) -> None:
     "Since" is known to a running control plane (--url); in process it begins now.
     """
     compared = open_register(ctx).compare()
-    print_items(form, pick(_DISAGREEMENTS, names, form), compared.disagreements)
+    print_items(form, pick(DISAGREEMENTS, names, form), compared.disagreements)
     if form == "table":
         click.echo(summary(compared), err=True)
 

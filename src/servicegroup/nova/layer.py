@@ -1,0 +1,162 @@
+"""The layer of one process: who is up, joining, leaving; Nova's drivers all ask this one.
+
+Nova makes hundreds of servicegroup APIs, some of them before it forks. They share what ``current``
+returns, made when it is first needed, in the process that needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from servicegroup.config import DriverChoice
+from servicegroup.driver import Driver, load
+from servicegroup.judging import FutureStamps
+from servicegroup.liveness import judge
+from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
+from servicegroup.nova.errands import Errands
+from servicegroup.nova.membership import Membership
+from servicegroup.nova.settings import load as load_settings
+from servicegroup.nova.snapshot import Snapshot
+
+log = logging.getLogger("servicegroup.nova")
+
+Record = Any
+"""Nova's service object, or a dict with its fields."""
+
+
+class _Side:
+    """A driver's answers, and the limits it is judged by; Nova's own drivers have no answers.
+
+    It remembers who was last known absent, since not knowing does not raise the dead.
+    """
+
+    def __init__(self, driver: Driver | None, limits: Limits) -> None:
+        self.limits = msgspec.structs.replace(limits, driver=driver.name) if driver else limits
+        self._snapshot = Snapshot(driver) if driver else None
+        self._absent_at: dict[Member, datetime] = {}
+
+    def presence(self, record: Record, now: datetime) -> tuple[Presence | None, float | None]:
+        """Return the driver's answer, and how many seconds ago the member was known absent."""
+        topic = record["topic"]
+        if self._snapshot is None or not topic:  # services of the API have no topic
+            return None, None
+        member = Member(topic, record["host"])
+        presence = self._snapshot.presence(member)
+        if presence.state is PresenceState.ABSENT:
+            self._absent_at[member] = now
+        elif presence.state is PresenceState.PRESENT:
+            if self._absent_at:
+                self._absent_at.pop(member, None)
+        elif (absent_at := self._absent_at.get(member)) is not None:
+            return presence, (now - absent_at).total_seconds()
+        return presence, None
+
+
+class Layer:
+    """Verdicts about Nova's records, by their stamps and a driver's presence; threads share it."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        driver: Driver | None,
+        shadow: Driver | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Obey ``driver``; None for one of Nova's own.
+
+        ``now`` is the clock that stamps are aged by, naive and UTC: Nova's own.
+        """
+        self.limits = limits
+        self.driver, self.shadow = driver, shadow
+        self.now = now
+        self._obeyed, self._not_obeyed = _Side(driver, limits), _Side(shadow, limits)
+        self._future_stamps = FutureStamps(time.monotonic)
+        self._errands = [Errands(each, limits.heartbeat_interval) for each in self.drivers]
+
+    @property
+    def drivers(self) -> list[Driver]:
+        """The drivers that are written: the one that is obeyed, and the shadow."""
+        return [driver for driver in (self.driver, self.shadow) if driver is not None]
+
+    def is_up(self, record: Record) -> bool:
+        """Tell whether the service is up; never raises, and a record without stamps is down."""
+        try:
+            return self.verdict(record).is_up
+        except Exception:
+            log.exception("A service that cannot be judged counts as down.")
+            return False
+
+    def verdict(self, record: Record) -> Verdict:
+        """Judge a record by its report and the driver that is obeyed."""
+        return self._judged(record, self._obeyed)
+
+    def shadow_verdict(self, record: Record) -> Verdict:
+        """Judge a record by its report and the shadow driver, which nobody obeys."""
+        return self._judged(record, self._not_obeyed)
+
+    def join(self, group_id: str, member: str) -> Membership:
+        """Begin to heartbeat a member to every driver; returns at once."""
+        return Membership(Member(group_id, member), self.drivers, self.limits)
+
+    def leave(self, group_id: str, member: str) -> None:
+        """Free what the backends hold of a deleted service (spec S4).
+
+        Returns at once; it is done in a thread, as soon as each backend answers.
+        """
+        for errands in self._errands:
+            errands.leave(Member(group_id, member))
+
+    def _judged(self, record: Record, side: _Side) -> Verdict:
+        now = self.now()
+        seen = record.get("last_seen_up", None)
+        stamp = (seen or record["created_at"]).replace(tzinfo=None)
+        age, ahead = (now - stamp).total_seconds(), 0.0
+        if age < 0.0 or self._future_stamps.first_seen:
+            ahead = max(0.0, -age)
+            age = self._future_stamps.age(UUID(record["uuid"]).int, stamp, age)
+        presence, absent_age = side.presence(record, now)
+        return judge(
+            Evidence(
+                side.limits,
+                age,
+                never_reported=seen is None,
+                forced_down=record["forced_down"],
+                presence=presence,
+                absent_age=absent_age,
+                stamped_ahead=ahead,
+            )
+        )
+
+
+_layers: dict[int, Layer] = {}
+
+
+def current() -> Layer:
+    """Return the layer of this process, as nova.conf has it; what a fork inherited stays unused.
+
+    Raises ConfigError.
+    """
+    pid = os.getpid()
+    return _layers.get(pid) or _layers.setdefault(pid, _made())
+
+
+def _made() -> Layer:
+    from oslo_config import cfg
+    from oslo_utils import timeutils
+
+    settings = load_settings(cfg.CONF)
+    return Layer(
+        settings.limits, _driver(settings.driver), _driver(settings.shadow), timeutils.utcnow
+    )
+
+
+def _driver(choice: DriverChoice | None) -> Driver | None:
+    return load(choice.name, choice.options) if choice else None

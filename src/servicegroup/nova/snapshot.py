@@ -1,0 +1,72 @@
+"""A driver's answers for a whole listing, which Nova asks for one service at a time.
+
+A driver that pushes has its view in memory, always newer than a copy of it, and is asked as it is.
+Any other is asked at most once a second for a group: for all of it where the backend can list, else
+for every member that was asked about before. A member that the process never asked about then costs
+a question of its own, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from servicegroup.driver import Driver
+from servicegroup.liveness import LOOK_INTERVAL
+from servicegroup.model import Member, Presence, PresenceState
+
+
+class _Answers(msgspec.Struct):
+    """What was said of a group at a time; ``others`` is said of hosts that are not in ``known``."""
+
+    told_at: float
+    known: dict[str, Presence]
+    others: Presence | None
+
+
+_NONE = _Answers(float("-inf"), {}, None)
+
+
+class Snapshot:
+    """One driver's answers, at most ``LOOK_INTERVAL`` seconds old; threads may share it.
+
+    No thread waits for another: of several that find an answer too old, each asks.
+    """
+
+    def __init__(self, driver: Driver, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Ask ``driver`` when a question comes."""
+        self.driver = driver
+        self._monotonic = monotonic
+        self._groups: dict[str, _Answers] = {}
+
+    def presence(self, member: Member) -> Presence:
+        """Return the driver's answer for one member; never raises."""
+        if self.driver.capabilities.pushes:
+            return self.driver.presence((member,))[member]
+        answers = self._groups.get(member.group, _NONE)
+        if self._monotonic() - answers.told_at > LOOK_INTERVAL:
+            answers = self._groups[member.group] = self._ask(member.group, list(answers.known))
+        found = answers.known.get(member.host, answers.others)
+        return found or self._meet(answers, member)
+
+    def _ask(self, group: str, hosts: list[str]) -> _Answers:
+        roll = self.driver.roll(group)
+        if roll is not None:
+            return _Answers(self._monotonic(), roll.present, roll.others)
+        members = [Member(group, host) for host in hosts]
+        presences = self.driver.presence(members) if members else {}
+        known = {member.host: presence for member, presence in presences.items()}
+        # An answer may take seconds to come, and is as good as any other from then on.
+        return _Answers(self._monotonic(), known, None)
+
+    def _meet(self, answers: _Answers, member: Member) -> Presence:
+        """Ask about a member for the first time, and from then on with the others.
+
+        While the backend does not answer, one such question says it for all of this second.
+        """
+        found = answers.known[member.host] = self.driver.presence((member,))[member]
+        if found.state is PresenceState.UNKNOWN:
+            answers.others = found
+        return found

@@ -1,0 +1,213 @@
+"""The layer for Nova without a Nova: records as dicts, a backend in a file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.reference import Directory, Reference, ReferenceOptions
+from servicegroup.model import Limits, Member, OnUnknown, PresenceState, Reason, Verdict
+from servicegroup.nova.layer import Layer
+from servicegroup.nova.membership import STARTED, Membership
+from waiting import until
+
+NOW = datetime(2026, 1, 1, 12)
+MEMBER = Member("compute", "node1")
+LIMITS = Limits(heartbeat_interval=0.05, membership_ttl=0.4)
+
+
+class Clock:
+    """Nova's clock."""
+
+    now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Directory:
+    return Directory(tmp_path)
+
+
+@pytest.fixture
+def driver(backend: Directory) -> Reference:
+    return Reference(ReferenceOptions(directory=str(backend.directory)))
+
+
+def layer_of(driver: Reference | None, clock: Clock, limits: Limits = LIMITS) -> Layer:
+    return Layer(limits, driver, None, clock)
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """Return Nova's record of a compute that has just reported."""
+    return {
+        "uuid": "35b740bb-2a9f-4229-a7d5-b6bd5746af19",
+        "host": "node1",
+        "topic": "compute",
+        "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+        "last_seen_up": NOW.replace(tzinfo=UTC),
+        "forced_down": False,
+        **changes,
+    }
+
+
+def state(driver: Reference) -> PresenceState:
+    return driver.presence([MEMBER])[MEMBER].state
+
+
+def told(verdict: Verdict, state: PresenceState) -> Verdict | None:
+    """Return the verdict if the driver said that."""
+    presence = verdict.evidence.presence
+    return verdict if presence is not None and presence.state is state else None
+
+
+@pytest.mark.parametrize(
+    ("present", "changes", "reason"),
+    [
+        (True, {}, Reason.PRESENT),
+        (False, {}, Reason.ABSENT),
+        (True, {"last_seen_up": datetime(2026, 1, 1, 11, 58)}, Reason.SILENT),
+        (True, {"last_seen_up": None}, Reason.SILENT),
+        (True, {"last_seen_up": None, "created_at": NOW}, Reason.PRESENT),
+        (True, {"forced_down": True}, Reason.FORCED_DOWN),
+        (False, {"topic": None}, Reason.REPORTING),
+    ],
+)
+def test_either_down_wins(
+    driver: Reference, clock: Clock, present: bool, changes: dict[str, Any], reason: Reason
+) -> None:
+    if present:
+        driver.heartbeat(MEMBER, 1, 60.0)
+    layer = layer_of(driver, clock)
+    found = layer.verdict(record(**changes))
+    assert found.reason is reason
+    assert layer.is_up(record(**changes)) is reason.is_up
+    assert found.evidence.limits.driver == "reference"
+
+
+def test_any_living_incarnation_counts(driver: Reference, clock: Clock) -> None:
+    driver.heartbeat(MEMBER, 4711, 60.0)
+    assert layer_of(driver, clock).verdict(record()).reason is Reason.PRESENT
+
+
+def test_a_backend_that_does_not_answer_downs_nobody(
+    driver: Reference, backend: Directory, clock: Clock
+) -> None:
+    backend.freeze()
+    assert layer_of(driver, clock).verdict(record()).reason is Reason.UNCONFIRMED
+    strict = layer_of(driver, clock, Limits(on_unknown=OnUnknown.DOWN))
+    assert strict.verdict(record()).reason is Reason.UNKNOWN
+
+
+def test_not_knowing_does_not_raise_the_dead(
+    driver: Reference, backend: Directory, clock: Clock
+) -> None:
+    layer = layer_of(driver, clock)
+    assert layer.verdict(record()).reason is Reason.ABSENT
+    backend.freeze()
+    unknown = until(lambda: told(layer.verdict(record()), PresenceState.UNKNOWN))
+    assert unknown.reason is Reason.ABSENT
+    clock.now += timedelta(seconds=5)
+    assert layer.verdict(record(last_seen_up=clock.now)).reason is Reason.UNCONFIRMED
+
+
+def test_without_a_driver_the_record_decides(clock: Clock) -> None:
+    assert layer_of(None, clock).verdict(record()).reason is Reason.REPORTING
+
+
+def test_a_stamp_from_the_future_does_not_keep_the_dead_up(clock: Clock) -> None:
+    layer = layer_of(None, clock, Limits(report_interval=0.01, service_down_time=0.05))
+    ahead = record(last_seen_up=NOW + timedelta(hours=1))
+    assert layer.is_up(ahead)
+    assert layer.verdict(ahead).evidence.stamped_ahead == 3600
+    assert until(lambda: not layer.is_up(ahead))
+
+
+@pytest.mark.parametrize("broken", [{}, {"host": "node1"}, record(created_at=1, last_seen_up=None)])
+def test_what_cannot_be_judged_is_down_and_raises_nothing(
+    driver: Reference, clock: Clock, broken: dict[str, Any]
+) -> None:
+    assert not layer_of(driver, clock).is_up(broken)
+
+
+def beating() -> bool:
+    """Tell whether a membership still has something to say to the backend."""
+    return any(thread.name == "servicegroup-reference" for thread in threading.enumerate())
+
+
+@contextmanager
+def joined(driver: Reference, clock: Clock) -> Iterator[Membership]:
+    membership = layer_of(driver, clock).join("compute", "node1")
+    try:
+        until(lambda: state(driver) is PresenceState.PRESENT)
+        yield membership
+    finally:
+        membership.end()
+        until(lambda: not beating())
+
+
+def test_a_member_joins_and_leaves_when_its_record_is_gone(driver: Reference, clock: Clock) -> None:
+    with joined(driver, clock) as membership:
+        assert driver.presence([MEMBER])[MEMBER].incarnations == {STARTED}
+        membership.end()
+        until(lambda: not beating())
+        assert state(driver) is PresenceState.ABSENT
+
+
+def test_a_member_that_cannot_leave_now_does_it_later(
+    driver: Reference, backend: Directory, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with joined(driver, clock) as membership:
+        backend.freeze()
+        membership.end()
+        until(lambda: "compute on node1 lost driver reference" in caplog.text)
+        assert beating()
+        backend.thaw()
+
+
+def test_a_member_outlives_its_backend(driver: Reference, backend: Directory, clock: Clock) -> None:
+    with joined(driver, clock):
+        backend.empty()
+        until(lambda: state(driver) is PresenceState.PRESENT)
+
+
+def test_a_delete_frees_all_lives_once_the_backend_answers(
+    driver: Reference, backend: Directory, clock: Clock
+) -> None:
+    layer = layer_of(driver, clock)
+    for life in (1, 2):
+        driver.heartbeat(MEMBER, life, 3600.0)
+    backend.freeze()
+    layer.leave("compute", "node1")
+    layer.leave("compute", "node2")
+    backend.thaw()
+    until(lambda: state(driver) is not PresenceState.PRESENT)
+    driver.heartbeat(MEMBER, 3, 3600.0)
+    layer.leave("compute", "node1")
+    until(lambda: state(driver) is not PresenceState.PRESENT)
+
+
+def test_a_layer_is_made_anew_in_a_forked_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from servicegroup.nova import layer as module
+
+    made: list[int] = []
+    monkeypatch.setattr(module, "_layers", {})
+    monkeypatch.setattr(module, "_made", lambda: made.append(os.getpid()) or object())  # type: ignore[func-returns-value]
+    first = module.current()
+    assert module.current() is first
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert module.current() is not first
+    assert len(made) == 2

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run the tests beside each other; those that fail, if they are few, run once more, alone.
 #
-#   tools/test.sh [ARGUMENTS OF PYTEST]     WORKERS of the environment run at once, 2 by default
+#   tools/test.sh [ARGUMENTS OF PYTEST]     WORKERS of the environment run at once, 3 by default
 #
 # Why twice: the outage tests use real servers and real time, and a busy machine may starve them. A
 # test that fails alone is broken, and fails the run. One that fails only in company is a bug of the
@@ -57,7 +57,7 @@ END
 }
 
 status=0
-run -n "${WORKERS:-2}" --dist loadgroup "$@" || status=$?
+run -n "${WORKERS:-3}" --dist loadgroup "$@" || status=$?
 [ "$status" = 1 ] || exit "$status" # passed; or interrupted, or pytest itself is broken
 failed >"$scratch/beside"
 count=$(grep -c . "$scratch/beside" || true)

@@ -1,8 +1,8 @@
 # Every habit is one command; each sets up what it needs on a fresh machine.
 PYTHON := .venv/bin/python
-WORKERS ?= 2
+WORKERS ?= 3
 
-.PHONY: setup run test check bench docs lock clean
+.PHONY: setup run test test-nova check bench docs lock clean
 
 setup:                       ## the environment; quick when it is there
 	@tools/bootstrap.sh
@@ -13,6 +13,11 @@ run: setup                           ## the control plane on its embedded defaul
 test: check                  ## everything, on real servers
 	@tools/bootstrap.sh --servers
 	@WORKERS=$(WORKERS) tools/test.sh
+
+test-nova: setup             ## the layer in a real Nova, which is installed and brought up
+	@tools/bootstrap.sh --servers nova
+	@cd tests && ../$(PYTHON) -m servers.nova_environment
+	@WORKERS=0 tools/test.sh tests/with_nova --timeout 600
 
 check: setup                 ## format, lint, types, import contracts
 	$(PYTHON) -m ruff format --check src tests benchmarks
@@ -33,4 +38,4 @@ lock:                        ## requirements.lock, from pyproject.toml
 		--output-file requirements.lock pyproject.toml
 
 clean:                       ## forget the environment and the caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run
+	rm -rf .venv .venv-nova* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run

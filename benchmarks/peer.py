@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from msgspec import Struct
 
 from benchmarks.nova_peer import measure, seed
-from benchmarks.nova_peer.deployment import NOBODY, Conductor, Databases, NovaPeer
-from benchmarks.nova_peer.install import InstallError
 from benchmarks.nova_peer.measure import Heartbeats, Listing
-from benchmarks.nova_peer.rabbitmq import RabbitMQ
 from servers.memcached import Memcached
+from servers.nova import NOBODY, Conductor, Databases, NovaAPI, cached_in
+from servers.nova_environment import InstallError
 from servers.postgresql import PostgreSQL
+from servers.rabbitmq import RabbitMQ
 
 REPORTERS = 4
 
@@ -45,7 +45,7 @@ class Nova(Struct, frozen=True):
 class Measuring:
     """One Nova, brought up on a PostgreSQL; ``say`` tells what is going on."""
 
-    def __init__(self, peer: NovaPeer, postgresql: PostgreSQL, say: Callable[[str], None]) -> None:
+    def __init__(self, peer: NovaAPI, postgresql: PostgreSQL, say: Callable[[str], None]) -> None:
         self.peer = peer
         self.postgresql = postgresql
         self.say = say
@@ -54,7 +54,7 @@ class Measuring:
         self, sizes: Sequence[int], runs: int, memcached: Memcached | None
     ) -> Iterator[Listing]:
         """Time the lists of all services and of one host's, for each size of the table."""
-        self.peer.configure(memcached.address if memcached else None)
+        self.peer.settings = cached_in(memcached.address) if memcached else {}
         self.peer.restart()
         charged = self._charged(nova=self.peer.pid)
         if memcached:
@@ -85,7 +85,7 @@ def nova(
         rabbitmq = servers.enter_context(RabbitMQ()) if RabbitMQ.installed() else None
         databases = Databases(*(postgresql.database() for _ in Databases._fields))
         try:
-            peer = NovaPeer(databases, rabbitmq.url if rabbitmq else NOBODY)
+            peer = NovaAPI(databases, rabbitmq.url if rabbitmq else NOBODY)
         except InstallError as error:
             return Nova([], None, str(error))
         measuring = Measuring(servers.enter_context(peer), postgresql, say)

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Make this checkout ready to work in: the virtual environment, and the servers the tests drive.
 #
-#   tools/bootstrap.sh             create or refresh .venv
-#   tools/bootstrap.sh --servers   the same, then install what bindep.txt lists and is missing
+#   tools/bootstrap.sh                       create or refresh .venv
+#   tools/bootstrap.sh --servers [PROFILE]   the same, then install what bindep.txt lists for the
+#                                            profile (test, unless named) and is missing
 #
 # Silent and quick when there is nothing to do. Progress goes to stderr.
 set -eu
@@ -11,10 +12,11 @@ cd "$(dirname "$0")/.."
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+profile=${2:-test}
 case "${1-}" in
     '' | --servers) ;;
     *)
-        say "\"$1\" is not an argument; give --servers or nothing"
+        say "\"$1\" is not an argument; give --servers, with a profile or without, or nothing"
         exit 2
         ;;
 esac
@@ -81,8 +83,8 @@ fill_venv() {
 
 missing() {
     installed=" $(dpkg-query -W -f '${db:Status-Status}/${Package} ' 2>/dev/null || true)"
-    sed -e 's/#.*//' bindep.txt | while read -r package _; do
-        [ -n "$package" ] || continue
+    sed -e 's/#.*//' -e 's/[][]/ /g' bindep.txt | while read -r package profiles; do
+        case " $profiles " in *" $profile "*) ;; *) continue ;; esac
         case "$installed" in
             *" installed/$package "*) ;;
             *) printf '%s ' "$package" ;;

@@ -1,8 +1,8 @@
 """The peer of the benchmarks: a stock Nova 34 from its package, brought up and measured by scripts.
 
-`deployment.NovaPeer` is the control plane (databases, API, conductor), `seed` fills it with
-services, `measure` times it. The servers are those of the tests, which this package finds by
-putting the tests' directory on the import path. From the root of the checkout::
+Its processes are servers of the tests (`servers.nova`), which this package finds by putting the
+tests' directory on the import path. `seed` fills it with services, `measure` times it. From the
+root of the checkout::
 
     python -m benchmarks.nova_peer --services 1000 10000 --json
 """

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.nova_peer import measure, seed
-from benchmarks.nova_peer.deployment import NOBODY, Conductor, Databases, NovaPeer
-from benchmarks.nova_peer.install import NOVA, InstallError
-from benchmarks.nova_peer.rabbitmq import RabbitMQ
 from servers.memcached import Memcached
+from servers.nova import NOBODY, Conductor, Databases, NovaAPI, cached_in
+from servers.nova_environment import NOVA, InstallError
 from servers.postgresql import PostgreSQL
 from servers.process import ServerError
+from servers.rabbitmq import RabbitMQ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> Figures:
     with PostgreSQL() as postgresql, ExitStack() as optional:
         rabbitmq = optional.enter_context(RabbitMQ()) if RabbitMQ.installed() else None
         databases = Databases(*(postgresql.database() for _ in Databases._fields))
-        with NovaPeer(databases, rabbitmq.url if rabbitmq else NOBODY) as peer:
+        with NovaAPI(databases, rabbitmq.url if rabbitmq else NOBODY) as peer:
             heartbeats = list(_heartbeats(peer, postgresql, rabbitmq, arguments))
             listings = list(_listings(peer, {"postgresql": postgresql.pid}, arguments))
     return Figures(
@@ -96,19 +96,19 @@ def _run(arguments: argparse.Namespace) -> Figures:
 
 
 def _listings(
-    peer: NovaPeer, servers: Mapping[str, int], arguments: argparse.Namespace
+    peer: NovaAPI, servers: Mapping[str, int], arguments: argparse.Namespace
 ) -> Iterator[Listing]:
     """List with the quickest cache there is, then with the one of production."""
     yield from _tables(peer, servers, arguments)
     if Memcached.installed():
         with Memcached() as memcached:
-            peer.configure(memcached.address)
+            peer.settings = cached_in(memcached.address)
             peer.restart()
             yield from _tables(peer, {**servers, "memcached": memcached.pid}, arguments)
 
 
 def _tables(
-    peer: NovaPeer, servers: Mapping[str, int], arguments: argparse.Namespace
+    peer: NovaAPI, servers: Mapping[str, int], arguments: argparse.Namespace
 ) -> Iterator[Listing]:
     charged = {"api": peer.pid, **servers}
     for services in arguments.services:
@@ -119,7 +119,7 @@ def _tables(
 
 
 def _heartbeats(
-    peer: NovaPeer,
+    peer: NovaAPI,
     postgresql: PostgreSQL,
     rabbitmq: RabbitMQ | None,
     arguments: argparse.Namespace,

@@ -24,7 +24,7 @@ from servers.process import reaper
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from benchmarks.nova_peer.deployment import NovaPeer
+    from servers.nova import NovaAPI
 
 Way = Literal["conductor", "database"]
 """How a heartbeat travels: a compute's, over the broker to the conductor; or a scheduler's, which
@@ -69,7 +69,7 @@ class Heartbeats(Struct, frozen=True, kw_only=True):
 
 
 def listing(
-    peer: NovaPeer, servers: Mapping[str, int], services: int, runs: int, host: str | None = None
+    peer: NovaAPI, servers: Mapping[str, int], services: int, runs: int, host: str | None = None
 ) -> Listing:
     """Time the list of all services, or of one host; `servers` are the pids to charge, by name."""
     query = f"?host={host}" if host else ""
@@ -97,7 +97,7 @@ def listing(
 
 
 def heartbeats(
-    peer: NovaPeer,
+    peer: NovaAPI,
     servers: Mapping[str, int],
     way: Way,
     reporters: int,
@@ -132,7 +132,7 @@ def heartbeats(
 
 @contextmanager
 def _reporter(
-    peer: NovaPeer, way: Way, reporters: int, seconds: float
+    peer: NovaAPI, way: Way, reporters: int, seconds: float
 ) -> Iterator[subprocess.Popen[str]]:
     """Run reporter.py, warmed up; it ends itself if anything hangs."""
     hosts = [seed.host(number + 1) for number in range(reporters)]

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from benchmarks.nova_peer.deployment import Databases
+    from servers.nova import Databases
 
 SERVICE_VERSION = 74
 """Nova 34's own; its API refuses to start beside services that are too old."""

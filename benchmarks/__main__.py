@@ -9,11 +9,21 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from benchmarks import detection, footprint, listing, measure, members, reports, versions
+from benchmarks import (
+    detection,
+    following,
+    footprint,
+    listing,
+    measure,
+    members,
+    nova_layer,
+    reports,
+    versions,
+)
 from benchmarks.bench import Bench
-from benchmarks.nova_peer.install import NOVA
 from benchmarks.nova_peer.measure import MeasurementError
 from benchmarks.results import Section, rendered
+from servers.nova_environment import NOVA, InstallError
 from servers.postgresql import PostgreSQL
 from servers.process import ServerError
 
@@ -24,6 +34,8 @@ BENCHMARKS = {
     "footprint": footprint.run,
     "detection": detection.run,
     "members": members.run,
+    "following": following.run,
+    "nova_layer": nova_layer.run,
 }
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -40,7 +52,7 @@ def main() -> int:
             bench = Bench(postgresql, Path(directory), quick=arguments.quick)
             sections = [s for name in arguments.names for s in BENCHMARKS[name](bench)]
             server = _server(postgresql)
-    except (ServerError, MeasurementError) as error:
+    except (InstallError, ServerError, MeasurementError) as error:
         return _refuse(str(error))
     lines = "\n".join(_page(sections, machine, server)) + "\n"
     print(lines)

@@ -1,4 +1,7 @@
-"""One command measures everything, says which targets are met, and writes it to RESULTS.md."""
+"""One command measures everything, says which targets are met, and writes it to RESULTS.md.
+
+A run of some benchmarks replaces their figures, and keeps those of the others with their date.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import create_engine, text
 
 from benchmarks import (
@@ -22,7 +26,7 @@ from benchmarks import (
 )
 from benchmarks.bench import Bench
 from benchmarks.nova_peer.measure import MeasurementError
-from benchmarks.results import Section, rendered
+from benchmarks.results import Run, rendered
 from servers.nova_environment import NOVA, InstallError
 from servers.postgresql import PostgreSQL
 from servers.process import ServerError
@@ -39,6 +43,7 @@ BENCHMARKS = {
 }
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+DATA = Path(__file__).with_name("results.json")
 
 
 def main() -> int:
@@ -50,15 +55,26 @@ def main() -> int:
     try:
         with PostgreSQL() as postgresql, tempfile.TemporaryDirectory() as directory:
             bench = Bench(postgresql, Path(directory), quick=arguments.quick)
-            sections = [s for name in arguments.names for s in BENCHMARKS[name](bench)]
-            server = _server(postgresql)
+            versions = f"{measure.versions()}, PostgreSQL {_server(postgresql)}"
+            runs = {
+                name: Run(measure.today(), machine, versions, list(BENCHMARKS[name](bench)))
+                for name in arguments.names
+            }
     except (InstallError, ServerError, MeasurementError) as error:
         return _refuse(str(error))
-    lines = "\n".join(_page(sections, machine, server)) + "\n"
-    print(lines)
-    if arguments.names == list(BENCHMARKS) and not arguments.quick:
-        RESULTS.write_text(lines)
+    print("\n".join(_page(runs)))
+    if not arguments.quick:
+        _keep(runs)
     return 0
+
+
+def _keep(runs: dict[str, Run]) -> None:
+    """Replace the figures of these benchmarks, in the data and on the page that is made of it."""
+    known = msgspec.json.decode(DATA.read_bytes(), type=dict[str, Run]) if DATA.exists() else {}
+    every = known | runs
+    every = {name: every[name] for name in BENCHMARKS if name in every}
+    DATA.write_bytes(msgspec.json.format(msgspec.json.encode(every)) + b"\n")
+    RESULTS.write_text("\n".join(_page(every)) + "\n")
 
 
 def _parse() -> argparse.Namespace:
@@ -74,19 +90,17 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _page(sections: list[Section], machine: str, server: str) -> list[str]:
+def _page(runs: dict[str, Run]) -> list[str]:
     return [
         "# What servicegroup reaches",
         "",
         (
-            f"Measured on {measure.today()} by `python -m benchmarks`, beside a stock Nova {NOVA}"
-            " on the same PostgreSQL in the same run."
+            "Measured by `python -m benchmarks`. Where a figure is compared with Nova's, a stock"
+            f" Nova {NOVA} was measured in the same run. Client, servers and load share one"
+            " machine, over loopback; its own noise is 30 to 50 %."
         ),
         "",
-        f"* Machine: {machine}. Client, servers and load share it, over loopback.",
-        f"* Versions: {measure.versions()}, PostgreSQL {server}.",
-        "",
-        *rendered(sections),
+        *rendered(runs.values()),
     ]
 
 

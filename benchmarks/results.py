@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -31,16 +31,29 @@ class Section(Struct, frozen=True):
     rows: Sequence[Sequence[str]]
 
 
-def rendered(sections: Sequence[Section]) -> Iterator[str]:
-    """Give the lines of all sections: every claim in one table, then the figures of each."""
-    claims = [claim for section in sections for claim in section.claims]
+class Run(Struct, frozen=True):
+    """One benchmark's sections, and when, on what and with what they were measured."""
+
+    date: str
+    machine: str
+    versions: str
+    sections: Sequence[Section]
+
+
+def rendered(runs: Iterable[Run]) -> Iterator[str]:
+    """Give the lines of all runs: every claim in one table, then the figures of each."""
+    runs = list(runs)
+    claims = [claim for run in runs for section in run.sections for claim in section.claims]
     yield from table(
         ("claim", "measured", "target", ""),
         [(claim.what, claim.measured, claim.target, claim.verdict) for claim in claims],
     )
-    for section in sections:
-        yield from ("", f"## {section.title}", "", section.notes, "")
-        yield from table(section.header, section.rows)
+    for run in runs:
+        for section in run.sections:
+            yield from ("", f"## {section.title}", "", f"{section.notes} ({run.date})", "")
+            yield from table(section.header, section.rows)
+    yield from ("", "## Machines and versions", "")
+    yield from sorted({f"* {run.date}: {run.machine}. {run.versions}." for run in runs})
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -45,8 +45,9 @@ def run(bench: Bench) -> Iterator[Section]:
         directory = bench.directory / f"members-{case.driver}"
         directory.mkdir()
         with server:
-            joining, listing, watching = _measured(case, server, bench, directory, count)
-        rows.append((case.driver, f"{joining:.1f} s", ms(listing), f"{watching:.1%}"))
+            joining, listing, watching, observing = _measured(case, server, bench, directory, count)
+        shares = (f"{watching:.1%}", f"{observing:.1%}")
+        rows.append((case.driver, f"{joining:.1f} s", ms(listing), *shares))
         claims.append(
             Claim(f"`GET /os-services`, {count:,} services, driver {case.driver}", ms(listing),
                   f"about {ms(LIST_TARGET)}", listing <= LIST_TARGET)
@@ -59,26 +60,28 @@ def run(bench: Bench) -> Iterator[Section]:
     yield Section(
         "Members",
         "All members join from one process, one heartbeat after another. The list is Nova's, wall"
-        " time, median. Watching is the control plane's CPU while members leave and join again at"
-        f" {CHANGES} changes a second and nobody asks; only drivers that push have such a cost.",
+        " time, median. Watching is a control plane's CPU while members leave and join again at"
+        f" {CHANGES} changes a second and nobody asks; only drivers that push have such a cost."
+        " Observing is that of another one, which also records every change of state as an event.",
         claims,
-        ("driver", "joining", "list", "watching"),
+        ("driver", "joining", "list", "watching", "observing"),
         rows,
     )
 
 
 def _measured(
     case: Case, server: Server, bench: Bench, directory: Path, count: int
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     url = bench.postgresql.database()
     register.seed(url, count)
-    plane = ControlPlane(url, directory)
-    plane.configure(
-        case.section(server),
-        servicegroup_driver=case.driver,
-        membership_ttl=TTL,
-        service_down_time=3600,
-    )
+    observer, plane = (ControlPlane(url, directory) for _ in range(2))
+    for each in (observer, plane):
+        each.configure(
+            case.section(server),
+            servicegroup_driver=case.driver,
+            membership_ttl=TTL,
+            service_down_time=3600,
+        )
     settings = config.load(str(plane.config))
     driver = load(settings.driver.name, settings.driver.options)
     members = [Member(GROUP, register.host(n)) for n in range(1, count + 1)]
@@ -86,8 +89,10 @@ def _measured(
     for member in members:
         driver.heartbeat(member, 1, TTL)
     joining = time.perf_counter() - begun
-    plane.start()
     try:
+        observer.start()
+        until(lambda: "ETag" in observer.request("GET", "/v1/services?limit=1")[1], timeout=60)
+        plane.start()
         until(lambda: _all_present(plane, count), timeout=60, interval=0.5, what="all present")
         asked = ask(
             f"{plane.url}/v2.1/os-services",
@@ -95,9 +100,12 @@ def _measured(
             bench.requests,
             lambda body: None,
         )
-        return joining, asked.seconds, _watching(plane, driver, members, bench.seconds)
+        pids = {"watching": plane.process.pid, "observing": observer.process.pid}
+        shares = _shares(pids, driver, members, bench.seconds)
+        return joining, asked.seconds, shares["watching"], shares["observing"]
     finally:
         plane.stop()
+        observer.stop()
         driver.close()
 
 
@@ -106,12 +114,14 @@ def _all_present(plane: ControlPlane, count: int) -> bool:
     return [s["verdict"]["reason"] for s in found] == ["present"] * count
 
 
-def _watching(plane: ControlPlane, driver: Driver, members: list[Member], seconds: float) -> float:
-    """Return the share of a core the control plane spends while members change."""
-    with measured({"control plane": plane.process.pid}) as idle:
+def _shares(
+    pids: dict[str, int], driver: Driver, members: list[Member], seconds: float
+) -> dict[str, float]:
+    """Return the share of a core each process spends on members that change."""
+    with measured(pids) as idle:
         time.sleep(seconds)
     changes = 0
-    with measured({"control plane": plane.process.pid}) as busy:
+    with measured(pids) as busy:
         begun = time.perf_counter()
         while (passed := time.perf_counter() - begun) < seconds:
             if changes > passed * CHANGES:
@@ -123,5 +133,7 @@ def _watching(plane: ControlPlane, driver: Driver, members: list[Member], second
             else:
                 driver.leave(member, 1)
             changes += 1
-    spent = busy.cpu["control plane"] / busy.seconds - idle.cpu["control plane"] / idle.seconds
-    return max(0.0, spent)
+    return {
+        name: max(0.0, busy.cpu[name] / busy.seconds - idle.cpu[name] / idle.seconds)
+        for name in pids
+    }

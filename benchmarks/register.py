@@ -35,7 +35,9 @@ def seed(url: str, count: int, binaries: tuple[str, ...] = (BINARY,)) -> None:
     engine = database.connect(url)
     migrate.upgrade(engine)
     insert = services.insert().values(
-        created_at=utcnow(), registered_at=utcnow(), last_seen_up=utcnow(), updated_at=utcnow()
+        **dict.fromkeys(("created_at", "registered_at", "last_seen_up", "updated_at"), utcnow()),
+        observed_state="up",  # or the first look would record a change of everybody's
+        observed_since=utcnow(),
     )
     rows = [_row(n, binaries[n % len(binaries)]) for n in range(1, count + 1)]
     database.write(engine, lambda connection: connection.execute(insert, rows))

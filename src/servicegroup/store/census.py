@@ -35,14 +35,15 @@ class Entry(NamedTuple):
 def census(
     engine: Engine, listening: Listening, limits: Limits, *, restless_only: bool
 ) -> list[Entry]:
-    """Return the living services, all or the restless ones, by id. Raises StoreUnavailable."""
+    """Return the living services, all or the restless ones, by id. Raises StoreUnavailable.
+
+    Where all are wanted there is a second signal, and a report matters as soon as it is late.
+    """
     now = listening.now
     unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
-    moments = {
-        "now": now,
-        "late": now - timedelta(seconds=PATIENCE * limits.report_interval),
-        "silent": now - timedelta(seconds=limits.service_down_time) - unheard,
-    }
+    silent = now - timedelta(seconds=limits.service_down_time)
+    late = now - timedelta(seconds=PATIENCE * limits.report_interval)
+    moments = {"now": now, "late": silent if restless_only else late, "silent": silent - unheard}
     with reading(engine) as connection:
         return [Entry(*row) for row in connection.execute(_query(restless_only), moments)]
 

@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from servicegroup.driver import Driver
-from servicegroup.liveness import Listening, judge
+from servicegroup.liveness import Listening, has_life, judge
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import (
     Departure,
@@ -28,11 +28,6 @@ from servicegroup.model import (
 )
 
 _NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
-
-
-def is_held(presence: Presence, incarnation: int) -> bool:
-    """Tell whether the backend holds this life of the member."""
-    return presence.state is PresenceState.PRESENT and incarnation in presence.incarnations
 
 
 class Questions:
@@ -105,7 +100,7 @@ class Judge:
         found = []
         for service, member in zip(services, members, strict=True):
             presence = presences.get(member, _NOT_ASKED)
-            if is_held(presence, service.incarnation):
+            if has_life(presence, service.incarnation):
                 self.saw_present(service.id, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening)))
         return found

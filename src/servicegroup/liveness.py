@@ -15,6 +15,7 @@ from servicegroup.model import (
     Departure,
     Evidence,
     OnUnknown,
+    Presence,
     PresenceState,
     Reason,
     Verdict,
@@ -89,11 +90,13 @@ def reading(evidence: Evidence) -> PresenceState:
 
 def is_present(evidence: Evidence) -> bool:
     """Tell whether the backend holds the record's own incarnation."""
-    presence = evidence.presence
-    return (
-        presence is not None
-        and presence.state is PresenceState.PRESENT
-        and (evidence.incarnation is None or evidence.incarnation in presence.incarnations)
+    return evidence.presence is not None and has_life(evidence.presence, evidence.incarnation)
+
+
+def has_life(presence: Presence, incarnation: int | None) -> bool:
+    """Tell whether the backend holds this life of the member; any for None (LC-4)."""
+    return presence.state is PresenceState.PRESENT and (
+        incarnation is None or incarnation in presence.incarnations
     )
 
 

@@ -1,9 +1,9 @@
 """The observer: turns verdicts into transitions, and keeps what no reader can know by itself.
 
-One control plane at a time observes, under a lease (``store.lease``). A look asks SQL once and the
-backend once, weighs those who lost a signal against the others (``protection``), and records each
-change of state, with its evidence, exactly once. What it keeps in the record, since when a member
-is known absent or held, makes every reader judge alike.
+One control plane at a time observes, under a lease (``store.lease``). A look asks the backend once
+and SQL a few times, however many services there are. It weighs those who lost a signal against the
+others (``weighing``), and records each change of state, with its evidence, exactly once. What it
+keeps in the record, since when a member is known absent or held, makes every reader judge alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.judging import is_held
+from servicegroup.liveness import has_life
 from servicegroup.model import (
     Member,
     OnUnknown,
@@ -145,7 +145,7 @@ class Observer:
         closer = []
         for entry in everybody:
             presence = presences.get(Member(entry.group, entry.host))
-            if presence is not None and is_held(presence, entry.incarnation):
+            if presence is not None and has_life(presence, entry.incarnation):
                 self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
                 judge.saw_present(entry.id, entry.incarnation)
             elif presence is not None and entry.was_up and self._may_down(presence):
@@ -162,7 +162,7 @@ class Observer:
         for service in snapshot.services:
             present = self._present.setdefault((service.topic, service.zone), set())
             presence = presences.get(service.member)
-            if presence is not None and is_held(presence, service.incarnation):
+            if presence is not None and has_life(presence, service.incarnation):
                 present.add(service.id)
             else:
                 present.discard(service.id)

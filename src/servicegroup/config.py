@@ -1,8 +1,7 @@
 """The configuration: an INI file and the environment, read once by an entry point, then frozen.
 
-oslo.config does the reading and nothing else in the project imports it. A contradiction stops the
-start with one sentence; it is never repaired in silence. The options of a driver's section are
-the fields of its ``Options``, so a driver from elsewhere is configured like our own.
+oslo.config does the reading, by the declarations in ``options``. A contradiction stops the start
+with one sentence; it is never repaired in silence.
 """
 
 from __future__ import annotations
@@ -10,21 +9,19 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from servicegroup.driver import driver_class, driver_names
 from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
+from servicegroup.options import driver_options, own_options
 from servicegroup.protection import Threshold, Thresholds
 
 if TYPE_CHECKING:
     from oslo_config import cfg
 
 FILES = (Path("servicegroup.conf"), Path("/etc/servicegroup/servicegroup.conf"))
-
-DEFAULT_PORT = 8774
 
 
 class DriverChoice(msgspec.Struct, frozen=True):
@@ -100,11 +97,8 @@ def load(config_file: str | None = None) -> Settings:
 
     path = find_file(config_file)
     conf = cfg.ConfigOpts()
-    conf.register_opts(_default_options())
-    conf.register_opts(_database_options(), "database")
-    conf.register_opts(_api_options(), "api")
-    conf.register_opts(_protection_options(), "protection")
-    conf.register_opts(_events_options(), "events")
+    for section, options in own_options():
+        conf.register_opts(options, None if section == "DEFAULT" else section)
     try:
         conf(args=[], project="servicegroup", default_config_files=[str(path)] if path else [])
         settings = _settings(conf, str(path) if path else "the defaults")
@@ -113,126 +107,6 @@ def load(config_file: str | None = None) -> Settings:
         raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
     _check(settings)
     return settings
-
-
-def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
-    """Return every option by section, for oslo.config's generators and ``config sample``."""
-    sections = [("DEFAULT", _default_options()), ("database", _database_options())]
-    sections.append(("api", _api_options()))
-    sections.append(("protection", _protection_options()))
-    sections.append(("events", _events_options()))
-    for name in driver_names():
-        try:
-            options = _driver_options(name)
-        except ConfigError:  # its client library is not installed: it cannot be chosen here
-            continue
-        if options:
-            sections.append((name, options))
-    return sections
-
-
-def _default_options() -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    return [
-        cfg.FloatOpt("report_interval", default=10, min=0.1, help=(
-            "Seconds between two reports of a service. Lower finds silent services sooner and"
-            " costs more commits; higher must stay well below service_down_time.")),
-        cfg.FloatOpt("service_down_time", default=60, min=0.2, help=(
-            "Seconds of silence after which a service is down. Allow for several missed reports:"
-            " too low accuses services of a lost packet, too high hides a dead one.")),
-        cfg.FloatOpt("heartbeat_interval", default=3, min=0.1, help=(
-            "Seconds between two heartbeats of a member to the driver's backend.")),
-        cfg.FloatOpt("membership_ttl", default=10, min=0.2, help=(
-            "Seconds a member stays present after its last heartbeat; detection of a crash takes"
-            " at most this plus the backend's slack. Keep it at three heartbeat intervals.")),
-        cfg.StrOpt("servicegroup_driver", default="db", help=(
-            "The driver that says who is present; db has no signal beside the record."
-            f" Installed: {', '.join(driver_names())}.")),
-        cfg.StrOpt("servicegroup_shadow_driver", default="", help=(
-            "A second driver that is written and asked but not obeyed, while drivers change.")),
-        cfg.StrOpt("on_unknown", default="record", choices=["record", "down"], help=(
-            "What decides when the driver cannot tell: record lets the report decide, down is the"
-            " strict reading and takes the fleet down with the backend (AND-1).")),
-        cfg.StrOpt("bind", default=f"127.0.0.1:{DEFAULT_PORT}", help=(
-            "Address and port of the API, as host:port or [ipv6]:port.")),
-    ]  # fmt: skip
-
-
-def _database_options() -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    return [
-        cfg.StrOpt("connection", default="", secret=True, help=(
-            "SQLAlchemy URL of the record, say postgresql+psycopg://user:password@host/servicegroup"
-            " or mysql+pymysql://…. Empty: SQLite under the state directory, for one host.")),
-    ]  # fmt: skip
-
-
-def _api_options() -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    return [
-        cfg.StrOpt("auth_strategy", default="none", choices=["none", "token"], help=(
-            "Who may call: none trusts every caller and is for loopback, token asks for a static"
-            " token in X-Auth-Token.")),
-        cfg.MultiStrOpt("token", default=[], secret=True, help=(
-            "A static token as role:sha256, repeatable; roles are admin, reader and reporter. The"
-            " hash is what `printf %s TOKEN | sha256sum` prints, so the file holds no secret.")),
-        cfg.BoolOpt("insecure", default=False, help=(
-            "Let auth_strategy = none listen on an address other hosts can reach.")),
-    ]  # fmt: skip
-
-
-def _protection_options() -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    return [
-        cfg.IntOpt("minimum", default=3, min=2, help=(
-            "Members of a group and zone that must lose one of their two signals together before"
-            " the signal is suspect and the other one decides (AND-2). One alone never is.")),
-        cfg.FloatOpt("share", default=0.2, min=0.0, max=1.0, help=(
-            "Part of the group and zone, 0 to 1, that must lose it too before the signal stays"
-            " suspect; fewer are down as soon as it shows that they stay few.")),
-        cfg.MultiStrOpt("group", default=[], help=(
-            "A group's own threshold as name:minimum:share, repeatable, say compute:10:0.1.")),
-    ]  # fmt: skip
-
-
-def _events_options() -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    return [
-        cfg.IntOpt("keep_days", default=30, min=1, help=(
-            "Days that events are kept; a million at the most, however young they are.")),
-    ]  # fmt: skip
-
-
-def _driver_options(name: str) -> list[cfg.Opt]:
-    from oslo_config import cfg
-
-    structure = driver_class(name).Options
-    hints = get_type_hints(structure, include_extras=True)
-    return [
-        cfg.StrOpt(
-            field.name,
-            default=None,
-            sample_default=_shown(field),
-            help=_meta(hints, field).description or field.name,
-            secret=bool((_meta(hints, field).extra or {}).get("secret")),
-        )
-        for field in msgspec.structs.fields(structure)
-    ]
-
-
-def _shown(field: msgspec.structs.FieldInfo) -> str:
-    return "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
-
-
-def _meta(hints: dict[str, Any], field: msgspec.structs.FieldInfo) -> msgspec.Meta:
-    """Return what a driver's option says of itself: its help, and whether it is a secret."""
-    extras = getattr(hints[field.name], "__metadata__", ())
-    return next((extra for extra in extras if isinstance(extra, msgspec.Meta)), msgspec.Meta())
 
 
 def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
@@ -266,7 +140,7 @@ def driver_choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
 
     Raises ConfigError for a driver that there is not, or whose client library is missing.
     """
-    options = _driver_options(name)
+    options = driver_options(name)
     conf.register_opts(options, name)
     given = {option.name: conf[name][option.name] for option in options}
     return DriverChoice(name, {key: value for key, value in given.items() if value is not None})

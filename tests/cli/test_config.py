@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from servicegroup import config
+from servicegroup.options import list_opts
 
 from .conftest import Desk
 
@@ -17,7 +18,7 @@ def _sample(desk: Desk) -> str:
 
 def test_every_option_is_there_with_help_and_default(bare_desk: Desk) -> None:
     text = _sample(bare_desk)
-    for section, options in config.list_opts():
+    for section, options in list_opts():
         body = text.split(f"\n[{section}]\n")[1].split("\n[")[0]
         for option in options:
             assert re.search(rf"^# .+\n#{option.name} =", body, re.MULTILINE), option.name

@@ -19,7 +19,7 @@ from servicegroup.api.auth import TrustEveryone
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.microversions import text_of
 from servicegroup.cli.main import EXIT_CODES, cli
-from servicegroup.config import list_opts
+from servicegroup.options import list_opts
 from servicegroup.driver import driver_names, load
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Event, EventKind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from servicegroup import config
+from servicegroup import config, options
 from servicegroup.errors import ConfigError
 from servicegroup.model import OnUnknown
 from servicegroup.protection import Threshold, Thresholds
@@ -124,7 +124,7 @@ def test_groups_may_have_thresholds_of_their_own() -> None:
 
 
 def test_every_option_explains_itself() -> None:
-    for _, options in config.list_opts():
-        for option in options:
+    for _, declared in options.list_opts():
+        for option in declared:
             assert option.help, option.name
             assert len(option.help) > 20, option.name

@@ -25,7 +25,7 @@ def config() -> None:
 @config.command(epilog="servicegroup config sample > servicegroup.conf")
 def sample() -> None:
     """Print a configuration file with every option, its help and its default."""
-    from servicegroup.config import list_opts
+    from servicegroup.options import list_opts
 
     lines = [*_comment(_HEAD)]
     for section, options in list_opts():

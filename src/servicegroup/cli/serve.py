@@ -117,7 +117,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     from servicegroup.api.app import create_app
     from servicegroup.api.auth import authenticator
     from servicegroup.api.intake import Intake
-    from servicegroup.config import DEFAULT_PORT
+    from servicegroup.options import DEFAULT_PORT
 
     limits = settings.limits
     intake = Intake(

@@ -1,0 +1,149 @@
+"""The options of the configuration file: their names, defaults and what each is for.
+
+oslo.config's own declarations, and nothing else in the project but ``config`` reads them. The
+options of a driver's section are the fields of its ``Options``, so a driver from elsewhere is
+configured like our own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
+
+from servicegroup.driver import driver_class, driver_names
+from servicegroup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
+
+DEFAULT_PORT = 8774
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Return every option by section, for oslo.config's generators and ``config sample``."""
+    sections = own_options()
+    for name in driver_names():
+        try:
+            options = driver_options(name)
+        except ConfigError:  # its client library is not installed: it cannot be chosen here
+            continue
+        if options:
+            sections.append((name, options))
+    return sections
+
+
+def own_options() -> list[tuple[str, list[cfg.Opt]]]:
+    """Return the options that are ours, by section; those of drivers depend on the choice."""
+    return [
+        ("DEFAULT", _default_options()),
+        ("database", _database_options()),
+        ("api", _api_options()),
+        ("protection", _protection_options()),
+        ("events", _events_options()),
+    ]
+
+
+def _default_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.FloatOpt("report_interval", default=10, min=0.1, help=(
+            "Seconds between two reports of a service. Lower finds silent services sooner and"
+            " costs more commits; higher must stay well below service_down_time.")),
+        cfg.FloatOpt("service_down_time", default=60, min=0.2, help=(
+            "Seconds of silence after which a service is down. Allow for several missed reports:"
+            " too low accuses services of a lost packet, too high hides a dead one.")),
+        cfg.FloatOpt("heartbeat_interval", default=3, min=0.1, help=(
+            "Seconds between two heartbeats of a member to the driver's backend.")),
+        cfg.FloatOpt("membership_ttl", default=10, min=0.2, help=(
+            "Seconds a member stays present after its last heartbeat; detection of a crash takes"
+            " at most this plus the backend's slack. Keep it at three heartbeat intervals.")),
+        cfg.StrOpt("servicegroup_driver", default="db", help=(
+            "The driver that says who is present; db has no signal beside the record."
+            f" Installed: {', '.join(driver_names())}.")),
+        cfg.StrOpt("servicegroup_shadow_driver", default="", help=(
+            "A second driver that is written and asked but not obeyed, while drivers change.")),
+        cfg.StrOpt("on_unknown", default="record", choices=["record", "down"], help=(
+            "What decides when the driver cannot tell: record lets the report decide, down is the"
+            " strict reading and takes the fleet down with the backend (AND-1).")),
+        cfg.StrOpt("bind", default=f"127.0.0.1:{DEFAULT_PORT}", help=(
+            "Address and port of the API, as host:port or [ipv6]:port.")),
+    ]  # fmt: skip
+
+
+def _database_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.StrOpt("connection", default="", secret=True, help=(
+            "SQLAlchemy URL of the record, say postgresql+psycopg://user:password@host/servicegroup"
+            " or mysql+pymysql://…. Empty: SQLite under the state directory, for one host.")),
+    ]  # fmt: skip
+
+
+def _api_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.StrOpt("auth_strategy", default="none", choices=["none", "token"], help=(
+            "Who may call: none trusts every caller and is for loopback, token asks for a static"
+            " token in X-Auth-Token.")),
+        cfg.MultiStrOpt("token", default=[], secret=True, help=(
+            "A static token as role:sha256, repeatable; roles are admin, reader and reporter. The"
+            " hash is what `printf %s TOKEN | sha256sum` prints, so the file holds no secret.")),
+        cfg.BoolOpt("insecure", default=False, help=(
+            "Let auth_strategy = none listen on an address other hosts can reach.")),
+    ]  # fmt: skip
+
+
+def _protection_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.IntOpt("minimum", default=3, min=2, help=(
+            "Members of a group and zone that must lose one of their two signals together before"
+            " the signal is suspect and the other one decides (AND-2). One alone never is.")),
+        cfg.FloatOpt("share", default=0.2, min=0.0, max=1.0, help=(
+            "Part of the group and zone, 0 to 1, that must lose it too before the signal stays"
+            " suspect; fewer are down as soon as it shows that they stay few.")),
+        cfg.MultiStrOpt("group", default=[], help=(
+            "A group's own threshold as name:minimum:share, repeatable, say compute:10:0.1.")),
+    ]  # fmt: skip
+
+
+def _events_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.IntOpt("keep_days", default=30, min=1, help=(
+            "Days that events are kept; a million at the most, however young they are.")),
+    ]  # fmt: skip
+
+
+def driver_options(name: str) -> list[cfg.Opt]:
+    """Return the options of a driver's section. Raises ConfigError where it cannot be loaded."""
+    from oslo_config import cfg
+
+    structure = driver_class(name).Options
+    hints = get_type_hints(structure, include_extras=True)
+    return [
+        cfg.StrOpt(
+            field.name,
+            default=None,
+            sample_default=_shown(field),
+            help=_meta(hints, field).description or field.name,
+            secret=bool((_meta(hints, field).extra or {}).get("secret")),
+        )
+        for field in msgspec.structs.fields(structure)
+    ]
+
+
+def _shown(field: msgspec.structs.FieldInfo) -> str:
+    return "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
+
+
+def _meta(hints: dict[str, Any], field: msgspec.structs.FieldInfo) -> msgspec.Meta:
+    """Return what a driver's option says of itself: its help, and whether it is a secret."""
+    extras = getattr(hints[field.name], "__metadata__", ())
+    return next((extra for extra in extras if isinstance(extra, msgspec.Meta)), msgspec.Meta())

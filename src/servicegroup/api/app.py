@@ -8,24 +8,23 @@ for their group commit. Whatever is not ours speaks Nova and goes to ``compute``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from random import getrandbits
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.types import Lifespan
 
 from servicegroup.api import compute, faults, ui, v1
 from servicegroup.api.auth import Authenticator, refuse_foreign_pages
-from servicegroup.api.call import MAX_BODY, Answer, Call, Caller, Handler, Role, json_answer
+from servicegroup.api.call import Answer, Call, Caller, Handler, Role, json_answer
 from servicegroup.api.chores import run_chores
+from servicegroup.api.edge import Edge, Stage, body_of
 from servicegroup.api.feed import PAGE, Feed
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.itself import join_itself
@@ -38,45 +37,11 @@ from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.terms import reported, terms
 from servicegroup.api.v1 import EVENTS, REPORTS, STREAM
 from servicegroup.api.wire import Reports
-from servicegroup.errors import Forbidden, InvalidInput, ServiceGroupError
+from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.observer import Observer
 from servicegroup.protection import Thresholds
-
-Stage = Callable[[Request], Awaitable[Answer | Stream]]
-
-
-class TooLarge(ServiceGroupError):
-    """The request's body is larger than a request may be (HTTP 413)."""
-
-
-class Edge:
-    """A stage as an ASGI application: maps errors to answers, gives each its request id.
-
-    Starlette's own wrapping of functions, responses and errors costs a report a third more.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        """Answer with what ``stage`` answers."""
-        self._stage = stage
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; never raises."""
-        try:
-            answer = await self._stage(Request(scope, receive))
-        except TooLarge as error:
-            answer = faults.fault(413, str(error))
-        except ClientDisconnect:
-            answer = Answer(400)  # nobody is there to read it
-        except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
-            answer = faults.answer_for(error)
-        if isinstance(answer, Stream):
-            await answer.run(receive, send)
-            return
-        start = {"type": "http.response.start", "status": answer.status}
-        await send({**start, "headers": _headers(answer)})
-        await send({"type": "http.response.body", "body": answer.body})
 
 
 class Endpoints:
@@ -138,7 +103,7 @@ class Endpoints:
                 params=request.path_params,
                 query=parse_qsl(request.url.query, keep_blank_values=True),
                 headers=request.headers,
-                body=await _body(request),
+                body=await body_of(request),
             )
             return await run_in_threadpool(handler, call)
 
@@ -156,7 +121,7 @@ class Endpoints:
         """Wait for the group commit of these reports."""
         if self._caller(request, REPORTS.roles) is None:
             return faults.unauthorized()
-        wanted = v1.decode_with(self._decode_reports, await _body(request))
+        wanted = v1.decode_with(self._decode_reports, await body_of(request))
         if self._pauses.just_ended and await _has_gone(request):
             raise ClientDisconnect
         refused = await self._intake.report(wanted.reports)
@@ -225,7 +190,7 @@ class Endpoints:
             request.url.query,
             # A header that is repeated means its lines joined, as Nova's pipeline reads it.
             {name: ",".join(request.headers.getlist(name)) for name in request.headers},
-            await _body(request),
+            await body_of(request),
         )
 
 
@@ -301,27 +266,3 @@ async def _has_gone(request: Request) -> bool:
     """Tell whether the sender closed its connection, once the loop has read all there is."""
     await asyncio.sleep(0.1)
     return await request.is_disconnected()
-
-
-async def _body(request: Request) -> bytes:
-    """Return the whole body, refusing early one that is larger than a request may be."""
-    body = b""
-    declared = request.headers.get("content-length", "0")
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY or (declared.isdigit() and int(declared[:12]) > MAX_BODY):
-            raise TooLarge(f"The request body is larger than {MAX_BODY} bytes; send less at once.")
-    return body
-
-
-def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    request_id = f"req-{UUID(int=getrandbits(128), version=4)}"
-    headers = [
-        *answer.headers,
-        ("x-openstack-request-id", request_id),
-        ("x-compute-request-id", request_id),
-    ]
-    if answer.status != 204:
-        headers.append(("content-type", answer.media_type))
-        headers.append(("content-length", str(len(answer.body))))
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -12,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.model import Evidence, Reason
 
 
@@ -43,6 +44,7 @@ class EventKind(enum.StrEnum):
                      "Many lost one signal at once: the signal is suspect, the other one decides.")
     PROTECTION_OFF = "protection-off", "The suspect signal is believed again."
     GAP = "gap", "Older events are not kept any more: list the services again."
+    OTHER = "other", "Something that only a newer version has words for."
     # fmt: on
 
 
@@ -125,6 +127,41 @@ class Page(msgspec.Struct, frozen=True):
     events: list[Event]
     next: int
     last: int
+
+
+class ToldPage(msgspec.Struct, frozen=True):
+    """A page as another version may tell it: each event of it is understood as far as it goes."""
+
+    events: list[msgspec.Raw]
+    next: int
+    last: int
+
+    def understood(self) -> Page:
+        """Return the page in our words.
+
+        Raises ControlPlaneUnavailable for what is no event in any version.
+        """
+        try:
+            return Page([_understood(event) for event in self.events], self.next, self.last)
+        except msgspec.MsgspecError as error:
+            raise ControlPlaneUnavailable(
+                f"The answer holds what is no event ({error})."
+            ) from error
+
+
+def _understood(told: msgspec.Raw) -> Event:
+    """Return an event, or of one with newer words what there is, with its kind as the detail."""
+    try:
+        return msgspec.json.decode(told, type=Event)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(told, type=dict[str, object])
+        known = {name: fields[name] for name in _PLAIN if name in fields}
+        known |= {"kind": EventKind.OTHER, "detail": str(fields.get("kind"))}
+        return msgspec.convert(known, Event)
+
+
+_PLAIN = ("id", "at", "uuid", "host", "binary", "group", "zone", "before", "after", "actor")
+"""The fields of an event whose values are no words of a version."""
 
 
 class Protection(msgspec.Struct, frozen=True):

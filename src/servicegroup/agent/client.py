@@ -149,10 +149,10 @@ class HttpClient:
         """
         from urllib.parse import urlencode
 
-        from servicegroup.events import Page
+        from servicegroup.events import ToldPage
 
         query = urlencode({**wanted.query(), "wait": round(seconds)})
-        return self._call("GET", f"/v1/events?{query}", None, Page, seconds)
+        return self._call("GET", f"/v1/events?{query}", None, ToldPage, seconds).understood()
 
     def close(self) -> None:
         """Close the connections that are kept."""

@@ -15,7 +15,7 @@ from servicegroup.cli.door import Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
-from servicegroup.events import Page, Protection, Wanted
+from servicegroup.events import Page, Protection, ToldPage, Wanted
 from servicegroup.history import History
 from servicegroup.model import Service
 
@@ -118,7 +118,7 @@ class RemoteRegister:
     def events(self, wanted: Wanted, limit: int, wait: float = 0.0) -> Page:
         """Return events; see ``Register``."""
         query = urlencode({**wanted.query(), "limit": limit, "wait": round(wait)})
-        return self._ask("GET", f"/v1/events?{query}", Page)
+        return self._ask("GET", f"/v1/events?{query}", ToldPage).understood()
 
     def history(self, uuid: str, since: datetime | None, until: datetime | None) -> History:
         """Return a service's history; see ``Register``."""

@@ -50,6 +50,7 @@ export const KINDS = {
   "protection-on": "Protection began",
   "protection-off": "Protection ended",
   gap: "Older events are not kept",
+  other: "Something newer than this page",
 };
 
 /** What to do when a signal is suspect. */

@@ -7,6 +7,7 @@ and at most once to the backend, however many services there are.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -221,11 +222,19 @@ class ServiceGroup:
     # -- changing --------------------------------------------------------------------------
 
     def join(
-        self, host: str, binary: str, *, group: str = "", zone: str = "", version: int = 0
+        self,
+        host: str,
+        binary: str,
+        *,
+        group: str = "",
+        zone: str = "",
+        version: int = 0,
+        deadline: float = math.inf,
     ) -> Registration:
         """Register a service: a new incarnation of its record, created if it is new.
 
-        Raises InvalidInput, Conflict when another binary holds this host in the group.
+        Raises InvalidInput, Conflict when another binary holds this host in the group, and
+        Unavailable after the ``deadline`` of ``write``: too late, it would end a younger life.
         """
         topic = group or topic_of(binary)
         zone = zone or zone_of(topic)
@@ -233,11 +242,13 @@ class ServiceGroup:
             check_name(field, value)
         if not 0 <= version <= _MAX_VERSION:
             raise InvalidInput(f"version {version} is not between 0 and {_MAX_VERSION}.")
-        return self.store.register(host, binary, topic, zone, version)
+        return self.store.register(host, binary, topic, zone, version, deadline)
 
-    def report(self, reports: Sequence[Report], *, marking: bool = True) -> Refusals:
+    def report(
+        self, reports: Sequence[Report], *, marking: bool = True, deadline: float = math.inf
+    ) -> Refusals:
         """Commit a batch of reports and say which were refused; see ``ReportWriter.commit``."""
-        return self._reports.commit(reports, marking=marking)
+        return self._reports.commit(reports, marking=marking, deadline=deadline)
 
     def depart(self, leaves: Iterable[Leave]) -> Refusals:
         """Record that services left and return who was refused; each leaves its backend itself."""

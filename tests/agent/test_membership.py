@@ -192,10 +192,14 @@ def test_a_forked_child_touches_nothing(plane: ControlPlane, host: str, joining:
     assert membership.state is State.REPORTING
 
 
+@pytest.mark.parametrize("others_answer", [False, True])
 def test_a_superseding_of_its_own_making_is_no_end(
-    plane: ControlPlane, host: str, joining: Join
+    plane: ControlPlane, host: str, joining: Join, others_answer: bool
 ) -> None:
-    """A registration whose answer was lost is executed after the one that was answered."""
+    """A registration whose answer was lost is executed after the one that was answered (LC-4).
+
+    The answer was that of another control plane, or of the same one to the next attempt.
+    """
 
     class LateRegistration(HttpClient):
         registrations = 0
@@ -203,9 +207,11 @@ def test_a_superseding_of_its_own_making_is_no_end(
         def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
             self.registrations += 1
             if self.registrations == 1:
-                raise ControlPlaneUnavailable("The answer got lost.")
+                self.unanswered += 1
+                if not others_answer:
+                    raise ControlPlaneUnavailable("The answer got lost.")
             joined = super().register(host, binary, group, zone, version)
-            if self.registrations == 2:
+            if self.registrations == (1 if others_answer else 2):
                 super().register(host, binary, group, zone, version)
             return joined
 

@@ -184,7 +184,7 @@ def test_a_backend_that_does_not_answer_is_measured(workers: Workers, backend: M
 
 def metrics_of(group: ServiceGroup) -> Metrics:
     """Return the metrics of a control plane on this layer that has done nothing yet."""
-    intake = Intake(lambda reports, marking: NOBODY, 10)
+    intake = Intake(lambda reports, marking, deadline: NOBODY, 10)
     observing = Observing(group, Observer(group), lambda: None, timedelta(days=1))
     return Metrics(group, intake, observing, Feed(group))
 

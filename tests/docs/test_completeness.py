@@ -19,13 +19,13 @@ from servicegroup.api.auth import TrustEveryone
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.microversions import text_of
 from servicegroup.cli.main import EXIT_CODES, cli
-from servicegroup.options import list_opts
 from servicegroup.driver import driver_names, load
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits, Reason
 from servicegroup.nova import settings as nova_options
+from servicegroup.options import list_opts
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
 
@@ -75,7 +75,8 @@ def test_a_driver_has_its_page(name: str) -> None:
 def served() -> set[tuple[str, str]]:
     """Return every method and path the application routes, Nova's aside."""
     register = ServiceGroup(Store(connect("sqlite:///never-opened")), load("db"), Limits())
-    app = create_app(register, Intake(lambda reports, marking: NOBODY, 1), TrustEveryone())
+    intake = Intake(lambda reports, marking, deadline: NOBODY, 1)
+    app = create_app(register, intake, TrustEveryone())
     routes = [route for route in app.routes if isinstance(route, Route)]
     return {
         (method, route.path)

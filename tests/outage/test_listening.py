@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -140,6 +141,33 @@ def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Pa
             assert _stored_stamp(tmp_path) == stamp
     finally:
         plane.stop()
+
+
+def test_a_registration_from_before_a_pause_begins_no_life(tmp_path: Path) -> None:
+    """LC-4: its sender has gone, and would be told that nobody's life superseded its own."""
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane.start()
+    try:
+        assert _register(plane, "h1") == 1
+        plane.freeze()
+        body = b'{"host":"h1","binary":"worker"}'
+        head = f"POST /v1/services HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", plane.port)) as sender:
+            sender.sendall(head.encode() + body)
+        time.sleep(3)  # the pause is the subject: longer than what the control plane tolerates
+        plane.thaw()
+        for host in ("h2", "h3"):  # each is answered later than what came before it
+            assert _register(plane, host) == 1
+        assert _register(plane, "h1") == 2
+    finally:
+        plane.stop()
+
+
+def _register(plane: ControlPlane, host: str) -> int:
+    """Register a worker on a host and return which life of it this is."""
+    status, _, joined = plane.request("POST", "/v1/services", {"host": host, "binary": "worker"})
+    assert status == 200, joined
+    return int(joined["incarnation"])
 
 
 def _stamp(plane: ControlPlane, agent: Agent) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import Engine, event, select, update
 
 from aging import backdate, backdate_mark
+from servicegroup.errors import Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
 from servicegroup.store.reports import ReportWriter
@@ -41,6 +44,15 @@ def test_a_batch_tells_apart_why_it_refuses(group: ServiceGroup, engine: Engine)
     )
     after = {s.uuid: s.last_seen_up for s in group.services()}
     assert {uuid for uuid in after if after[uuid] != before[uuid]} == {fine}
+
+
+def test_a_tombstone_is_told_and_not_stamped(group: ServiceGroup, engine: Engine) -> None:
+    """LC-1: also where nobody else in the batch is refused."""
+    life = group.join("h1", "nova-compute")
+    group.delete(life.uuid)
+    assert group.report([Report(life.uuid, 1)]) == Refusals(deleted=frozenset({life.uuid}))
+    with engine.connect() as connection:
+        assert connection.scalar(select(services.c.last_seen_up)) is None
 
 
 def test_an_incarnation_from_the_future_registers_again(group: ServiceGroup) -> None:
@@ -182,6 +194,31 @@ def test_who_died_before_the_gap_is_still_found(group: ServiceGroup, engine: Eng
     assert group.get(uuid).judged.reason is Reason.SILENT
     group.report([])
     assert group.get(uuid).judged.reason is Reason.SILENT
+
+
+def test_a_batch_that_took_too_long_stamps_nobody(group: ServiceGroup, engine: Engine) -> None:
+    """SQL-7: the process or the database stood still under it, and its senders may have died."""
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    backdate(engine, 30)
+    backdate_mark(engine, 30)
+    before = group.get(uuid)
+    with pytest.raises(Unavailable, match="send it again"):
+        group.report([Report(uuid, 1)], deadline=time.monotonic())
+    after = group.get(uuid)
+    assert (after.report_count, after.last_seen_up) == (before.report_count, before.last_seen_up)
+    assert after.judged.evidence.unheard > 25, "it left no mark either"
+    assert group.report([Report(uuid, 1)], deadline=time.monotonic() + 60) == Refusals()
+
+
+def test_a_registration_that_took_too_long_begins_no_life(group: ServiceGroup) -> None:
+    """LC-4: its sender has given it up, and a younger life may have begun meanwhile."""
+    uuid = group.join("h1", "nova-compute").uuid
+    last = group.event_log().last
+    with pytest.raises(Unavailable, match="send it again"):
+        group.join("h1", "nova-compute", deadline=time.monotonic())
+    assert group.get(uuid).incarnation == 1
+    assert group.event_log().last == last
 
 
 def test_a_stamp_from_the_future_ages_by_the_judges_clock(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -20,13 +21,15 @@ class Commits:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.marks = 0
+        self.deadlines: list[float] = []
         self.error: Exception | None = None
         self.refused = Refusals()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.entered = threading.Event()
 
-    def __call__(self, reports: Sequence[Report], marking: bool) -> Refusals:
+    def __call__(self, reports: Sequence[Report], marking: bool, deadline: float) -> Refusals:
+        self.deadlines.append(deadline)
         self.entered.set()
         assert self.may_go_on.wait(10)
         if self.error is not None:
@@ -143,6 +146,18 @@ def test_what_waited_too_long_gets_no_stamp() -> None:
 
     run(scenario, commits, longest_wait=0.2)
     assert ["b"] not in commits.batches
+
+
+def test_a_commit_may_take_no_longer_than_a_report_may_wait() -> None:
+    """SQL-7: in a process or a database that stood still, reports grow old in their commit."""
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        before = time.monotonic()
+        await intake.report(report("a"))
+        assert before + 7 < commits.deadlines[-1] < time.monotonic() + 7
+
+    run(scenario, commits, longest_wait=7)
 
 
 def test_an_idle_intake_marks_and_one_that_cannot_commit_does_not() -> None:

@@ -67,9 +67,11 @@ class Client(Protocol):
 
     Each call takes at most ``timeout`` seconds, which the membership sets. Each raises
     ControlPlaneUnavailable for what may work later, and InvalidInput, Conflict or Forbidden.
+    ``unanswered`` counts the requests without an answer: each may have been, or may be, obeyed.
     """
 
     timeout: float
+    unanswered: int
 
     def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
         """Begin a new incarnation; an empty group or zone is the control plane's to choose."""
@@ -113,6 +115,7 @@ class HttpClient:
         if not (token.isascii() and token.isprintable()):
             raise InvalidInput("The token holds a character that an HTTP header cannot carry.")
         self.timeout = DEFAULT_TIMEOUT
+        self.unanswered = 0
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if token:
             self._headers["X-Auth-Token"] = token
@@ -172,6 +175,7 @@ class HttpClient:
                 reply = plane.request(method, path, body, self._headers, timeout)
                 result = _understood(plane.url, reply, answer)
             except ControlPlaneUnavailable as error:
+                self.unanswered += 1
                 failure = error
                 continue
             if plane is not planes[0]:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from servicegroup.agent.client import Client, Joined, attempt_timeout
+from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_timeout
 from servicegroup.agent.farewell import tell_leave
 from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
-from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, ServiceGroupError
+from servicegroup.errors import InvalidInput, ServiceGroupError
 from servicegroup.model import Departure, Leave, Member, Refusals, Report, check_name, topic_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ log = logging.getLogger("servicegroup.agent")
 
 _INTERVAL_BEFORE_JOINING = 10.0
 _FINISH_REPORT = 1.0
+_IN_DOUBT = 3 * DEFAULT_TIMEOUT
+"""Seconds in which a registration without an answer may still be obeyed, or be found to have been.
+
+A control plane undoes one that takes it longer than ``DEFAULT_TIMEOUT``.
+"""
 
 
 class State(enum.StrEnum):
@@ -87,7 +92,7 @@ class Membership:
         self._heartbeats: list[Heartbeats] = []
         self._joined: Joined | None = None
         self._failing: str | None = None
-        self._unanswered = False
+        self._in_doubt_until = 0.0
         self._end: State | None = None
         self._departure = (Departure.STOPPED, "")
         self._leaving = threading.Lock()
@@ -199,7 +204,6 @@ class Membership:
 
     def _beat(self) -> None:
         """Register if need be, and report at once: a restarted service is up without delay."""
-        fresh = self._joined is None
         joined = self._joined or self._register()
         self._failing = self._health.ask()
         if self._heart.is_stopping:
@@ -207,17 +211,16 @@ class Membership:
         report = Report(joined.uuid, joined.incarnation, self._failing)
         answer = self._client.report([report])
         self._obey(answer, joined)
-        if not fresh:
-            self._unanswered = False
         if self._joined is joined and answer.terms != joined.fingerprint:
             self._renew(joined)
 
     def _register(self) -> Joined:
+        unanswered = self._client.unanswered
         try:
             joined = self._client.register(*self._service)
-        except ControlPlaneUnavailable:
-            self._unanswered = True
-            raise
+        finally:
+            if self._client.unanswered != unanswered:
+                self._in_doubt_until = time.monotonic() + _IN_DOUBT
         self._keep_to(joined)
         log.info("%s joined as incarnation %d.", self._who, joined.incarnation)
         if self._end is State.LEFT:  # this answer came after leave() had given up waiting for it
@@ -284,9 +287,10 @@ class Membership:
             self._register()
 
     def _superseded(self, joined: Joined) -> None:
-        if self._unanswered:
-            # The newer incarnation may be our own: a registration whose answer never came.
-            self._unanswered, self._joined = False, None
+        if time.monotonic() < self._in_doubt_until:
+            # The newer incarnation may be our own: a registration whose answer never came, maybe
+            # from another control plane, which was slower than the one that answered.
+            self._in_doubt_until, self._joined = 0.0, None
             self._register()
             return
         newer: int | None = None

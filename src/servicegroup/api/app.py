@@ -95,6 +95,9 @@ class Endpoints:
             caller = self._caller(request, roles)
             if caller is None:
                 return faults.unauthorized()
+            body = await body_of(request)
+            if await self._was_given_up(request):
+                raise ClientDisconnect
             call = Call(
                 group=self._group,
                 caller=caller,
@@ -103,7 +106,7 @@ class Endpoints:
                 params=request.path_params,
                 query=parse_qsl(request.url.query, keep_blank_values=True),
                 headers=request.headers,
-                body=await body_of(request),
+                body=body,
             )
             return await run_in_threadpool(handler, call)
 
@@ -117,12 +120,16 @@ class Endpoints:
             raise Forbidden(f"{request.method} {request.url.path} needs the role {need}.")
         return caller
 
+    async def _was_given_up(self, request: Request) -> bool:
+        """Tell whether this lay in a socket during a pause, and nobody waits for it (SQL-7)."""
+        return self._pauses.just_ended and await _has_gone(request)
+
     async def report(self, request: Request) -> Answer:
         """Wait for the group commit of these reports."""
         if self._caller(request, REPORTS.roles) is None:
             return faults.unauthorized()
         wanted = v1.decode_with(self._decode_reports, await body_of(request))
-        if self._pauses.just_ended and await _has_gone(request):
+        if await self._was_given_up(request):
             raise ClientDisconnect
         refused = await self._intake.report(wanted.reports)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))

@@ -7,6 +7,7 @@ worker thread and maps the errors it raises to HTTP at one edge (``faults``).
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,10 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request; ``query`` keeps order and repetitions, ``microversion`` is Nova's routes'."""
+    """One request; ``query`` keeps order and repetitions, ``microversion`` is Nova's routes'.
+
+    ``arrived`` is when, in seconds of ``time.monotonic``.
+    """
 
     group: ServiceGroup
     caller: Caller
@@ -52,6 +56,7 @@ class Call(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     microversion: tuple[int, int] = (2, 1)
+    arrived: float = msgspec.field(default_factory=time.monotonic)
 
 
 class Answer(msgspec.Struct, frozen=True):

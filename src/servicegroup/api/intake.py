@@ -39,8 +39,11 @@ STALLED = 10.0
 
 NOBODY = Refusals()
 
-Commit = Callable[[Sequence[Report], bool], Refusals]
-"""Commits a batch, with a mark or without, and returns who was refused; runs in a thread."""
+Commit = Callable[[Sequence[Report], bool, float], Refusals]
+"""Commits a batch, with a mark or without, and returns who was refused; runs in a thread.
+
+What is not done by the last argument, seconds of ``time.monotonic``, is to be undone.
+"""
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +77,8 @@ class Intake:
     def __init__(self, commit: Commit, longest_wait: float) -> None:
         """Commit through ``commit``; what waited over ``longest_wait`` seconds is refused.
 
-        A report that waited so long proves too little to stamp a record with (SQL-7).
+        So is a batch whose commit takes as long, in a database or a process that stood still: a
+        report that waited so long proves too little to stamp a record with (SQL-7).
         """
         self._commit = commit
         self._longest_wait = longest_wait
@@ -167,8 +171,9 @@ class Intake:
         if marking:
             self._marked = started  # a failed mark is tried again one interval later, not at once
         try:
-            loop = asyncio.get_running_loop()
-            refused = await loop.run_in_executor(self._thread, self._commit, reports, marking)
+            refused = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._commit, reports, marking, started + self._longest_wait
+            )
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             self._failed(batch, error)
             return

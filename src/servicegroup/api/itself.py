@@ -40,6 +40,7 @@ class OwnClient:
     ) -> None:
         """Report to the intake that runs on ``loop``."""
         self.timeout = group.limits.report_interval
+        self.unanswered = 0
         self._group = group
         self._intake = intake
         self._loop = loop

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from servicegroup.agent.client import Joined, Terms
+from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
 from servicegroup.api.call import Answer, Call, Handler, Role, json_answer
 from servicegroup.api.query import has_etag, moment, values, whole_number
 from servicegroup.api.terms import joined, terms
@@ -77,7 +77,12 @@ def register(call: Call) -> Answer:
     """Begin a new incarnation of a service and say how to keep it up."""
     new = decode(call, Register)
     registration = call.group.join(
-        new.host, new.binary, group=new.group, zone=new.zone, version=new.version
+        new.host,
+        new.binary,
+        group=new.group,
+        zone=new.zone,
+        version=new.version,
+        deadline=call.arrived + DEFAULT_TIMEOUT,  # by then its sender has given it up
     )
     return json_answer(joined(call.group, registration))
 

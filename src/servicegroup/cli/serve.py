@@ -121,7 +121,10 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
 
     limits = settings.limits
     intake = Intake(
-        lambda reports, marking: group.report(reports, marking=marking), limits.report_interval
+        lambda reports, marking, deadline: group.report(
+            reports, marking=marking, deadline=deadline
+        ),
+        limits.report_interval,
     )
     host, port = listener.getsockname()[:2]
     name = socket.gethostname() if port == DEFAULT_PORT else f"{socket.gethostname()}:{port}"

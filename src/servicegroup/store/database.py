@@ -7,6 +7,7 @@ raises into one error of ours.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from servicegroup.errors import ConfigError, StoreUnavailable
+from servicegroup.errors import ConfigError, StoreUnavailable, Unavailable
 
 STATEMENT_TIMEOUT = 10
 """Seconds after which the database gives up on one of our statements or on waiting for a lock."""
@@ -113,18 +114,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+def write(engine: Engine, work: Callable[[Connection], T], deadline: float = math.inf) -> T:
     """Run ``work`` in one transaction and commit it.
 
     What a deadlock, a serialization failure or a lock wait undid is run again a few times, after
-    a random pause, so ``work`` must not keep state. Raises StoreUnavailable.
+    a random pause, so ``work`` must not keep state. Work that ends after ``deadline``, seconds of
+    ``time.monotonic``, is undone: whoever asked for it may have died since (SQL-7). Raises
+    Unavailable then, and StoreUnavailable.
     """
     with _translated(engine):
         for attempt in range(_RETRIES):
             try:
                 connection = engine.connect().execution_options(writes=True)
                 with connection, connection.begin():
-                    return work(connection)
+                    done = work(connection)
+                    if time.monotonic() > deadline:
+                        raise Unavailable("It took too long to be true still; send it again.")
+                    return done
             except DBAPIError as error:
                 if attempt + 1 == _RETRIES or not _is_transient(error):
                     raise

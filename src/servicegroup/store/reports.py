@@ -8,6 +8,7 @@ refresh a record. What did not match is looked up in the same transaction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,11 +51,13 @@ class ReportWriter:
         self._engine = engine
         self._ids: dict[str, int] = {}
 
-    def commit(self, reports: Sequence[Report], *, marking: bool) -> Refusals:
+    def commit(
+        self, reports: Sequence[Report], *, marking: bool, deadline: float = math.inf
+    ) -> Refusals:
         """Stamp the services that reported and return those that were refused.
 
-        ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and then
-        nothing of the batch is stored.
+        ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and
+        Unavailable after the ``deadline`` of ``write``; then nothing of the batch is stored.
         """
         working = {(report.uuid, report.incarnation) for report in reports if not report.failing}
         failing = {
@@ -71,7 +74,7 @@ class ReportWriter:
                 mark(connection)
             return self._refusals(connection, unmatched)
 
-        return write(self._engine, work)
+        return write(self._engine, work, deadline)
 
     def leave(self, leaves: Iterable[Leave]) -> Refusals:
         """Record departures and return those whose incarnation is not the record's.

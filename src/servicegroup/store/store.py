@@ -168,16 +168,20 @@ class Store:
 
     # -- changes ---------------------------------------------------------------------------
 
-    def register(self, host: str, binary: str, topic: str, zone: str, version: int) -> Registration:
+    def register(
+        self, host: str, binary: str, topic: str, zone: str, version: int, deadline: float
+    ) -> Registration:
         """Begin a new incarnation of the service, creating its record if there is none.
 
         Only a registration undoes a departure; it does not count as a report. Raises Conflict
-        when another binary already holds this host in the group.
+        when another binary already holds this host in the group, Unavailable after ``deadline``.
         """
         for _ in range(_REGISTRATION_ATTEMPTS):
             try:
                 return write(
-                    self.engine, lambda c: begin_life(c, host, binary, topic, zone, version)
+                    self.engine,
+                    lambda c: begin_life(c, host, binary, topic, zone, version),
+                    deadline,
                 )
             except IntegrityError:
                 # Another registration of the same service won the race, or the topic is taken.

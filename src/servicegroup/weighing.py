@@ -175,11 +175,15 @@ def _settle(sight: Sight, now: datetime) -> None:
         sight.hold(None, now)
     if is_present(sight.evidence):
         sight.absent_since = None
-    elif sight.absent_since is None and reading(sight.evidence) is PresenceState.ABSENT:
+    elif reading(sight.evidence) is PresenceState.ABSENT:
         # Who was held has been absent for as long as that, but not since before its last report,
-        # which would be taken for its return.
+        # which would be taken for its return: not even who was known absent before it was held.
         held, seen = sight.service.held_since, sight.service.last_seen_up
-        sight.absent_since = max(held, seen or held) if held else now
+        known = sight.absent_since
+        if known is None:
+            sight.absent_since = max(held, seen or held) if held else now
+        elif held and sight.held_since is None:
+            sight.absent_since = max(known, seen or known)
 
 
 def age(now: datetime, since: datetime | None) -> float | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from drivers.reference import Reference
 from observer.world import EVER_AGO, Process, World, protections, transitions
 from servicegroup.events import EventKind, Signal
 from servicegroup.model import Reason
@@ -122,6 +123,26 @@ def test_a_crowd_that_begins_with_one_brings_it_back(world: World, fleet: list[P
     assert transitions(world.pass_time(15)) == [("h0", "up")]
     assert reasons(world, fleet) == {Reason.HELD}
     assert never_down(world, others)
+
+
+def test_who_dies_while_held_is_not_raised_by_a_backend_that_goes_away(
+    world: World, fleet: list[Process]
+) -> None:
+    """It was known absent, reported, was held for it, and died: absent is the newest word."""
+    first, others = fleet[0], fleet[1:]
+    world.vanish([first])
+    world.pass_time(1)
+    world.vanish(others)
+    world.pass_time(15)
+    assert reasons(world, [first]) == {Reason.HELD}
+    first.reports = False
+    assert transitions(world.pass_time(25)) == [("h0", "down")]
+    (observer,) = world.observers
+    for layer in (world.reader, observer._group):
+        assert isinstance(layer.driver, Reference)
+        layer.driver.directory = world.directory / "elsewhere"
+    assert world.pass_time(10) == []
+    assert reasons(world, [first]) == {Reason.ABSENT}
 
 
 def test_one_alone_is_never_held(world: World, fleet: list[Process]) -> None:

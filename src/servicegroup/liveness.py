@@ -177,7 +177,7 @@ class Listening(msgspec.Struct, frozen=True):
         elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
             everything.append(Gap(marked_at, now))
         tolerance = timedelta(seconds=OBSERVER_TOLERANCE)
-        observed = observed_at is not None and now - observed_at <= tolerance
+        observed = observed_at is not None and abs(now - observed_at) <= tolerance
         return cls(now, _merged(everything), observed)
 
     def unheard_since(self, stamp: datetime) -> float:

@@ -52,6 +52,7 @@ class Observer:
         self._number: int | None = None
         self._blind = False
         self._looked_under: int | None = None
+        self._looked_at: datetime | None = None
         self._present: dict[Place, set[int]] = {}
 
     @property
@@ -104,10 +105,20 @@ class Observer:
         number = self._number
         if number is None:
             return []
+        try:
+            return self._look(number, members)
+        except LeaseLost:
+            if self._number == number:
+                self._number = None
+            return []
+
+    def _look(self, number: int, members: Collection[Member] | None) -> list[Event]:
         if number != self._looked_under:
-            self._looked_under = number
+            self._looked_under, self._looked_at = number, None
             self._scales.forget()
             members = None
+        if members is None:
+            self._settle(number)
         sights, now = self._look_at_all() if members is None else self._look_at(members)
         before = observing.suspects(self._engine)
         known = {((p.group, p.zone), p.signal): p for p in before}
@@ -121,15 +132,20 @@ class Observer:
         findings = [found for s in sights if (found := _finding(s, now)) is not None]
         # Nobody may take for absent who is held, while many others are recorded.
         findings.sort(key=lambda finding: finding.held_since is None)
-        try:
-            happened = observing.record(self._engine, number, findings)
-            if members is None or before != after:
-                happened += observing.conclude(self._engine, number, before, after, now)
-            return happened
-        except LeaseLost:
-            if self._number == number:
-                self._number = None
-            return []
+        happened = observing.record(self._engine, number, findings)
+        if members is None or before != after:
+            happened += observing.conclude(self._engine, number, before, after, now)
+        return happened
+
+    def _settle(self, number: int) -> None:
+        """Date back what is from the future, when the database's clock may have stepped back.
+
+        All that judge then count from here, whoever begins to only later (SQL-5).
+        """
+        now = self._group.store.listening().now
+        if self._looked_at is None or now < self._looked_at:
+            observing.settle(self._engine, number)
+        self._looked_at = now
 
     def _look_at_all(self) -> tuple[list[Sight], datetime]:
         """See whoever may have changed, as the census and the backend say; count who is present."""

@@ -161,3 +161,32 @@ def test_a_holder_that_cannot_be_told_of_is_found_free(world: World) -> None:
     world.pass_time(3)
     assert lease.observation(world.engine) is None
     assert transitions(world.pass_time(1)) == [("h0", "up")]
+
+
+def test_a_clock_that_steps_back_does_not_keep_the_lease_for_the_dead(world: World) -> None:
+    """SQL-5: its word is from the future, and would hold until that time has come again."""
+    first, second = world.observer(), world.observer()
+    fleet = world.fleet(4)
+    world.pass_time(30)
+    world.observers.remove(first)
+    world.step_the_clock(-3600)
+    world.pass_time(1)
+    assert holder(world) is second
+    world.pass_time(world.limits.report_interval)
+    world.vanish(fleet[:1])
+    assert transitions(world.pass_time(1)) == [("h0", "down")]
+
+
+def test_who_judges_only_after_the_clock_stepped_back_judges_alike(world: World) -> None:
+    """SQL-5: a stamp from the future ages from when the observer first saw it, for everybody."""
+    first, second = world.observer(), world.observer()
+    fleet = world.fleet(4)
+    world.pass_time(2)
+    world.step_the_clock(-3600)
+    world.crash(fleet)
+    world.pass_time(61)
+    assert world.down() == {"h0", "h1", "h2", "h3"}
+    assert {service.is_up for service in world.layer().services()} == {False}
+    world.observers.remove(first)
+    assert transitions(world.pass_time(10)) == [], "its successor tells of nobody's return"
+    assert holder(world) is second

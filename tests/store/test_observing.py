@@ -17,7 +17,14 @@ from servicegroup.store import lease, observing
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading
 from servicegroup.store.lease import LeaseLost
-from servicegroup.store.observing import FLAP_WINDOW, Finding, conclude, record, suspects
+from servicegroup.store.observing import (
+    FLAP_WINDOW,
+    Finding,
+    conclude,
+    record,
+    settle,
+    suspects,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -205,3 +212,26 @@ def test_a_look_is_concluded_with_what_is_suspect(
     )  # fmt: skip
     assert group.edition() != edition
     assert conclude(engine, number, [late, other], [late, other], now) == []
+
+
+def test_what_is_from_the_future_is_dated_back(
+    group: ServiceGroup, engine: Engine, number: int
+) -> None:
+    """SQL-5: so that everybody ages it from one moment."""
+    first, second, _ = joined(group, 3)
+    ahead = first.created_at + 60 * MINUTE
+    record(engine, number, [Finding(second, ahead, second.created_at)])
+    backdate(engine, -3600, host="h0")
+    before = group.get(second.id)
+    assert settle(engine, number) == 2
+    dated, other, third = group.services()
+    for stamp in (dated.last_seen_up, dated.created_at, dated.registered_at, other.absent_since):
+        assert stamp is not None
+        assert timedelta(0) <= stamp - third.created_at < MINUTE
+    assert other.held_since == second.created_at
+    assert other.last_seen_up == before.last_seen_up
+    assert settle(engine, number) == 0
+    lease.take(engine, "another", lease.current(engine))
+    backdate(engine, -3600, host="h0")
+    with pytest.raises(LeaseLost):
+        settle(engine, number)

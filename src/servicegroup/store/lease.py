@@ -39,8 +39,12 @@ class Lease(msgspec.Struct, frozen=True):
 
     @property
     def is_free(self) -> bool:
-        """Whether its holder has been quiet for so long that anybody may take it."""
-        return self.age > OBSERVER_TOLERANCE
+        """Whether its holder has been quiet for so long that anybody may take it.
+
+        So it has been when the clock stepped back behind its word: else nobody could take the lease
+        before that time has come again (SQL-5).
+        """
+        return abs(self.age) > OBSERVER_TOLERANCE
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -53,7 +57,7 @@ class Observation(msgspec.Struct, frozen=True):
     @property
     def is_current(self) -> bool:
         """Whether an observer is at work, so that no state changes without an event."""
-        return self.age <= OBSERVER_TOLERANCE
+        return abs(self.age) <= OBSERVER_TOLERANCE
 
 
 def latest_observation() -> ScalarSelect[Any]:

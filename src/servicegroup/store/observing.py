@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, bindparam, select
+from sqlalchemy import Connection, Engine, and_, bindparam, case, or_, select
 
 from servicegroup.events import Event, EventKind, Protection, Signal
 from servicegroup.history import is_failure
 from servicegroup.model import Service
+from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, observed
@@ -111,6 +112,41 @@ _KEEPING = (
         )
     })
 )  # fmt: skip
+
+
+# -- the clock -----------------------------------------------------------------------------------
+
+
+_AGED = (
+    "created_at", "registered_at", "last_seen_up", "absent_since", "held_since", "observed_since",
+)  # fmt: skip
+"""The stamps that something is measured from."""
+
+
+def settle(engine: Engine, number: int) -> int:
+    """Date what is stamped later than now, as the clock stepped back, to now; return how many.
+
+    Raises LeaseLost, StoreUnavailable; what was done by then stays done.
+    """
+    now = select(utcnow()).scalar_subquery()
+    ahead = or_(*(services.c[name] > now for name in _AGED))
+    with reading(engine) as connection:
+        query = select(services.c.id).where(ahead, services.c.deleted == 0)
+        ids = list(connection.scalars(query.order_by(services.c.id)))
+    for start in range(0, len(ids), BATCH):
+        write(engine, partial(_settle, number, ids[start : start + BATCH]))
+    return len(ids)
+
+
+def _settle(number: int, ids: Sequence[int], connection: Connection) -> None:
+    fence(connection, number)
+    chosen = services.c.id.in_(ids)
+    connection.execute(
+        select(services.c.id).where(chosen).order_by(services.c.id).with_for_update()
+    )
+    now = connection.execute(select(utcnow())).scalar_one()
+    dated = {name: case((services.c[name] > now, now), else_=services.c[name]) for name in _AGED}
+    connection.execute(services.update().where(chosen).values(dated))
 
 
 # -- suspect signals -----------------------------------------------------------------------------

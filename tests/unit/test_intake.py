@@ -204,3 +204,15 @@ def test_stopping_refuses_who_still_waits() -> None:
             await waiting
 
     asyncio.run(main())
+
+
+def test_two_lives_of_a_service_are_not_answered_together() -> None:
+    """LC-4: an answer names uuids, and the superseded life's would stop the living one."""
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        both = (intake.report([Report("a", life), Report(f"b{life}", 1)]) for life in (1, 2))
+        await asyncio.gather(*both)
+
+    run(scenario, commits)
+    assert commits.batches == [["a", "b1"], ["a", "b2"]]

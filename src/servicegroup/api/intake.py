@@ -147,11 +147,20 @@ class Intake:
             await self._commit_batch(self._take())
 
     def _take(self) -> list[Waiting]:
-        """Take the requests of the next batch off the queue, refusing what waited too long."""
+        """Take the requests of the next batch off the queue, refusing what waited too long.
+
+        An answer names services by uuid. So that it is about one life, the superseded and the
+        living one are never in one batch.
+        """
         batch: list[Waiting] = []
         size = 0
+        lives: dict[str, int] = {}
         oldest = time.monotonic() - self._longest_wait
         while self._queue and size < MAX_BATCH:
+            reports = self._queue[0].reports
+            if batch and any(lives.get(r.uuid, r.incarnation) != r.incarnation for r in reports):
+                break
+            lives.update((report.uuid, report.incarnation) for report in reports)
             entry = self._queue.popleft()
             self._waiting -= len(entry.reports)
             if entry.arrived < oldest:

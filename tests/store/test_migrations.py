@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 from alembic import command
 from sqlalchemy import Engine, inspect, text
 
 from servicegroup.driver import load
 from servicegroup.errors import ConfigError
-from servicegroup.events import Log, Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits, Report
 from servicegroup.store import migrate
@@ -64,28 +61,3 @@ def test_reports_stay_hot(engine: Engine) -> None:
         updates, hot = connection.execute(query, {"name": services.name}).one()
     assert updates >= 6000
     assert hot / updates > 0.8
-
-
-def test_a_register_of_the_first_release_keeps_its_services(database_url: str) -> None:
-    """What observers need is added, empty; the log begins with the upgrade."""
-    engine = connect(database_url)
-    command.upgrade(migrate.config(engine), "0001")
-    stamp = datetime(2026, 1, 2, 3, 4, 5, 678000)
-    row = {
-        "uuid": "u", "host": "h1", "binary": "nova-compute", "topic": "compute", "zone": "nova",
-        "incarnation": 7, "report_count": 8, "created_at": stamp, "registered_at": stamp,
-        "last_seen_up": stamp, "absent_since": stamp, "disabled": True, "disabled_reason": "disk",
-    }  # fmt: skip
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        connection.execute(services.insert().values(row))
-    migrate.upgrade(engine)
-    group = ServiceGroup(Store(engine), load("db"), Limits())
-    (service,) = group.services()
-    assert {name: getattr(service, name) for name in row} == row
-    kept = ("held_since", "observed_state", "observed_since", "flapping_until")
-    assert {getattr(service, name) for name in kept} == {None}
-    assert group.event_log() == Log()
-    group.join("h1", "nova-compute")
-    assert [event.incarnation for event in group.events(Wanted(after=0), 9).events] == [8]
-    command.check(migrate.config(engine))
-    engine.dispose()

@@ -30,7 +30,27 @@ def upgrade(ctx: click.Context) -> None:
     ctx.call_on_close(engine.dispose)
     make_directory(engine)
     migrate.upgrade(engine)
-    click.echo(f"The schema of {_where(engine)} is at version {migrate.current(engine)}.")
+    click.echo(
+        f"The schema of {database.shown(engine.url)} is at version {migrate.current(engine)}."
+    )
+
+
+@db.command()
+@click.argument("to_version", metavar="VERSION")
+@click.pass_context
+def downgrade(ctx: click.Context, to_version: str) -> None:
+    """Let an older release use the database: one that needs VERSION of the schema.
+
+    Nothing is removed. What the older release does not know stays as it is, and "db upgrade" leads
+    back.
+    """
+    from servicegroup.store import database, migrate
+
+    engine = open_database(ctx)
+    migrate.downgrade(engine, to_version)
+    click.echo(
+        f"The schema of {database.shown(engine.url)} is at version {migrate.current(engine)}."
+    )
 
 
 @db.command()
@@ -42,7 +62,7 @@ def version(ctx: click.Context) -> None:
     """
     from servicegroup.store import migrate
 
-    engine = _connect(ctx)
+    engine = open_database(ctx)
     current, head = migrate.current(engine), migrate.head()
     click.echo(f"database: {current or 'none'}\nrelease: {head}")
     ctx.exit(0 if current == head else 1)
@@ -60,7 +80,7 @@ def purge(ctx: click.Context, days: int) -> None:
     from servicegroup.store import migrate
     from servicegroup.store.store import Store
 
-    engine = _connect(ctx)
+    engine = open_database(ctx)
     migrate.require_current(engine)
     count = Store(engine).purge(days)
     click.echo(f"{count} services deleted more than {days} days ago are purged.")
@@ -80,7 +100,8 @@ def make_directory(engine: Engine) -> None:
         ) from error
 
 
-def _connect(ctx: click.Context) -> Engine:
+def open_database(ctx: click.Context) -> Engine:
+    """Return the configured database, closed with the command's context. Raises ConfigError."""
     engine = connect(_settings(ctx))
     ctx.call_on_close(engine.dispose)
     return engine
@@ -90,7 +111,3 @@ def _settings(ctx: click.Context) -> Settings:
     from servicegroup import config
 
     return config.load(ctx.find_root().params["config_file"])
-
-
-def _where(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)

@@ -46,7 +46,7 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
         "read_timeout": STATEMENT_TIMEOUT,
         "write_timeout": STATEMENT_TIMEOUT,
         # The comment is read by MariaDB alone; MySQL has no such limit.
-        "init_command": "SET SESSION innodb_lock_wait_timeout=5"
+        "init_command": "SET SESSION innodb_lock_wait_timeout=5, lock_wait_timeout=5"
         f" /*M! , idle_transaction_timeout={STATEMENT_TIMEOUT} */",
     },
     "sqlite": {"timeout": 5},
@@ -62,28 +62,35 @@ def connect(url: str) -> Engine:
         parsed = make_url(url)
         dialect = parsed.get_backend_name().replace("mariadb", "mysql")
         if dialect not in _TIMEOUTS:
-            raise ConfigError(_unusable(parsed))
+            raise ConfigError(
+                f"[database] connection names {dialect}, which is not supported; use"
+                " postgresql+psycopg://, mysql+pymysql:// or sqlite:///."
+            )
+        # Or a part of the password would pass for the name of the host or the database.
+        if dialect != "sqlite" and url.count("@") > (parsed.username is not None):
+            raise ConfigError(
+                "[database] connection has an @ too many; write one in a password as %40."
+            )
         options: dict[str, Any] = {"connect_args": dict(_TIMEOUTS[dialect]), "pool_timeout": 5}
         if dialect != "sqlite":
             options |= {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True}
             options |= {"isolation_level": "READ COMMITTED", "pool_recycle": 3600}
         engine = create_engine(parsed, **options)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        # What the others say may quote a part of the password.
+        known = isinstance(error, NoSuchModuleError | ImportError)
         raise ConfigError(
-            f"[database] connection cannot be used ({error}); write for example"
-            " postgresql+psycopg://user:password@host/servicegroup."
-        ) from error
+            f"[database] connection cannot be used ({error if known else 'it is no such URL'});"
+            " write for example postgresql+psycopg://user:password@host/servicegroup."
+        ) from None
     if dialect == "sqlite":
         _prepare_sqlite(engine)
     return engine
 
 
-def _unusable(url: URL) -> str:
-    shown = url.render_as_string(hide_password=True)
-    return (
-        f"[database] connection {shown!r} names a database that is not supported;"
-        " use postgresql+psycopg://, mysql+pymysql:// or sqlite:///."
-    )
+def shown(url: URL) -> str:
+    """Return a database's URL without its secrets, of which the query may have some too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -107,10 +114,22 @@ def _prepare_sqlite(engine: Engine) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection for reading; raises StoreUnavailable when the database does not answer."""
-    with _translated(engine), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             # Each question is its own transaction: no round trips for BEGIN and ROLLBACK.
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
+
+
+@contextmanager
+def of_one_moment(engine: Engine) -> Iterator[Connection]:
+    """Give a connection on which every question is answered as of the first one's moment.
+
+    It holds a transaction, so ask without a pause. Raises StoreUnavailable.
+    """
+    with translated(engine), engine.connect() as connection:
+        if engine.dialect.name != "sqlite":  # where every transaction is so
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 
@@ -122,7 +141,7 @@ def write(engine: Engine, work: Callable[[Connection], T], deadline: float = mat
     ``time.monotonic``, is undone: whoever asked for it may have died since (SQL-7). Raises
     Unavailable then, and StoreUnavailable.
     """
-    with _translated(engine):
+    with translated(engine):
         for attempt in range(_RETRIES):
             try:
                 connection = engine.connect().execution_options(writes=True)
@@ -145,13 +164,14 @@ def _is_transient(error: DBAPIError) -> bool:
 
 
 @contextmanager
-def _translated(engine: Engine) -> Iterator[None]:
+def translated(engine: Engine) -> Iterator[None]:
+    """Raise StoreUnavailable for whatever the database raises that is not our own fault."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
         if isinstance(error, DBAPIError) and _is_our_fault(error):
             raise
-        where = engine.url.render_as_string(hide_password=True)
+        where = shown(engine.url)
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
 

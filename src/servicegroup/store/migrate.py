@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from servicegroup.errors import ConfigError
-from servicegroup.store.database import reading
+from servicegroup.store.database import reading, shown, translated
 
 VERSION_TABLE = "servicegroup_version"
 """Named after the project, so that the tables can share a database with others."""
@@ -26,10 +26,33 @@ def config(engine: Engine | None = None) -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to the version this release needs; does nothing if it is there."""
-    with reading(engine):  # says in one sentence when the database does not answer
-        pass
-    command.upgrade(config(engine), "head")
+    """Bring the schema to the version this release needs; does nothing if it is there.
+
+    Interrupted at any moment, it can be run again. Control planes of the release before go on
+    meanwhile and afterwards. Raises ConfigError for a schema of a newer release, and
+    StoreUnavailable, also where a lock is not to be had in time: then run it again.
+    """
+    _refuse_newer(engine, current(engine))
+    with translated(engine):
+        command.upgrade(config(engine), "head")
+
+
+def downgrade(engine: Engine, version: str) -> None:
+    """Let a release use the database that needs an older version of the schema.
+
+    Nothing is removed: what that release does not know stays as it is, and ``upgrade`` leads back.
+    Raises ConfigError for a version that is not below the database's.
+    """
+    found = current(engine)
+    _refuse_newer(engine, found)
+    older = [known for known in versions() if found is not None and known < found]
+    if version not in older:
+        raise ConfigError(
+            f"The schema of {shown(engine.url)} is at version {found or 'none'} and cannot step"
+            f" back to {version!r}; older versions are: {', '.join(older) or 'none'}."
+        )
+    with translated(engine):
+        command.stamp(config(engine), version)
 
 
 def current(engine: Engine) -> str | None:
@@ -44,12 +67,26 @@ def head() -> str:
     return str(ScriptDirectory.from_config(config()).get_current_head())
 
 
+def versions() -> list[str]:
+    """Return the versions this release knows, oldest first."""
+    return sorted(s.revision for s in ScriptDirectory.from_config(config()).walk_revisions())
+
+
 def require_current(engine: Engine) -> None:
     """Raise ConfigError, naming the remedy, unless the schema is the one this release needs."""
     found = current(engine)
+    _refuse_newer(engine, found)
     if found != head():
-        where = engine.url.render_as_string(hide_password=True)
         raise ConfigError(
-            f"The schema of {where} is at version {found or 'none'} and this release needs"
-            f" {head()}; run servicegroup db upgrade."
+            f"The schema of {shown(engine.url)} is at version {found or 'none'} and this release"
+            f" needs {head()}; run servicegroup db upgrade."
+        )
+
+
+def _refuse_newer(engine: Engine, found: str | None) -> None:
+    if found is not None and found not in versions():
+        raise ConfigError(
+            f"The schema of {shown(engine.url)} is at version {found}, and this release knows none"
+            f" above {head()}; use the release that made it, or let that one step back with"
+            f" servicegroup db downgrade {head()}."
         )

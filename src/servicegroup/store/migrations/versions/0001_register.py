@@ -15,7 +15,12 @@ STAMP = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 NAME = sa.String(255).with_variant(
     mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
 )
-MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+# What MariaDB was interrupted in is half done: a migration can be run again.
+REPEATABLE: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "if_not_exists": True,
+}
 
 
 def upgrade() -> None:
@@ -46,24 +51,27 @@ def upgrade() -> None:
         sa.Column("deleted_at", STAMP),
         sa.UniqueConstraint("host", "topic", "deleted", name="uniq_services0host0topic0deleted"),
         sa.UniqueConstraint("host", "binary", "deleted", name="uniq_services0host0binary0deleted"),
-        **MARIADB,
+        **REPEATABLE,
     )
-    op.create_index("services_uuid_idx", "services", ["uuid"], unique=True)
+    op.create_index("services_uuid_idx", "services", ["uuid"], unique=True, if_not_exists=True)
     op.create_index(
-        "services_version_idx", "services", ["deleted", "binary", "forced_down", "version"]
+        "services_version_idx",
+        "services",
+        ["deleted", "binary", "forced_down", "version"],
+        if_not_exists=True,
     )
     op.create_table(
         "listening",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("marked_at", STAMP, nullable=False),
-        **MARIADB,
+        **REPEATABLE,
     )
     op.create_table(
         "listening_gaps",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("start_at", STAMP, nullable=False),
         sa.Column("end_at", STAMP, nullable=False),
-        **MARIADB,
+        **REPEATABLE,
     )
     op.create_table(
         "outbox",
@@ -73,7 +81,7 @@ def upgrade() -> None:
         sa.Column("host", NAME, nullable=False),
         sa.Column("incarnation", sa.Integer, nullable=False),
         sa.Column("created_at", STAMP, nullable=False),
-        **MARIADB,
+        **REPEATABLE,
     )
     if op.get_context().dialect.name == "postgresql":
         # Room on each page keeps reports HOT, and early vacuums keep the table small (SQL-13).

@@ -15,18 +15,25 @@ STAMP = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 NAME = sa.String(255).with_variant(
     mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
 )
-MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+# What MariaDB was interrupted in is half done: a migration can be run again.
+REPEATABLE: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "if_not_exists": True,
+}
 
 
 def upgrade() -> None:
     """Add what an observer keeps of services, and its tables."""
+    present = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("services")}
     for column in (
         sa.Column("held_since", STAMP),
         sa.Column("observed_state", sa.String(4)),
         sa.Column("observed_since", STAMP),
         sa.Column("flapping_until", STAMP),
     ):
-        op.add_column("services", column)
+        if column.name not in present:
+            op.add_column("services", column)
     op.create_table(
         "observer",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -35,7 +42,7 @@ def upgrade() -> None:
         sa.Column("renewed_at", STAMP, nullable=False),
         sa.Column("observed_at", STAMP),
         sa.Column("blind", sa.Boolean, nullable=False, server_default=sa.false()),
-        **MARIADB,
+        **REPEATABLE,
     )
     op.create_table(
         "protections",
@@ -46,7 +53,7 @@ def upgrade() -> None:
         sa.Column("since", STAMP, nullable=False),
         sa.Column("members", sa.Integer, nullable=False),
         sa.Column("peak", sa.Integer, nullable=False),
-        **MARIADB,
+        **REPEATABLE,
     )
     _create_events()
 
@@ -70,14 +77,16 @@ def _create_events() -> None:
         sa.Column("actor", NAME),
         sa.Column("detail", NAME),
         sa.Column("evidence", sa.Text),
-        **MARIADB,
+        **REPEATABLE,
     )
-    op.create_index("events_uuid_idx", "events", ["uuid", "id"])
+    op.create_index("events_uuid_idx", "events", ["uuid", "id"], if_not_exists=True)
     log = op.create_table(
         "event_log",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("last", sa.BigInteger, nullable=False),
         sa.Column("purged", sa.BigInteger, nullable=False),
-        **MARIADB,
+        **REPEATABLE,
     )
-    op.bulk_insert(log, [{"id": 1, "last": 0, "purged": 0}])
+    beginning = sa.select(sa.literal(1), sa.literal(0), sa.literal(0))
+    unless_begun = beginning.where(~sa.exists(sa.select(log.c.id)))
+    op.execute(log.insert().from_select(["id", "last", "purged"], unless_begun))

@@ -13,13 +13,15 @@ from control_plane import ControlPlane
 class Watcher:
     """Asks for the services of a binary again and again; remembers when not all were up.
 
-    Hosts in ``dead`` may be down; add to it before they are.
+    Hosts in ``dead`` may be down; add to it before they are. ``pause`` is the seconds between two
+    questions.
     """
 
-    def __init__(self, plane: ControlPlane, binary: str, count: int) -> None:
+    def __init__(self, plane: ControlPlane, binary: str, count: int, pause: float = 0.05) -> None:
         self._plane = plane
         self._binary = binary
         self._count = count
+        self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.dead: set[str] = set()
@@ -27,7 +29,7 @@ class Watcher:
         self.flips: list[tuple[int, dict[str, Any]]] = []
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(self._pause):
             try:
                 found = self._plane.services(f"?binary={self._binary}")
             except (urllib3.exceptions.HTTPError, AssertionError):

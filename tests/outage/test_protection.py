@@ -41,6 +41,13 @@ class Fleet:
         self.half, self.other, *self.alone = crowds
         self.watcher = Watcher(plane, BINARY, 2 * HALF + ALONE)
         self.excused: list[str] = []
+        self._begun = 0
+
+    def begin(self) -> None:
+        """Begin with a fleet that is up; who was slow to join on a busy machine is no matter."""
+        self.all_because("present")
+        _, _, body = self.plane.request("GET", "/v1/events")
+        self._begun = body["last"]
 
     def living(self) -> dict[str, str]:
         """Return the reason of everybody's verdict who was not killed, by host."""
@@ -98,8 +105,9 @@ class Fleet:
         return [signs[event["kind"]] + event["detail"].split()[0] for event in self.events(*signs)]
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Return what the log has of these kinds, in order."""
-        _, _, body = self.plane.request("GET", "/v1/events?after=0")
+        """Return what the log has of the fleet and of these kinds since it began, in order."""
+        query = f"?after={self._begun}&group={BINARY}"
+        _, _, body = self.plane.request("GET", f"/v1/events{query}")
         assert body["next"] == body["last"], "the log fits on a page"
         return [event for event in body["events"] if event["kind"] in kinds]
 
@@ -121,7 +129,7 @@ def watched(
         sizes = {"a": HALF, "b": HALF} | {f"alone{number}-": 1 for number in range(ALONE)}
         crowds = [stack.enter_context(crowd(url, n, name, **own)) for name, n in sizes.items()]
         fleet = Fleet(plane, crowds)
-        fleet.all_because("present")
+        fleet.begin()
         with fleet.watcher:
             yield fleet
         assert fleet.watcher.flips == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 import urllib3
 
+from servers.certificates import Authority
 from servers.etcd import Etcd
 from servers.plugin import require
 from servers.process import LOOPBACK
@@ -26,24 +26,15 @@ MEMBER = Member("compute", "host-1")
 
 
 class WithTls(Etcd):
-    """A server that knows one certificate: its own, and its clients'."""
+    """A server that knows one authority: its own, and its clients'."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.certificate = self.directory / "certificate.pem"
-        self.key = self.directory / "key.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-                *("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}"),
-                *("-keyout", self.key, "-out", self.certificate),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        self.authority = Authority(self.directory)
+        self.pair = self.authority.sign(LOOPBACK)
         self.arguments = (
-            *("--cert-file", str(self.certificate), "--key-file", str(self.key)),
-            *("--client-cert-auth", "--trusted-ca-file", str(self.certificate)),
+            *("--cert-file", str(self.pair.cert), "--key-file", str(self.pair.key)),
+            *("--client-cert-auth", "--trusted-ca-file", str(self.authority.file)),
         )
 
     @property
@@ -55,8 +46,8 @@ class WithTls(Etcd):
             return ask(driver, MEMBER).state is PresenceState.ABSENT
 
     def options(self) -> dict[str, Any]:
-        proof = {"certfile": str(self.certificate), "keyfile": str(self.key)}
-        return {"endpoints": self.url, "ca": str(self.certificate), **proof}
+        proof = {"certfile": str(self.pair.cert), "keyfile": str(self.pair.key)}
+        return {"endpoints": self.url, "ca": str(self.authority.file), **proof}
 
 
 @pytest.fixture

@@ -182,6 +182,27 @@ def test_a_server_that_evicts_is_not_believed(
     assert ABSENT not in states(answers) | states(handles(server).presence(CROWD))
 
 
+def test_evictions_are_noticed_where_the_canary_was_spared(
+    own_memcached: Callable[..., Memcached], handles: Handles
+) -> None:
+    """MC-4: the server's own counter says that a miss proves nothing."""
+    server = own_memcached(memory=2)
+    agent, observer = handles(server), handles(server)
+    settle(agent, observer)
+    beat(agent)
+    neighbour = Client((LOOPBACK, server.port))
+    canary = neighbour.get("servicegroup:canary")
+    for number in range(60):
+        neighbour.set(f"ballast-{number}", b"x" * 100_000, noreply=False)
+    for member in CROWD:
+        neighbour.delete(member_key(member), noreply=False)
+    neighbour.set("servicegroup:canary", canary, noreply=False)
+    neighbour.close()
+    answers = observer.presence(CROWD)
+    assert states(answers) == {UNKNOWN}
+    assert "evicted keys" in answers[CROWD[0]].detail
+
+
 def test_the_order_of_the_servers_does_not_matter(
     own_memcached: Callable[..., Memcached], handles: Handles
 ) -> None:
@@ -311,12 +332,28 @@ def test_what_is_no_list_of_servers_is_refused(servers: str) -> None:
 
 
 def test_agents_are_told_the_servers() -> None:
-    driver = MemcachedDriver.from_options({"servers": "b:1,a", "answer_timeout": "0.5"})
+    options = {"servers": "b:1,a", "answer_timeout": "0.5", "tls": "true"}
+    driver = MemcachedDriver.from_options(options)
     assert driver.shared_options() == {
         "servers": "b:1,a",
         "connect_timeout": 1.0,
         "answer_timeout": 0.5,
+        "tls": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"ca": __file__}, "tls = true"),
+        ({"tls": True, "keyfile": __file__}, "certfile"),
+        ({"tls": True, "ca": "/no/such/file"}, "ca = /no/such/file"),
+        ({"tls": True, "ca": __file__}, "ca = "),
+    ],
+)
+def test_files_that_cannot_work_are_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        MemcachedDriver.from_options(options)
 
 
 def test_a_server_without_members_does_not_keep_an_old_list(

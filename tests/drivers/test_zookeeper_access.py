@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
 
+from servers.certificates import Authority
 from servers.plugin import require
 from servers.process import LOOPBACK, free_port
 from servers.zookeeper import ZooKeeper
@@ -46,31 +46,18 @@ class WithSasl(ZooKeeper):
 
 
 class WithTls(ZooKeeper):
-    """A server with a TLS port, which knows one certificate: its own, and its clients'."""
+    """A server with a TLS port, which knows one authority: its own, and its clients'."""
 
     def __init__(self) -> None:
         super().__init__()
         self.secure_address = f"{LOOPBACK}:{free_port()}"
-        self.certificate = self.directory / "certificate.pem"
-        self.key = self.directory / "key.pem"
-        both = self.directory / "both.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-                *("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}"),
-                *("-keyout", self.key, "-out", self.certificate),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        both.write_text(self.key.read_text() + self.certificate.read_text())
-        for file in (both, self.key, self.certificate):
-            file.chmod(0o644)
+        self.authority = Authority(self.directory)
+        self.pair = self.authority.sign(LOOPBACK)
         self.settings |= {
             "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
             "secureClientPort": self.secure_address.split(":")[1],
-            "ssl.keyStore.location": str(both),
-            "ssl.trustStore.location": str(self.certificate),
+            "ssl.keyStore.location": str(self.pair.both),
+            "ssl.trustStore.location": str(self.authority.file),
         }
 
     def command(self) -> Sequence[str | Path]:
@@ -147,8 +134,9 @@ def test_users_are_proved_by_sasl_where_that_is_asked_for(make: Make) -> None:
 def test_tls_proves_both_ends(make: Make) -> None:
     require(ZooKeeper)
     with WithTls() as server:
-        trusting = {"address": server.secure_address, "tls": True, "ca": str(server.certificate)}
-        proof = {"certfile": str(server.certificate), "keyfile": str(server.key)}
+        ca = str(server.authority.file)
+        trusting = {"address": server.secure_address, "tls": True, "ca": ca}
+        proof = {"certfile": str(server.pair.cert), "keyfile": str(server.pair.key)}
         agent, observer = make(**trusting, **proof), make(**trusting, **proof)
         agent.heartbeat(MEMBER, 1, 60)
         until(lambda: is_present(observer))

@@ -19,9 +19,10 @@ import msgspec
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
     from http.client import HTTPConnection
+
+    from servicegroup.agent.tls import Tls
 
 MAX_ANSWER = 4 * 1024 * 1024
 """Bytes an answer may have."""
@@ -35,11 +36,22 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class TlsFiles(msgspec.Struct, frozen=True):
+    """PEM files for ``https://``; empty for the authorities this host trusts, and no certificate.
+
+    ``key`` may be empty where the file ``cert`` has it too.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
 class Connection:
     """A control plane at a URL. Safe to share between threads, and after a fork (ZK-14)."""
 
-    def __init__(self, url: str) -> None:
-        """Check the URL; connect later. Raises InvalidInput."""
+    def __init__(self, url: str, files: TlsFiles | None = None) -> None:
+        """Check the URL, and the files if it needs them; connect later. Raises InvalidInput."""
         self.url = url.strip().rstrip("/")
         try:
             parts = urlsplit(self.url)
@@ -54,9 +66,12 @@ class Connection:
             )
         if parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
             raise InvalidInput(f"Control plane URL {url!r} must end with the port or a path.")
-        self._secure = parts.scheme == "https"
         self._path = parts.path
-        self._context: ssl.SSLContext | None = None
+        self._tls: Tls | None = None
+        if parts.scheme == "https":
+            from servicegroup.agent.tls import Tls
+
+            self._tls = Tls(files or TlsFiles())
         self._idle: list[HTTPConnection] = []
         self._pid = os.getpid()
 
@@ -75,7 +90,7 @@ class Connection:
             reply = self._exchange(connection, method, path, body, headers, deadline)
         except (OSError, HTTPException, UnicodeError) as error:
             connection.close()
-            cause = _cause(error)
+            cause = self._cause(error)
             raise ControlPlaneUnavailable(f"{self.url} gave no answer ({cause}).") from error
         except BaseException:
             connection.close()
@@ -124,13 +139,23 @@ class Connection:
     def _new(self, timeout: float) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
 
-        if not self._secure:
+        if self._tls is None:
             return HTTPConnection(self._host, self._port, timeout=timeout)
-        if self._context is None:
-            from ssl import create_default_context
+        context = self._tls.context()
+        return HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
 
-            self._context = create_default_context()
-        return HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+    def _cause(self, error: Exception) -> str:
+        from http.client import BadStatusLine
+
+        if isinstance(error, TimeoutError):
+            return "timed out"
+        if self._tls is not None:
+            said = self._tls.cause(error)
+            if said is not None:
+                return said
+        elif isinstance(error, BadStatusLine):  # it closed the connection, or sent an alert
+            return "it closed, or does not speak HTTP; is it https://?"
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _has_input(connection: HTTPConnection) -> bool:
@@ -138,12 +163,6 @@ def _has_input(connection: HTTPConnection) -> bool:
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _seconds(text: str | None) -> float:

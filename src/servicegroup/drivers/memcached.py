@@ -21,18 +21,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import re
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from pymemcache.client.base import Client
 
-from servicegroup.driver import Capabilities, Driver, Options, Watcher
+from servicegroup.driver import Capabilities, Driver, Watcher
+from servicegroup.drivers.client_tls import FILES
+from servicegroup.drivers.memcached_options import MemcachedOptions, addresses_of, tls_of
 from servicegroup.drivers.memcached_server import Server
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -47,39 +48,6 @@ _LONGEST_LIFE = 30 * 24 * 3600  # a longer one is read as a date, long past (MC-
 _UNLEARNT_TTL = 60.0
 _QUESTION_BUDGET = 4.0
 _TRIES = 10
-_DEFAULT_PORT = 11211
-_SERVER = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
-
-
-class MemcachedOptions(Options, frozen=True, kw_only=True):
-    """The section ``[memcached]``."""
-
-    servers: Annotated[
-        str,
-        msgspec.Meta(
-            description="The servers as host:port, with commas between; the port is 11211 unless"
-            " given. Each member lives on one of them. Every agent and control plane must name the"
-            " same servers, in any order: while lists differ, nobody can be told absent. Use"
-            " servers of their own, not a cache that evicts."
-        ),
-    ] = f"127.0.0.1:{_DEFAULT_PORT}"
-    connect_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for a connection. Too low takes a busy network for a dead"
-            " server; too high delays every answer while a server is away.",
-        ),
-    ] = 1.0
-    answer_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for an answer. Too low takes a busy server for a dead"
-            " one; keep it well below heartbeat_interval, or members expire while one attempt"
-            " waits.",
-        ),
-    ] = 1.0
 
 
 class MemcachedDriver(Driver):
@@ -92,11 +60,8 @@ class MemcachedDriver(Driver):
     def __init__(self, options: MemcachedOptions) -> None:
         """Keep the list of servers; raises ConfigError for one that cannot be a server."""
         super().__init__(options)
-        addresses = sorted({_address(text) for text in options.servers.split(",") if text.strip()})
-        if not addresses:
-            raise ConfigError("[memcached] servers is empty; name at least one host:port.")
-        timeouts = (options.connect_timeout, options.answer_timeout)
-        self._servers = [Server(host, port, *timeouts) for host, port in addresses]
+        timeouts, tls = (options.connect_timeout, options.answer_timeout), tls_of(options)
+        self._servers = [Server(host, port, *timeouts, tls) for host, port in addresses_of(options)]
         names = ",".join(server.name for server in self._servers)
         self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
         self._ttl: float | None = None
@@ -185,8 +150,9 @@ class MemcachedDriver(Driver):
         ]
 
     def shared_options(self) -> dict[str, Any]:
-        """Return all options; none is a secret."""
-        return msgspec.structs.asdict(self.options)
+        """Return where the servers are; not paths that are this host's own."""
+        options = msgspec.structs.asdict(self.options)
+        return {key: value for key, value in options.items() if key not in FILES}
 
     def close(self) -> None:
         """Close idle connections. Members stay until they expire."""
@@ -320,11 +286,3 @@ def _life(ttl: float) -> int:
             f" the most is {_LONGEST_LIFE - 1} seconds."
         )
     return life
-
-
-def _address(text: str) -> tuple[str, int]:
-    found = _SERVER.fullmatch(text.strip())
-    port = int(found[2] or _DEFAULT_PORT) if found else 0
-    if not found or not 0 < port < 65536:
-        raise ConfigError(f"[memcached] servers names {text.strip()!r}; write host:port.")
-    return found[1].strip("[]"), port

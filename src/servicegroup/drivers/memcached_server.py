@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,11 +21,19 @@ T = TypeVar("T")
 class Server:
     """A server as one handle knows it; shared between threads, and found anew after a fork."""
 
-    def __init__(self, host: str, port: int, connect_timeout: float, timeout: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connect_timeout: float,
+        timeout: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = f"{host}:{port}"
         self.failing = False
         self._address = (host, port)
         self._timeouts = (connect_timeout, timeout)
+        self._tls = tls
         self._idle: deque[Client] = deque()
         self._pid = os.getpid()
         self._back_at = -math.inf
@@ -84,5 +93,9 @@ class Server:
     def _client(self) -> Client:
         connect_timeout, timeout = self._timeouts
         return Client(
-            self._address, connect_timeout=connect_timeout, timeout=timeout, no_delay=True
+            self._address,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            no_delay=True,
+            tls_context=self._tls,
         )

@@ -1,0 +1,155 @@
+"""How much one client may ask for, so that none takes the control plane from the others.
+
+A client is the host of a certificate, else an address; of IPv6 the network of 64 bits that one
+subscriber gets. This host's own processes are not limited: a proxy on it speaks for everybody,
+and whoever runs here has the machine anyway.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import logging
+import math
+from collections import Counter
+
+MAX_HEAD = 32 * 1024
+"""Bytes that a request's line and headers may have, together; the largest tokens have 16 KiB."""
+
+MAX_URL = 8 * 1024
+"""Bytes that a request's path and query may have."""
+
+BURST = 10.0
+"""Seconds whose requests a client may save up, and then send at once."""
+
+_FORGETTING = 10_000
+_LOG = logging.getLogger(__name__)
+
+
+class Limit(enum.StrEnum):
+    """What a client was refused, or cut off, for."""
+
+    RATE = "rate"
+    CLIENT_CONNECTIONS = "client-connections"
+    CONNECTIONS = "connections"
+    HEAD = "head"
+    URL = "url"
+    CERTIFICATE = "certificate"
+    SLOW_REQUEST = "slow-request"
+    UNREAD_ANSWER = "unread-answer"
+
+
+class Client:
+    """One client's connections, and the requests it has left; a token bucket."""
+
+    __slots__ = ("_at", "_left", "_most", "_rate", "connections", "name", "told")
+
+    def __init__(self, name: str, rate: float, now: float) -> None:
+        """Allow ``rate`` requests a second, or any number for infinity."""
+        self.name = name
+        self.connections = 0
+        self.told = False
+        self._rate = rate
+        self._most = max(1.0, rate * BURST)
+        self._left = self._most
+        self._at = now
+
+    def wait(self, now: float) -> float:
+        """Return 0 and count a request, or return the seconds until there is one left."""
+        if self._rate == math.inf:
+            return 0.0
+        self._refill(now)
+        if self._left < 1.0:
+            return (1.0 - self._left) / self._rate
+        self._left -= 1.0
+        return 0.0
+
+    def is_idle(self, now: float) -> bool:
+        """Tell whether there is nothing to remember of it."""
+        self._refill(now)
+        return self.connections == 0 and self._left >= self._most
+
+    def _refill(self, now: float) -> None:
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+
+
+class Clients:
+    """Who is connected to this process; for one event loop. Zero is no limit."""
+
+    def __init__(self, rate: float = 0.0, each: int = 0, most: int = 0) -> None:
+        """Allow a client ``rate`` requests a second and ``each`` connections, all of them ``most``.
+
+        All are those that are not limited, too: files are what a process runs out of.
+        """
+        self.connections = 0
+        self.refused: Counter[Limit] = Counter(dict.fromkeys(Limit, 0))
+        self._rate = rate or math.inf
+        self._each = each or math.inf
+        self._most = most or math.inf
+        self._known: dict[str, Client] = {}
+        self._own = Client("this host", math.inf, 0.0)
+
+    def connect(self, host: str | None, address: str, now: float) -> Client | Limit:
+        """Return the client that connects, or what it has too much of.
+
+        ``host`` is the one of its certificate. Who is returned has to ``disconnect``.
+        """
+        client = self._client(host, address, now)
+        refused = self._refusal(client)
+        if refused is not None:
+            self.refuse(client, refused)
+            return refused
+        client.connections += 1
+        self.connections += 1
+        return client
+
+    def disconnect(self, client: Client) -> None:
+        """Forget one connection."""
+        client.connections -= 1
+        self.connections -= 1
+
+    def refuse(self, client: Client, limit: Limit) -> None:
+        """Count a refusal; of each client the first one is logged."""
+        self.refused[limit] += 1
+        if not client.told:
+            client.told = True
+            _LOG.warning(
+                "Client %s exceeds a limit: %s. Counted from here on.", client.name, limit.value
+            )
+
+    def _refusal(self, client: Client) -> Limit | None:
+        if self.connections >= self._most:
+            return Limit.CONNECTIONS
+        if client is not self._own and client.connections >= self._each:
+            return Limit.CLIENT_CONNECTIONS
+        return None
+
+    def _client(self, host: str | None, address: str, now: float) -> Client:
+        name = host or _network(address)
+        if name is None:
+            return self._own
+        client = self._known.get(name)
+        if client is None:
+            if len(self._known) >= _FORGETTING:
+                self._forget(now)
+            client = self._known[name] = Client(name, self._rate, now)
+        return client
+
+    def _forget(self, now: float) -> None:
+        self._known = {n: one for n, one in self._known.items() if not one.is_idle(now)}
+
+
+def _network(address: str) -> str | None:
+    """Return the client an address belongs to; None for this host."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None  # a socket of this host has no address
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or found
+    if found.is_loopback:
+        return None
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((found, 64), strict=False))
+    return str(found)

@@ -1,0 +1,226 @@
+"""One client's connection: uvicorn's, with bounds on what it takes and how long it may take.
+
+Whatever a client does, it costs a bounded amount of memory for a bounded time: a request has so
+many bytes and seconds to arrive, and an answer has to be read. Nothing of it costs a timer where a
+request arrives at once, as honest ones do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from functools import partial
+from typing import ClassVar
+
+from starlette.requests import Request
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from servicegroup.api import faults
+from servicegroup.api.call import MAX_BODY, Answer
+from servicegroup.api.certificates import certify, host_of
+from servicegroup.api.edge import Edge, headers_of
+from servicegroup.api.limits import MAX_HEAD, MAX_URL, Client, Clients, Limit
+
+OPEN = frozenset({b"/healthz", b"/readyz"})
+"""What is answered without a certificate where one is required: load balancers have none."""
+
+MAX_MESSAGE = 16 * MAX_BODY
+"""Bytes of a request on the wire: framing, too, and what is ignored until its sender reads 413."""
+
+_READ_AT_LEAST = 64 * 1024
+_GOODBYE = 0.5
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection that is counted and bounded; ``clients`` is set by who serves."""
+
+    clients: ClassVar[Clients]
+    certificate_required: ClassVar[bool] = False
+
+    request_time: ClassVar[float] = 20.0
+    """Seconds a request may take to arrive, and a new connection to send one."""
+
+    read_time: ClassVar[float] = 30.0
+    """Seconds within which 64 KiB of an answer have to be read, or the rest of it."""
+
+    _admitted: Client | None = None
+    _host: str | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _taken = 0
+    _arriving = 0
+    _in_head = True
+    _in_message = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let the client in, or tell it why not."""
+        super().connection_made(transport)
+        self._serve = self.app
+        self._host = host_of(transport.get_extra_info("peercert"))
+        address = self.client[0] if self.client else ""
+        found = self.clients.connect(self._host, address, self.loop.time())
+        if isinstance(found, Client):
+            self._admitted = found
+            self._hurry()
+        else:
+            self._end(_TOO_MANY[found])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client's connection."""
+        super().connection_lost(exc)
+        self._cancel()
+        if self._admitted is not None:
+            self.clients.disconnect(self._admitted)
+            self._admitted = None
+
+    # -- what comes in -----------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a request, unless it is too much or too late."""
+        if self._admitted is None or self.transport.is_closing():
+            return
+        self._arriving = len(data)
+        self._taken += self._arriving
+        super().data_received(data)
+        if self._in_message and not self._in_head:
+            self.headers = []  # what follows a body is nobody's to read, and would grow
+        if self._in_head and self._taken > MAX_HEAD:
+            self._refuse(Limit.HEAD, _LONG_HEAD)
+        elif self._taken > MAX_MESSAGE:
+            self._refuse(Limit.HEAD, None)
+        elif self._in_message or self.cycle is None or self.cycle.response_complete:
+            self._hurry()
+        elif self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = self._in_message = True
+        self._taken = self._arriving
+        if self._host is not None:
+            certify(self.scope, self._host)
+
+    def on_headers_complete(self) -> None:
+        """Answer the request, or say why it is refused."""
+        self._in_head = False
+        if self._admitted is not None:
+            self.app = self._refusing(self._admitted) or self._serve
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request, whose head comes first."""
+        super().on_message_complete()
+        self._in_message = False
+        self._in_head = True
+        self._taken = 0
+
+    def _refusing(self, client: Client) -> Edge | None:
+        """Return what answers instead of the application, None for a request that is in order."""
+        wait = client.wait(self.loop.time())
+        if wait:
+            limit, answer = Limit.RATE, faults.over_limit(math.ceil(wait))
+        elif len(self.url) > MAX_URL:
+            limit, answer = Limit.URL, _LONG_URL
+        elif self._taken > MAX_HEAD and _size(self.headers) + len(self.url) > MAX_HEAD:
+            limit, answer = Limit.HEAD, _LONG_HEAD
+        elif self.certificate_required and self._host is None and self.url not in OPEN:
+            limit, answer = Limit.CERTIFICATE, _NO_CERTIFICATE
+        else:
+            return None
+        self.clients.refuse(client, limit)
+        return Edge(partial(_answer, answer))
+
+    # -- time --------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _hurry(self) -> None:
+        """Give the request that arrives a time to be whole; what came of it does not extend it."""
+        if self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(
+                self.request_time, self._refuse, Limit.SLOW_REQUEST, _SLOW
+            )
+
+    def _watch_reading(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(self.read_time, self._look_at_reading, size)
+
+    def _look_at_reading(self, size: int) -> None:
+        if self.transport.get_write_buffer_size() > size - _READ_AT_LEAST:
+            self._refuse(Limit.UNREAD_ANSWER, None)
+        else:
+            self._watch_reading()
+
+    def _cancel(self) -> None:
+        for timer in (self._deadline, self._unread):
+            if timer is not None:
+                timer.cancel()
+
+    # -- ends --------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """End the connection, when the answer under way is out."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._hang_up()
+
+    def _refuse(self, limit: Limit, answer: Answer | None) -> None:
+        """Count a refusal and end the connection; with an answer where none has begun."""
+        if self._admitted is not None:
+            self.clients.refuse(self._admitted, limit)
+        cycle = self.cycle
+        if answer is None or (cycle and cycle.response_started and not cycle.response_complete):
+            self.transport.abort()
+        else:
+            self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        self._cancel()
+        self.transport.write(_raw(answer))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close, and do not wait for a client that does not say goodbye, as TLS would have it."""
+        self.transport.close()
+        self.loop.call_later(_GOODBYE, self.transport.abort)
+
+
+async def _answer(answer: Answer, request: Request) -> Answer:
+    return answer
+
+
+def _raw(answer: Answer) -> bytes:
+    """Return an answer as it goes over the wire, with the end of the connection."""
+    lines = [name + b": " + value + b"\r\n" for name, value in headers_of(answer)]
+    head = (STATUS_LINE[answer.status], *lines, b"connection: close\r\n\r\n")
+    return b"".join(head) + answer.body
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+_LONG_URL = faults.fault(414, f"The URL is longer than {MAX_URL} bytes; ask for less at once.")
+_LONG_HEAD = faults.fault(431, f"The headers are larger than {MAX_HEAD} bytes; send fewer.")
+_NO_CERTIFICATE = faults.fault(
+    403, "This control plane asks for a client certificate that names a host; send one (--cert)."
+)
+_SLOW = faults.fault(408, "The request did not arrive in time; send it at once.")
+_TOO_MANY = {
+    Limit.CONNECTIONS: faults.fault(503, "Too many connections; try again, or elsewhere."),
+    Limit.CLIENT_CONNECTIONS: faults.over_limit(
+        faults.RETRY_AFTER, "Too many connections of one client; keep and share them."
+    ),
+}

@@ -1,0 +1,68 @@
+"""The HTTP server that carries the application: uvicorn, with our connections, limits and TLS."""
+
+from __future__ import annotations
+
+import resource
+import socket
+
+import uvicorn
+
+from servicegroup.api.app import Application
+from servicegroup.api.limits import Clients
+from servicegroup.api.protocol import Protocol
+from servicegroup.config import Settings
+
+_MANY_FILES = 65_536
+_OWN_FILES = 256
+"""Files that are kept free of clients: for the database, the backend and the log."""
+
+
+def clients_of(settings: Settings) -> Clients:
+    """Return the limits of clients, and none beyond what files this process may open."""
+    most = max(_OWN_FILES, allow_many_connections() - _OWN_FILES)
+    return Clients(settings.rate_limit, settings.connection_limit, most)
+
+
+def allow_many_connections() -> int:
+    """Raise the limit of open files as far as it goes, and return it: each client holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    return max(soft, most)
+
+
+def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn.Server:
+    """Return the server. Raises ConfigError for a certificate that cannot be used."""
+    required = settings.tls is not None and settings.tls.required
+
+    class Connection(Protocol):
+        certificate_required = required
+
+    Connection.clients = clients
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.close_streams()  # it waits for every answer, and these have no end of their own
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        # An idle connection must outlive the pause between two reports of an agent.
+        timeout_keep_alive=int(3 * settings.limits.report_interval) + 60,
+        timeout_graceful_shutdown=5,
+        timeout_notify=1,
+    )
+    if settings.tls is not None:
+        from servicegroup.api.tls import ServerTls
+
+        tls = ServerTls(settings.tls)
+        config.callback_notify = tls.renew
+        config.load()
+        config.ssl = tls.context
+    return Server(config)

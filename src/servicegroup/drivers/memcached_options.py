@@ -1,0 +1,98 @@
+"""The section ``[memcached]``: its options, and what they mean to a connection."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Annotated
+
+import msgspec
+
+from servicegroup.driver import Options
+from servicegroup.drivers.client_tls import FILES, context_of
+from servicegroup.errors import ConfigError
+
+_DEFAULT_PORT = 11211
+_SERVER = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
+
+
+class MemcachedOptions(Options, frozen=True, kw_only=True):
+    """The section ``[memcached]``."""
+
+    servers: Annotated[
+        str,
+        msgspec.Meta(
+            description="The servers as host:port, with commas between; the port is 11211 unless"
+            " given. Each member lives on one of them. Every agent and control plane must name the"
+            " same servers, in any order: while lists differ, nobody can be told absent. Use"
+            " servers of their own, not a cache that evicts."
+        ),
+    ] = f"127.0.0.1:{_DEFAULT_PORT}"
+    connect_timeout: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            description="Seconds to wait for a connection. Too low takes a busy network for a dead"
+            " server; too high delays every answer while a server is away.",
+        ),
+    ] = 1.0
+    answer_timeout: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            description="Seconds to wait for an answer. Too low takes a busy server for a dead"
+            " one; keep it well below heartbeat_interval, or members expire while one attempt"
+            " waits.",
+        ),
+    ] = 1.0
+    tls: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Whether the servers speak TLS (memcached -Z). One that does not looks"
+            " like a server that is away, and so does one that speaks it unasked."
+        ),
+    ] = False
+    ca: Annotated[
+        str,
+        msgspec.Meta(
+            description="PEM file of the authorities that may have signed the servers'"
+            " certificates; empty for those this host trusts. The name in a certificate must be"
+            " the one in servers."
+        ),
+    ] = ""
+    certfile: Annotated[
+        str,
+        msgspec.Meta(
+            description="PEM file of the certificate to show to servers that ask for one; empty"
+            " for none."
+        ),
+    ] = ""
+    keyfile: Annotated[
+        str, msgspec.Meta(description="PEM file of the key of certfile, not encrypted.")
+    ] = ""
+
+
+def addresses_of(options: MemcachedOptions) -> list[tuple[str, int]]:
+    """Return the servers, each once, in one order for all. Raises ConfigError."""
+    addresses = sorted({_address(text) for text in options.servers.split(",") if text.strip()})
+    if not addresses:
+        raise ConfigError("[memcached] servers is empty; name at least one host:port.")
+    return addresses
+
+
+def _address(text: str) -> tuple[str, int]:
+    found = _SERVER.fullmatch(text.strip())
+    port = int(found[2] or _DEFAULT_PORT) if found else 0
+    if not found or not 0 < port < 65536:
+        raise ConfigError(f"[memcached] servers names {text.strip()!r}; write host:port.")
+    return found[1].strip("[]"), port
+
+
+def tls_of(options: MemcachedOptions) -> ssl.SSLContext | None:
+    """Return the TLS settings; raises ConfigError for files that cannot be used."""
+    given = [key for key in FILES if getattr(options, key)]
+    if given and not options.tls:
+        raise ConfigError(f"[memcached] {given[0]} is for TLS; set tls = true, or remove it.")
+    if bool(options.certfile) != bool(options.keyfile):
+        raise ConfigError("[memcached] certfile and keyfile belong together; set both or none.")
+    return context_of("memcached", options) if options.tls else None

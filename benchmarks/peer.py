@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from benchmarks.nova_peer import measure, seed
 from benchmarks.nova_peer.measure import Heartbeats, Listing
+from servers.environments import InstallError
 from servers.memcached import Memcached
 from servers.nova import NOBODY, Conductor, Databases, NovaAPI, cached_in
-from servers.nova_environment import InstallError
 from servers.postgresql import PostgreSQL
 from servers.rabbitmq import RabbitMQ
 

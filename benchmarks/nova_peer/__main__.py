@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.nova_peer import measure, seed
+from servers.environments import InstallError
 from servers.memcached import Memcached
 from servers.nova import NOBODY, Conductor, Databases, NovaAPI, cached_in
-from servers.nova_environment import NOVA, InstallError
+from servers.nova_environment import NOVA
 from servers.postgresql import PostgreSQL
 from servers.process import ServerError
 from servers.rabbitmq import RabbitMQ

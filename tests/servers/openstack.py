@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from servers.nova_environment import environment
+from servers.nova_environment import ENVIRONMENT
 from servers.process import LOOPBACK, PATIENCE, Server, ServerError
 
 Settings = Mapping[str, Mapping[str, object]]
@@ -46,11 +46,13 @@ def output(*command: str | Path) -> str:
 
 
 class OpenStack(Server):
-    """A server from Nova's environment, which is made if need be. Raises InstallError."""
+    """A server from an environment, which is made if need be. Raises InstallError."""
+
+    lives_in = ENVIRONMENT
 
     def __init__(self) -> None:
         super().__init__()
-        self.environment = environment()
+        self.environment = self.lives_in.made()
 
     @classmethod
     def installed(cls) -> bool:
@@ -58,20 +60,21 @@ class OpenStack(Server):
         return True
 
     def program(self, name: str) -> Path:
-        """Return the path of a program in Nova's environment."""
+        """Return the path of a program in the environment."""
         return self.environment / "bin" / name
 
 
 class WebAPI(OpenStack):
-    """An API under uWSGI: one process of `THREADS` threads that takes everybody for an admin."""
+    """An API under uWSGI: one process of `THREADS` threads."""
 
     application: str
     """The WSGI application that the package ships, as module and name."""
     configured_by: str
     """The environment variable with the directory of the configuration."""
+    identity: Sequence[str] = ("USER_ID=admin", "PROJECT_ID=admin", "ROLES=admin,member,reader")
+    """Who asks, as the filter of Keystone would say; `openstack` sends no such headers."""
 
     def command(self) -> Sequence[str | Path]:
-        identity = ("USER_ID=admin", "PROJECT_ID=admin", "ROLES=admin,member,reader")
         return [
             *("env", f"{self.configured_by}={self.directory}", self.program("pyuwsgi")),
             *("--http-socket", self.address, "--module", self.application),
@@ -79,8 +82,7 @@ class WebAPI(OpenStack):
             *("--lazy-apps", "--need-app", "--die-on-term", "--disable-logging"),
             # OpenStack parses the arguments of whoever runs it; uWSGI would keep connections open.
             *("--pyargv", "", "--add-header", "Connection: close", "--buffer-size", "65535"),
-            # Who asks, as the filter of Keystone would say; `openstack` sends no such headers.
-            *(f"--route-run=addvar:HTTP_X_{each}" for each in identity),
+            *(f"--route-run=addvar:HTTP_X_{each}" for each in self.identity),
         ]
 
     def answers(self) -> bool:

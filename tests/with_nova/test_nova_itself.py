@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.nova_environment import environment
+from servers.nova_environment import ENVIRONMENT
 
 TESTS = (
     "servicegroup.test_api",
@@ -44,7 +44,7 @@ MINUTES = 8
 def run(directory: Path, layer: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """Start Python in Nova's environment."""
     return subprocess.Popen(
-        [environment() / "bin" / "python", "-W", "ignore", *arguments],
+        [ENVIRONMENT.made() / "bin" / "python", "-W", "ignore", *arguments],
         env=os.environ | layer,
         cwd=directory,
         stdout=subprocess.PIPE,

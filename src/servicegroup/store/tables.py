@@ -153,6 +153,22 @@ events = Table(
     **_INNODB,
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", Name, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("public_id", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("host", Name),
+    Column("created_at", Stamp, nullable=False),
+    Column("expires_at", Stamp),
+    UniqueConstraint("name", "number", name="uniq_tokens0name0number"),
+    **_INNODB,
+)
+
 event_log = Table(
     "event_log",
     metadata,

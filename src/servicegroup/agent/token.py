@@ -1,0 +1,55 @@
+"""The token that callers send: a text, or what a file holds now, so that it can be renewed."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from servicegroup.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = "X-Auth-Token"
+
+
+class Token:
+    """A token by its text, or by the file it is in; none for an empty text."""
+
+    def __init__(self, given: str | Path) -> None:
+        """Read the file, if it is one. Raises InvalidInput."""
+        self._file: Path | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._headers: dict[str, str] = {}
+        if isinstance(given, str):
+            self._headers = _headers(given)
+            return
+        self._file = given
+        try:
+            self._read(given)
+        except (OSError, UnicodeError) as error:
+            cause = getattr(error, "strerror", None) or "it is no text"
+            raise InvalidInput(
+                f"The token file {given} cannot be read ({cause}); set SERVICEGROUP_TOKEN_FILE."
+            ) from error
+
+    def headers(self) -> dict[str, str]:
+        """Return what to send; a file that cannot be read now leaves it as it was."""
+        if self._file is not None:
+            # It may just be being replaced; the next request looks again.
+            with contextlib.suppress(OSError, UnicodeError, InvalidInput):
+                self._read(self._file)
+        return self._headers
+
+    def _read(self, file: Path) -> None:
+        found = file.stat()
+        stamp = found.st_mtime_ns, found.st_ino
+        if stamp != self._stamp:
+            self._headers = _headers(file.read_text().strip())
+            self._stamp = stamp
+
+
+def _headers(text: str) -> dict[str, str]:
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidInput("The token holds a character that an HTTP header cannot carry.")
+    return {HEADER: text} if text else {}

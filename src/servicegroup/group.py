@@ -2,14 +2,14 @@
 
 The record says who exists, the driver says who is present, and ``judge`` says who is up. Only
 this file knows both the store and the driver, and every question is asked in bulk: once to SQL
-and at most once to the backend, however many services there are.
+and at most once to the backend for up to some thousands of services, in pieces for more.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import DriverUnavailable, InvalidInput, NotFound
 from servicegroup.events import Log, Page, Protection, Wanted
 from servicegroup.history import History
-from servicegroup.judging import Judge
+from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import (
     Leave,
@@ -93,20 +93,34 @@ class ServiceGroup:
         ``filters.limit`` is full. Raises NotFound for a marker that does not exist,
         StoreUnavailable.
         """
-        if state not in (None, "up", "down"):
-            raise InvalidInput(f"state {state!r} is not known; use up or down.")
+        _check_state(state)
         filters = filters or Filters()
-        for field, value in msgspec.structs.asdict(filters).items():
-            if isinstance(value, str):
-                _check_text(field, value)
         found: list[Service] = []
         while True:
-            page = self._judged(self.store.snapshot(filters))
+            page = [service for piece in self.pieces(filters) for service in piece]
             found += [s for s in page if state is None or s.judged.state == state]
             limit = filters.limit
             if state is None or limit is None or len(page) < limit or len(found) >= limit:
                 return found[:limit]
             filters = msgspec.structs.replace(filters, marker=page[-1].uuid)
+
+    def pieces(
+        self, filters: Filters | None = None, *, state: str | None = None
+    ) -> Iterator[list[Service]]:
+        """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
+
+        ``filters.limit`` counts services of any state. Read them without a pause: the database
+        waits meanwhile. Raises as ``services`` does, StoreUnavailable between pieces too.
+        """
+        _check_state(state)
+        filters = filters or Filters()
+        for field, value in msgspec.structs.asdict(filters).items():
+            if isinstance(value, str):
+                _check_text(field, value)
+        ask = self.judge.inquiry()
+        for snapshot in self.store.pieces(filters):
+            judged = self._judged(snapshot, ask)
+            yield judged if state is None else [s for s in judged if s.judged.state == state]
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
@@ -269,7 +283,8 @@ class ServiceGroup:
             raise InvalidInput(f"{', '.join(sorted(unknown))} cannot be changed.")
         if not changes:
             raise InvalidInput("No updates were requested; give disabled or forced_down.")
-        if changes.get("disabled_reason") and not changes.get("disabled"):
+        alone = "disabled_reason" in changes and "disabled" not in changes
+        if alone or (changes.get("disabled_reason") and not changes["disabled"]):
             raise InvalidInput("disabled_reason goes with disabled=true; set both.")
         if "disabled" in changes:
             reason = changes.get("disabled_reason") if changes["disabled"] else None
@@ -322,9 +337,10 @@ class ServiceGroup:
 
     # -- judging ---------------------------------------------------------------------------
 
-    def _judged(self, snapshot: Snapshot) -> list[Service]:
-        """Give each service of a snapshot its verdict; asks the backend once."""
-        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening)
+    def _judged(self, snapshot: Snapshot, ask: Ask | None = None) -> list[Service]:
+        """Give each service its verdict; asks the backend once, or as ``ask`` does."""
+        presences = ask([service.member for service in snapshot.services]) if ask else None
+        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, presences)
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):
             # The record becomes whole here, before anybody else has seen it.
@@ -343,6 +359,11 @@ def _check_text(field: str, value: str) -> None:
     """Refuse what no database stores, and so no service can be named."""
     if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         raise InvalidInput(f"{field} {value!r} holds a character that no name can have.")
+
+
+def _check_state(value: str | None) -> None:
+    if value not in (None, "up", "down"):
+        raise InvalidInput(f"state {value!r} is not known; use up or down.")
 
 
 def _check_uuid(value: str) -> None:

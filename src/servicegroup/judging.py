@@ -6,14 +6,15 @@ questions, because neither the record nor the backend says it, is remembered her
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from servicegroup.driver import Driver
+from servicegroup.driver import Driver, Roll
 from servicegroup.liveness import Listening, has_life, judge
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import (
@@ -26,6 +27,13 @@ from servicegroup.model import (
     Service,
     Verdict,
 )
+
+Question = Callable[[Collection[Member]], dict[Member, Presence]]
+Ask = Callable[[Sequence[Member]], dict[Member, Presence]]
+"""Gives an answer for each member, and none for a driver that has no signal of its own."""
+
+_LIVES_TOLD = 16
+"""Lives of a member that evidence names; whoever may write to a backend can plant thousands."""
 
 _NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
 
@@ -76,10 +84,35 @@ class Judge:
 
     def ask(self, members: Sequence[Member]) -> dict[Member, Presence]:
         """Ask the backend once about all of these; nobody is told of by a driver like ``db``."""
+        return self._asked(members, self.driver.presence)
+
+    def inquiry(self) -> Ask:
+        """Return the same for a listing whose services come in pieces.
+
+        A backend that reads a whole group for any question is asked once a group; one that
+        answers from memory, or only by name, about each piece.
+        """
+        if self.driver.capabilities.pushes:
+            return self.ask
+        rolls: dict[str, Roll | None] = {}
+
+        def by_roll(members: Collection[Member]) -> dict[Member, Presence]:
+            for group in {member.group for member in members} - rolls.keys():
+                rolls[group] = self.driver.roll(group)
+            named = [member for member in members if rolls[member.group] is None]
+            answers = self.driver.presence(named) if named else {}
+            for member in members:
+                if (roll := rolls[member.group]) is not None:
+                    answers[member] = roll.present.get(member.host, roll.others)
+            return answers
+
+        return lambda members: self._asked(members, by_roll)
+
+    def _asked(self, members: Sequence[Member], question: Question) -> dict[Member, Presence]:
         if not members or not self.driver.capabilities.separate_signal:
             return {}
         started = time.monotonic()
-        presences = self.driver.presence(members)
+        presences = question(members)
         taken = time.monotonic() - started
         unknown = sum(one.state is PresenceState.UNKNOWN for one in presences.values())
         self.questions.asked(len(presences), unknown, taken)
@@ -102,6 +135,8 @@ class Judge:
             presence = presences.get(member, _NOT_ASKED)
             if has_life(presence, service.incarnation):
                 self.saw_present(service.id, service.incarnation)
+            if len(presence.incarnations) > _LIVES_TOLD:
+                presence = _bounded(presence, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening)))
         return found
 
@@ -137,6 +172,13 @@ class Judge:
             None if held is None else (now - held).total_seconds(),
             listening.observed and self._obeyed,
         )
+
+
+def _bounded(presence: Presence, own: int) -> Presence:
+    """Leave the greatest incarnations and the record's own: evidence has to fit into an event."""
+    told = {*heapq.nlargest(_LIVES_TOLD - 1, presence.incarnations)}
+    told |= {own} & presence.incarnations
+    return msgspec.structs.replace(presence, incarnations=frozenset(told))
 
 
 class FutureStamps:

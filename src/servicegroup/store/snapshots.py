@@ -5,16 +5,18 @@ Each query is made once and asked with values: making one costs more than runnin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindparam, or_, select
 
+from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
 from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
+from servicegroup.store.database import of_one_moment
 from servicegroup.store.lease import latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.tables import services
@@ -29,6 +31,10 @@ _COLUMN_OF["group"] = services.c.topic
 
 _AT_ONCE = 500
 """Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
+
+
+PIECE = 2_000
+"""Services of a piece: what a large listing holds at once."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +70,17 @@ def matching(filters: frozenset[str]) -> Select[Any]:
     if "marker" in filters:
         query = query.where(services.c.id > bindparam("marker"))
     return query.limit(bindparam("limit")) if "limit" in filters else query
+
+
+def values_of(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Return the values of the filters that are set; the marker's is its id. Raises NotFound."""
+    values = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
+    if filters.marker is not None:
+        of_marker = select(services.c.id).where(services.c.uuid == filters.marker)
+        values["marker"] = connection.scalar(of_marker)
+        if values["marker"] is None:
+            raise NotFound(f"marker {filters.marker} names no service; start again without it.")
+    return values
 
 
 @cache
@@ -103,13 +120,27 @@ def read(
 ) -> Snapshot:
     """Return what a query finds, with the clock of its statement."""
     found: list[Service] = []
-    row = None
+    first = None
     for rows in connection.execute(query, values).partitions(_AT_ONCE):
         found += [Service(*(row[:-3] + _OF_THE_LIVING)) for row in rows]
-        row = rows[0]
-    if row is None:
+        first = first or rows[0]
+    if first is None:
         now = connection.scalar(select(utcnow()))
         return Snapshot(Listening(now), [])
     # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
-    now, marked_at, observed_at = row[-3:]
+    now, marked_at, observed_at = first[-3:]
     return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)
+
+
+def read_in_pieces(engine: Engine, filters: Filters) -> Iterator[Snapshot]:
+    """Yield the services that match, PIECE at a time, all as of the first piece's moment."""
+    listening = None
+    with of_one_moment(engine) as connection:
+        values = values_of(connection, filters) | {"limit": PIECE}
+        while True:
+            piece = read(connection, matching(frozenset(values)), values)
+            listening = listening or piece.listening
+            yield Snapshot(listening, piece.services)
+            if len(piece.services) < PIECE:
+                return
+            values["marker"] = piece.services[-1].id

@@ -6,11 +6,10 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
-import msgspec
 from sqlalchemy import (
     Connection,
     Engine,
@@ -44,6 +43,8 @@ from servicegroup.store.snapshots import (
     of_members,
     of_members_or_lacking,
     read,
+    read_in_pieces,
+    values_of,
 )
 from servicegroup.store.tables import services
 
@@ -74,10 +75,18 @@ class Store:
         """
         filters = filters or Filters()
         with reading(self.engine) as connection:
-            given = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
-            if filters.marker is not None:
-                given["marker"] = _marker_id(connection, filters.marker)
+            given = values_of(connection, filters)
             return read(connection, matching(frozenset(given)), given)
+
+    def pieces(self, filters: Filters) -> Iterator[Snapshot]:
+        """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
+
+        What is bounded comes as one piece. Raises as ``snapshot`` does, at any time.
+        """
+        if filters.limit is not None or filters.host is not None:
+            yield self.snapshot(filters)
+        else:
+            yield from read_in_pieces(self.engine, filters)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
@@ -116,6 +125,12 @@ class Store:
         with reading(self.engine) as connection:
             found = read(connection, of_members(), names(wanted))
         return Snapshot(found.listening, [s for s in found.services if (s.topic, s.host) in wanted])
+
+    def hosts(self, uuids: Collection[str]) -> dict[str, str]:
+        """Return the host of each of these services that has a record, deleted ones included."""
+        query = select(services.c.uuid, services.c.host).where(services.c.uuid.in_(uuids))
+        with reading(self.engine) as connection:
+            return dict(map(tuple, connection.execute(query)))
 
     def zones(self) -> list[tuple[str, bool]]:
         """Return each zone with whether an enabled service exists in it, sorted by name."""
@@ -272,13 +287,6 @@ def _edits(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[EventKind
         yield EventKind.DISABLE if new["disabled"] else EventKind.ENABLE
     if "forced_down" in changed:
         yield EventKind.FORCE_DOWN if new["forced_down"] else EventKind.UNFORCE
-
-
-def _marker_id(connection: Connection, uuid: str) -> int:
-    found = connection.scalar(select(services.c.id).where(services.c.uuid == uuid))
-    if found is None:
-        raise NotFound(f"marker {uuid} names no service; start again without it.")
-    return cast("int", found)
 
 
 def _counted_versions() -> Select[Any]:

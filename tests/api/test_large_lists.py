@@ -1,0 +1,161 @@
+"""Lists too large for memory: the same bytes, whole or an error, and no reader holds them up."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import msgspec
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from servicegroup.api import large, v1
+from servicegroup.api.auth import EVERYBODY
+from servicegroup.api.call import Answer, Call
+from servicegroup.api.compute import respond
+from servicegroup.api.edge import Edge
+from servicegroup.api.listing import listed
+from servicegroup.errors import StoreUnavailable, Unavailable
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Report, Service
+from servicegroup.store import snapshots
+
+from .nova import Nova
+
+
+@pytest.fixture(autouse=True)
+def many(group: ServiceGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register some services, and make a piece of two of them."""
+    monkeypatch.setattr(snapshots, "PIECE", 2)
+    for number in range(5):
+        life = group.join(f"h{number}", "nova-compute")
+        group.report([Report(life.uuid, life.incarnation)])
+
+
+@pytest.fixture
+def to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing fit into memory."""
+    monkeypatch.setattr(large, "IN_MEMORY", 100)
+
+
+def listing(group: ServiceGroup, query: str = "") -> Answer:
+    call = Call(group, EVERYBODY, "GET", "/v1/services", query=parse_qsl(query))
+    return v1.list_services(call)
+
+
+class Line:
+    """What a client is sent; it stops reading after some messages."""
+
+    def __init__(self, reads: int = 1_000) -> None:
+        self.head: Message = {}
+        self.body = b""
+        self.is_whole = False
+        self._reads = reads
+
+    async def send(self, message: Message) -> None:
+        if self._reads == 0:
+            await asyncio.Event().wait()
+        self._reads -= 1
+        if message["type"] == "http.response.start":
+            self.head = message
+        self.body += message.get("body", b"")
+        self.is_whole = message["type"] == "http.response.body" and not message.get("more_body")
+
+    def answered(self, answer: Answer) -> Line:
+        async def stage(_: Request) -> Answer:
+            return answer
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        asyncio.run(Edge(stage)({"type": "http", "headers": []}, receive, self.send))
+        return self
+
+    @property
+    def announced(self) -> int:
+        return int(dict(self.head["headers"])[b"content-length"])
+
+
+@pytest.mark.parametrize("query", ["", "binary=nova-compute", "state=up", "state=down", "zone=x"])
+def test_a_list_is_the_same_in_pieces(group: ServiceGroup, query: str) -> None:
+    """Nobody can tell from the form of a list how it was made."""
+    pieces, page = (
+        msgspec.json.decode(listing(group, given).body) for given in (query, query + "&limit=9")
+    )
+    assert pieces.keys() == page.keys()
+    assert pieces["next"] is None
+    uuids = [[one["uuid"] for one in listed["services"]] for listed in (pieces, page)]
+    assert uuids[0] == uuids[1]
+    assert len(uuids[0]) == (5 if query in ("", "binary=nova-compute", "state=up") else 0)
+
+
+def test_a_large_list_has_its_length_and_the_same_content(
+    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Nova(group).get("/os-services")
+    monkeypatch.setattr(large, "IN_MEMORY", 100)
+    monkeypatch.setattr(large, "PIECE", 64)
+    path = "/v2.1/os-services"
+    line = Line().answered(respond(group, EVERYBODY, "GET", path, "", {}, b""))
+    assert line.is_whole
+    assert line.body == small.body
+    assert line.announced == len(small.body)
+    ours = Line().answered(listing(group))
+    assert len(msgspec.json.decode(ours.body)["services"]) == 5
+    assert (b"Cache-Control", b"no-cache") in ours.head["headers"]
+
+
+def test_who_reads_too_slowly_is_left_with_less_than_was_announced(
+    group: ServiceGroup, to_disk: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And holds neither a connection to the database nor the file any longer."""
+    monkeypatch.setattr(large, "PIECE", 64)
+    monkeypatch.setattr(large, "LONGEST", 0.1)
+    answer = listing(group)
+    line = Line(reads=3).answered(answer)
+    assert not line.is_whole
+    assert len(line.body) < line.announced
+    assert group.store.engine.pool.status().endswith("Current Checked out connections: 0")
+
+
+def test_a_database_that_goes_meanwhile_is_an_error_and_no_list(
+    group: ServiceGroup, to_disk: None
+) -> None:
+    """What was made so far is not sent."""
+
+    def broken() -> Iterator[list[Service]]:
+        yield group.services()
+        raise StoreUnavailable("The database does not answer.")
+
+    with pytest.raises(StoreUnavailable):
+        listed(broken())
+
+
+@pytest.mark.parametrize("place", ["full", "missing"])
+def test_a_disk_without_room_is_said(
+    group: ServiceGroup, to_disk: None, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "full":
+        monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "w+b"))
+    else:
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(Unavailable, match="does not fit into"):
+        listing(group)
+
+
+def test_there_are_so_many_at_a_time(group: ServiceGroup, to_disk: None) -> None:
+    """Files that nobody reads do not fill the disk; small lists are answered meanwhile."""
+    held = [listing(group) for _ in range(large.AT_ONCE)]
+    with pytest.raises(Unavailable, match="ask again later"):
+        listing(group)
+    assert listing(group, "limit=1").large is None
+    for answer in held:
+        Line().answered(answer)
+    held.clear()
+    del answer
+    assert Line().answered(listing(group)).is_whole

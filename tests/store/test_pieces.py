@@ -1,0 +1,114 @@
+"""A listing in pieces is one listing: one moment, one clock, and never a part of it as all."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, text
+
+from servicegroup.errors import NotFound, StoreUnavailable
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Report
+from servicegroup.store import snapshots
+from servicegroup.store.database import connect
+from servicegroup.store.snapshots import Filters
+from servicegroup.store.store import Store
+
+COUNT = 7
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "PIECE", 3)
+
+
+def fill(group: ServiceGroup) -> list[str]:
+    """Register services of two groups, and return their uuids in order."""
+    lives = [group.join(f"h{n}", "web" if n % 2 else "db") for n in range(COUNT)]
+    group.report([Report(life.uuid, life.incarnation) for life in lives])
+    return [life.uuid for life in lives]
+
+
+def test_pieces_are_the_whole_list_in_order(group: ServiceGroup) -> None:
+    uuids = fill(group)
+    pieces = list(group.pieces())
+    assert [len(piece) for piece in pieces] == [3, 3, 1]
+    assert [service.uuid for piece in pieces for service in piece] == uuids
+    for filters, found in (
+        (Filters(group="web"), uuids[1::2]),
+        (Filters(marker=uuids[1]), uuids[2:]),
+        (Filters(host="h4"), uuids[4:5]),
+        (Filters(limit=4), uuids[:4]),
+        (Filters(group="nobody"), []),
+    ):
+        pieces = list(group.pieces(filters))
+        assert [service.uuid for piece in pieces for service in piece] == found
+    group.update(uuids[2], forced_down=True)
+    for state, count in (("up", COUNT - 1), ("down", 1)):
+        assert len([s for piece in group.pieces(state=state) for s in piece]) == count
+        assert len(group.services(state=state)) == count
+    with pytest.raises(NotFound):
+        list(group.pieces(Filters(marker="nobody")))
+
+
+def test_all_pieces_are_of_one_moment_on_one_clock(store: Store, group: ServiceGroup) -> None:
+    """Whoever reports, joins or goes between two pieces is as it was (SQL-1)."""
+    uuids = fill(group)
+    pieces = store.pieces(Filters())
+    first = next(pieces)
+    group.delete(uuids[-1])
+    group.report([Report(uuids[4], 1)])
+    group.join("new", "web")
+    rest = list(pieces)
+    assert [s.uuid for snapshot in (first, *rest) for s in snapshot.services] == uuids
+    assert {snapshot.listening for snapshot in rest} == {first.listening}
+    assert {s.report_count for snapshot in rest for s in snapshot.services} == {1}
+    assert [service.uuid for service in group.services()][:-1] == uuids[:-1]
+
+
+def test_nobody_waits_for_a_list_that_is_read(store: Store, group: ServiceGroup) -> None:
+    """Reports are committed while a list is half read (SQL-18)."""
+    uuids = fill(group)
+    pieces = store.pieces(Filters())
+    next(pieces)
+    assert group.report([Report(uuid, 1) for uuid in uuids]).unknown == frozenset()
+    assert {service.report_count for service in group.services()} == {2}
+    pieces.close()  # type: ignore[attr-defined]
+
+
+def test_an_abandoned_list_leaves_a_connection_that_works(
+    store: Store, group: ServiceGroup
+) -> None:
+    fill(group)
+    for _ in range(30):  # more than the pool has
+        pieces = store.pieces(Filters())
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+    assert len(group.services()) == COUNT
+
+
+def test_a_list_that_breaks_off_is_an_error(engine: Engine, group: ServiceGroup) -> None:
+    """Never a short list: a database that goes between two pieces is told of."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("it is in the process")
+    fill(group)
+    pieces = group.pieces()
+    next(pieces)
+    _end_all_other_connections(engine)
+    with pytest.raises(StoreUnavailable):
+        list(pieces)
+    assert len(group.services()) == COUNT, "the next one is whole"
+
+
+def _end_all_other_connections(engine: Engine) -> None:
+    ended = {
+        "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        "mysql": "SELECT concat('KILL ', id) FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    }
+    own = connect(engine.url.render_as_string(hide_password=False))
+    with own.connect() as connection:
+        for done in connection.scalars(text(ended[engine.dialect.name])).all():
+            if done is not True:
+                connection.execute(text(done))
+    own.dispose()

@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
+from servicegroup.drivers.client_tls import FILES, context_of
 from servicegroup.drivers.etcd_gateway import Done, Gateway
 from servicegroup.drivers.etcd_keys import Held, Key, OwnKeys, Reader, below, directory
 from servicegroup.errors import ConfigError, DriverUnavailable
@@ -32,8 +33,10 @@ REVOKE_SLACK = 1.0
 ELECTION = 2.0
 """Seconds until there is a new leader, at etcd's default election timeout."""
 
-_FILES = ("ca", "certfile", "keyfile")
-_LOCAL = {"password", *_FILES}
+TOLD = 3
+"""Leases of one member that people are told of."""
+
+_LOCAL = {"password", *FILES}
 
 
 class EtcdOptions(Options, frozen=True, kw_only=True):
@@ -190,9 +193,12 @@ class _Process(NamedTuple):
     reader: Reader
 
 
-def _present(lives: Collection[Held], age: float) -> Presence:
-    """Say who lives, and on what lease."""
-    detail = ", ".join(f"lease 0x{life.lease:x} of {life.ttl or '?'} s" for life in lives)
+def _present(lives: Sequence[Held], age: float) -> Presence:
+    """Say who lives, and on what lease; whoever may write can plant thousands."""
+    told = lives[-TOLD:]
+    detail = ", ".join(f"lease 0x{life.lease:x} of {life.ttl or '?'} s" for life in told)
+    if len(lives) > TOLD:
+        detail += f" and {len(lives) - TOLD} more"
     incarnations = frozenset(life.incarnation for life in lives)
     return Presence(PresenceState.PRESENT, incarnations, age, detail)
 
@@ -207,6 +213,10 @@ def _check(options: EtcdOptions) -> None:
 
 def _endpoints(options: EtcdOptions) -> list[str]:
     """Return the endpoints; raises ConfigError for one that is not a client URL."""
+    if "@" in options.endpoints:  # agents are told the endpoints, and errors name them
+        raise ConfigError(
+            "[etcd] endpoints carries a user or a password; set username and password instead."
+        )
     endpoints = [text.strip().rstrip("/") for text in options.endpoints.split(",")]
     for endpoint in endpoints:
         try:
@@ -224,16 +234,9 @@ def _endpoints(options: EtcdOptions) -> list[str]:
 
 def _tls(options: EtcdOptions) -> ssl.SSLContext | None:
     """Return the TLS settings; raises ConfigError for files that cannot be used."""
-    given = [key for key in _FILES if getattr(options, key)]
+    given = [key for key in FILES if getattr(options, key)]
     if given and "https://" not in options.endpoints:
         raise ConfigError(f"[etcd] {given[0]} is for https endpoints; change one or the other.")
     if "https://" not in options.endpoints:
         return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca or None)
-        if options.certfile:
-            context.load_cert_chain(options.certfile, options.keyfile)
-    except OSError as error:
-        files = ", ".join(f"{key} = {getattr(options, key)}" for key in given)
-        raise ConfigError(f"[etcd] {files} cannot be used: {error}.") from error
-    return context
+    return context_of("etcd", options)

@@ -265,5 +265,5 @@ def _ttl(value: bytes) -> int | None:
     """Return the time to live a value states, or None for a value of somebody else's."""
     try:
         return msgspec.json.decode(value, type=_Value).ttl
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

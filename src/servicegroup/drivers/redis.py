@@ -244,7 +244,9 @@ def _roll(listing: Any, now: float, doubt: str) -> Roll:
     for entry, expiry in listing:
         host, incarnation = parse_entry(entry)
         if incarnation is not None and expiry / 1000 > now:
-            living.setdefault(host.decode(errors="replace"), {})[incarnation] = expiry / 1000 - now
+            # What is no UTF-8 is no member's name, and must not become one.
+            name = host.decode(errors="surrogateescape")
+            living.setdefault(name, {})[incarnation] = expiry / 1000 - now
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
@@ -289,6 +291,8 @@ def _client(options: RedisOptions) -> redis.Redis:
             # Once more at once, for a connection that turns out to be closed, as after a restart.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        if "@" in urlsplit(options.url)._replace(netloc="").geturl():
+            raise ValueError  # a part of the password would pass for a host or a path
         client.connection_pool.make_connection()  # refuses unknown options; connects to nothing
     except (ValueError, TypeError):
         # What the parser says may quote a part of the password.

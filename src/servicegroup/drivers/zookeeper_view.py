@@ -6,6 +6,7 @@ repeated; else a group that changed is listed anew when it is asked for (ZK-9).
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,6 +27,10 @@ REREAD_INTERVAL = 0.5
 """Seconds at least between two listings of a group on a server without lasting watches (ZK-9)."""
 
 
+TOLD = 3
+"""Sessions of one host that people are told of; whoever may write can plant thousands."""
+
+
 class _Held(NamedTuple):
     """What the backend holds of one host, ready to be answered."""
 
@@ -35,7 +40,10 @@ class _Held(NamedTuple):
 
     @classmethod
     def of(cls, nodes: frozenset[Node]) -> _Held:
-        sessions = ", ".join(f"session 0x{node.session:x}" for node in sorted(nodes))
+        newest = heapq.nlargest(TOLD, nodes)
+        sessions = ", ".join(f"session 0x{node.session:x}" for node in reversed(newest))
+        if len(nodes) > TOLD:
+            sessions += f" and {len(nodes) - TOLD} more"
         return cls(nodes, frozenset(node.incarnation for node in nodes), sessions)
 
 

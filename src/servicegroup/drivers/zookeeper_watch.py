@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from kazoo.client import KazooClient
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import CREATED_EVENT, DELETED_EVENT, ConnectionHandler
-from kazoo.protocol.serialization import Connect, Watch, int_struct, write_string
+from kazoo.protocol.serialization import Auth, Connect, Watch, int_struct, write_string
 from kazoo.protocol.states import Callback
 
 LONGEST_PAUSE = 0.5
@@ -30,6 +30,14 @@ SHORTEST_ATTEMPT = 0.5
 """Seconds granted at least to one attempt to open a connection."""
 
 PERSISTENT_RECURSIVE = 1
+
+
+def _is_harmless(record: logging.LogRecord) -> bool:
+    """Keep the password out of logs: at level debug kazoo writes every request, Auth too."""
+    return not any(isinstance(argument, Auth) for argument in record.args or ())
+
+
+logging.getLogger("kazoo.client").addFilter(_is_harmless)
 
 
 @dataclass(frozen=True)

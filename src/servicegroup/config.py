@@ -32,16 +32,27 @@ class DriverChoice(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A static token as it is kept: its role and the SHA-256 of its text, in hex."""
+    """A static token as it is kept: its role, the SHA-256 of its text in hex, and its name."""
 
     role: str
     sha256: str
+    name: str
+
+
+class ApiTls(msgspec.Struct, frozen=True):
+    """PEM files of the API's TLS; of ``client_ca`` empty is that no client is asked for one."""
+
+    certfile: str
+    keyfile: str
+    client_ca: str
+    required: bool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point needs to know, already checked."""
 
     source: str
+    config_file: str | None
     limits: Limits
     driver: DriverChoice
     shadow_driver: DriverChoice | None
@@ -51,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_strategy: str
     tokens: tuple[Token, ...]
     insecure: bool
+    tls: ApiTls | None
+    rate_limit: float
+    connection_limit: int
     thresholds: Thresholds
     keep_events: timedelta
 
@@ -101,7 +115,10 @@ def load(config_file: str | None = None) -> Settings:
         conf.register_opts(options, None if section == "DEFAULT" else section)
     try:
         conf(args=[], project="servicegroup", default_config_files=[str(path)] if path else [])
-        settings = _settings(conf, str(path) if path else "the defaults")
+        settings = _settings(conf, str(path) if path else None)
+    except cfg.ConfigFileParseError as error:
+        wrong: Any = error.__context__  # the error quotes the line, which may hold a password
+        raise ConfigError(f"{path}: {wrong.msg} in line {wrong.lineno}.") from None
     except (cfg.Error, ValueError) as error:
         where = path or "The configuration in the environment"
         raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
@@ -109,11 +126,12 @@ def load(config_file: str | None = None) -> Settings:
     return settings
 
 
-def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
+def _settings(conf: cfg.ConfigOpts, path: str | None) -> Settings:
     host, port = _bind(conf.bind)
     shadow = conf.servicegroup_shadow_driver
     return Settings(
-        source=source,
+        source=path or "the defaults",
+        config_file=path,
         limits=Limits(
             report_interval=conf.report_interval,
             service_down_time=conf.service_down_time,
@@ -130,9 +148,22 @@ def _settings(conf: cfg.ConfigOpts, source: str) -> Settings:
         auth_strategy=conf.api.auth_strategy,
         tokens=tuple(_token(text) for text in conf.api.token),
         insecure=conf.api.insecure,
+        tls=_tls(conf.api),
+        rate_limit=conf.api.rate_limit,
+        connection_limit=conf.api.connection_limit,
         thresholds=_thresholds(conf.protection),
         keep_events=timedelta(days=conf.events.keep_days),
     )
+
+
+def for_libraries(settings: Settings) -> Any:
+    """Return the same file and environment for libraries that read sections of their own."""
+    from oslo_config import cfg
+
+    conf = cfg.ConfigOpts()
+    files = [settings.config_file] if settings.config_file else []
+    conf(args=[], project="servicegroup", default_config_files=files)
+    return conf
 
 
 def driver_choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
@@ -154,12 +185,32 @@ def _bind(text: str) -> tuple[str, int]:
 
 
 def _token(text: str) -> Token:
-    role, _, digest = text.partition(":")
-    if role not in ("admin", "reader", "reporter"):
-        raise ConfigError(f"[api] token names role {role!r}; use admin, reader or reporter.")
+    role, _, rest = text.partition(":")
+    digest, _, name = rest.partition(":")
+    if role not in ("admin", "reader", "reporter"):  # it may be the token itself
+        raise ConfigError("[api] token does not begin with admin:, reader: or reporter:.")
     if len(digest) != 64 or not all(letter in "0123456789abcdef" for letter in digest):
         raise ConfigError(f"[api] token of role {role} is not 64 hex digits of a SHA-256.")
-    return Token(role, digest)
+    return Token(role, digest, name or role)
+
+
+def _tls(options: Any) -> ApiTls | None:
+    required = options.client_certificate == "required"
+    if options.certfile:
+        if required and not options.client_ca:
+            raise ConfigError(
+                "[api] client_certificate = required needs client_ca, the authorities that sign"
+                " the certificates of clients."
+            )
+        return ApiTls(options.certfile, options.keyfile, options.client_ca, required)
+    for name, given in (
+        ("keyfile", options.keyfile),
+        ("client_ca", options.client_ca),
+        ("client_certificate = required", required),
+    ):
+        if given:
+            raise ConfigError(f"[api] {name} is for TLS; set certfile, or remove it.")
+    return None
 
 
 def _thresholds(options: Any) -> Thresholds:
@@ -194,8 +245,6 @@ def _check(settings: Settings) -> None:
             f"servicegroup_shadow_driver = {settings.driver.name} is the driver itself;"
             " name the driver to move to, or leave it empty."
         )
-    if settings.auth_strategy == "token" and not settings.tokens:
-        raise ConfigError("auth_strategy = token needs at least one [api] token.")
     if settings.auth_strategy == "none" and not settings.insecure and not _is_loopback(settings):
         raise ConfigError(
             f"bind = {settings.host}:{settings.port} lets other hosts in while auth_strategy ="

@@ -7,6 +7,7 @@
     │   └── ConfigError              … in the configuration: the process does not start
     ├── NotFound                     no such service (HTTP 404)
     ├── Conflict                     the record as it stands forbids it (HTTP 409)
+    ├── Unauthorized                 nobody knows this caller (HTTP 401)
     ├── Forbidden                    this caller may not (HTTP 403)
     └── Unavailable                  try again later (HTTP 503 with Retry-After)
         ├── StoreUnavailable         the database cannot answer or commit
@@ -37,6 +38,15 @@ class NotFound(ServiceGroupError):
 
 class Conflict(ServiceGroupError):
     """The record as it stands forbids the change."""
+
+
+class Unauthorized(ServiceGroupError):
+    """Nobody knows the caller; ``uri`` is where Keystone gives out tokens, if it does."""
+
+    def __init__(self, uri: str = "") -> None:
+        """Say where there are tokens."""
+        super().__init__("The request you have made requires authentication.")
+        self.uri = uri
 
 
 class Forbidden(ServiceGroupError):

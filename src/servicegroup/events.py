@@ -40,6 +40,9 @@ class EventKind(enum.StrEnum):
     DISABLE = "service-disable", "An operator disabled it."
     FORCE_DOWN = "service-force-down", "An operator or a fencer forced it down."
     UNFORCE = "service-unforce", "An operator took the force-down back."
+    TOKEN_CREATE = "token-create", "An operator made a token."
+    TOKEN_ROTATE = "token-rotate", "An operator gave a token a new secret."
+    TOKEN_REVOKE = "token-revoke", "An operator ended a token."
     PROTECTION_ON = ("protection-on",
                      "Many lost one signal at once: the signal is suspect, the other one decides.")
     PROTECTION_OFF = "protection-off", "The suspect signal is believed again."
@@ -58,9 +61,10 @@ class Signal(enum.StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened, at ``at`` on the database's clock (naive UTC).
 
-    Events of protection have a group and a zone but no service. ``before`` and ``after`` are
-    states, up or down, of a transition; ``seconds`` is how long ``before`` lasted. ``actor`` is
-    who did what an operator does. ``evidence`` is what the verdict followed from.
+    Events of protection have a group and a zone but no service, those of tokens neither. ``before``
+    and ``after`` are states, up or down, of a transition; ``seconds`` is how long ``before`` had
+    lasted. ``actor`` is who did what an operator does. ``evidence`` is what the verdict followed
+    from.
     """
 
     id: int = 0

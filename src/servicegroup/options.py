@@ -86,14 +86,38 @@ def _api_options() -> list[cfg.Opt]:
     from oslo_config import cfg
 
     return [
-        cfg.StrOpt("auth_strategy", default="none", choices=["none", "token"], help=(
-            "Who may call: none trusts every caller and is for loopback, token asks for a static"
-            " token in X-Auth-Token.")),
+        cfg.StrOpt("auth_strategy", default="none", choices=["none", "token", "keystone"], help=(
+            "Who may call: none trusts every caller and is for loopback, token asks for a token in"
+            " X-Auth-Token, keystone asks Keystone about it, by [keystone_authtoken].")),
         cfg.MultiStrOpt("token", default=[], secret=True, help=(
-            "A static token as role:sha256, repeatable; roles are admin, reader and reporter. The"
-            " hash is what `printf %s TOKEN | sha256sum` prints, so the file holds no secret.")),
+            "A static token as role:sha256 or role:sha256:name, repeatable; roles are admin, reader"
+            " and reporter, events call it by its name. The hash is what `printf %s TOKEN |"
+            " sha256sum` prints, so the file holds no secret. Those of `servicegroup token create`"
+            " need no line here and no restart.")),
         cfg.BoolOpt("insecure", default=False, help=(
             "Let auth_strategy = none listen on an address other hosts can reach.")),
+        cfg.StrOpt("certfile", default="", help=(
+            "PEM file of the API's certificate and what signed it, in that order; the API is https"
+            " then, and http if empty. Renewed files are taken within a second, without a restart"
+            " and without ending a connection.")),
+        cfg.StrOpt("keyfile", default="", help=(
+            "PEM file of the key of certfile, not encrypted; empty if certfile has it too.")),
+        cfg.StrOpt("client_ca", default="", help=(
+            "PEM file of the authorities that sign the certificates of agents; a client that shows"
+            " one of theirs is the host which its first DNS name, else its common name, names."
+            " Empty: clients are not asked for one.")),
+        cfg.StrOpt("client_certificate", default="optional", choices=["optional", "required"],
+                   help=(
+            "Whether a client may do without a certificate where client_ca is set. Required, too,"
+            " /healthz and /readyz are answered without one, for load balancers.")),
+        cfg.FloatOpt("rate_limit", default=200, min=0, help=(
+            "Requests a second of one client, which is the host of its certificate, else its"
+            " address; it may save up those of ten seconds, and gets 429 with Retry-After beyond."
+            " Agents of one address share it, so raise it for those behind one router or load"
+            " balancer. 0: no limit. Clients on this host have none.")),
+        cfg.IntOpt("connection_limit", default=1000, min=0, help=(
+            "Connections of one client, as for rate_limit, at the same time. An agent has one for"
+            " each service. 0: no limit.")),
     ]  # fmt: skip
 
 

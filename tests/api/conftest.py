@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from servicegroup.api.call import Caller, Role
@@ -35,15 +34,6 @@ def nova(group: ServiceGroup) -> Nova:
     return Nova(group)
 
 
-class Known(msgspec.Struct, frozen=True):
-    """An authenticator that knows every caller as this one."""
-
-    known: Caller
-
-    def caller(self, headers: Mapping[str, str]) -> Caller:
-        return self.known
-
-
 def as_role(group: ServiceGroup, role: Role, project_id: str | None = None) -> Nova:
     """Give the API to a caller with one role, in a project if one is named."""
-    return Nova(group, Known(Caller("somebody", frozenset({role}), project_id)))
+    return Nova(group, Caller("somebody", frozenset({role}), project_id))

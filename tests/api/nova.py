@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
-from servicegroup.api.auth import Authenticator, TrustEveryone
-from servicegroup.api.call import Answer
+from servicegroup.api import faults
+from servicegroup.api.auth import EVERYBODY
+from servicegroup.api.call import Answer, Caller
 from servicegroup.api.compute import respond
+from servicegroup.errors import Unauthorized
 from servicegroup.group import ServiceGroup
 
 
@@ -49,9 +51,9 @@ class Reply(msgspec.Struct, frozen=True):
 class Nova:
     """The API as one caller meets it."""
 
-    def __init__(self, group: ServiceGroup, authenticator: Authenticator | None = None) -> None:
+    def __init__(self, group: ServiceGroup, caller: Caller | None = EVERYBODY) -> None:
         self.group = group
-        self.authenticator = authenticator or TrustEveryone()
+        self.caller = caller
 
     def ask(
         self,
@@ -71,9 +73,11 @@ class Nova:
         if not isinstance(body, bytes):
             body = b"" if body is None else msgspec.json.encode(body)
         path, _, query = path.partition("?")
-        return Reply.of(
-            respond(self.group, self.authenticator, method, root + path, query, sent, body)
-        )
+        try:
+            answer = respond(self.group, self.caller, method, root + path, query, sent, body)
+        except Unauthorized as error:
+            answer = faults.answer_for(error)
+        return Reply.of(answer)
 
     def get(self, path: str, **options: Any) -> Reply:
         return self.ask("GET", path, **options)

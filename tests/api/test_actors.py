@@ -10,7 +10,6 @@ from servicegroup.api.call import Call, Caller, Role
 from servicegroup.events import Wanted
 from servicegroup.group import ServiceGroup
 
-from .conftest import Known
 from .nova import Nova
 
 FENCER = Caller("fencer", frozenset({Role.ADMIN}))
@@ -52,7 +51,7 @@ def test_through_v1(group: ServiceGroup, uuid: str) -> None:
 
 
 def test_through_nova_by_uuid(group: ServiceGroup, uuid: str) -> None:
-    nova = Nova(group, Known(FENCER))
+    nova = Nova(group, FENCER)
     for body in (
         {"status": "disabled", "disabled_reason": "why"},
         {"status": "enabled"},
@@ -65,7 +64,7 @@ def test_through_nova_by_uuid(group: ServiceGroup, uuid: str) -> None:
 
 
 def test_through_nova_by_host_and_binary(group: ServiceGroup, uuid: str) -> None:
-    nova = Nova(group, Known(FENCER))
+    nova = Nova(group, FENCER)
     compute = {"host": "cmp1", "binary": "nova-compute"}
     for action, more in (
         ("disable-log-reason", {"disabled_reason": "why"}),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from servicegroup.api.auth import StaticTokens
 from servicegroup.group import ServiceGroup
 
 from .nova import Nova
@@ -30,7 +29,7 @@ V2_0 = {
 @pytest.fixture
 def stranger(group: ServiceGroup) -> Nova:
     """Give the API to a caller without a token."""
-    return Nova(group, StaticTokens([]))
+    return Nova(group, None)
 
 
 def link(path: str) -> dict[str, str]:

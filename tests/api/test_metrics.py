@@ -24,6 +24,7 @@ from servicegroup.api.detections import Detections
 from servicegroup.api.feed import Feed
 from servicegroup.api.gaps import Gaps
 from servicegroup.api.intake import NOBODY, Intake
+from servicegroup.api.limits import Clients
 from servicegroup.api.metrics import Metrics
 from servicegroup.api.observing import Observing
 from servicegroup.driver import load
@@ -186,7 +187,7 @@ def metrics_of(group: ServiceGroup) -> Metrics:
     """Return the metrics of a control plane on this layer that has done nothing yet."""
     intake = Intake(lambda reports, marking, deadline: NOBODY, 10)
     observing = Observing(group, Observer(group), lambda: None, timedelta(days=1))
-    return Metrics(group, intake, observing, Feed(group))
+    return Metrics(group, intake, observing, Feed(group), Clients())
 
 
 async def rendered(metrics: Metrics) -> Scrape:

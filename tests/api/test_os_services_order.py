@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from servicegroup.api.auth import StaticTokens
 from servicegroup.api.call import Role
 from servicegroup.api.faults import answer_for
 from servicegroup.errors import ConfigError, Conflict, DriverUnavailable, StoreUnavailable
@@ -38,7 +37,7 @@ def administrator(group: ServiceGroup) -> Nova:
 
 
 def stranger(group: ServiceGroup) -> Nova:
-    return Nova(group, StaticTokens([]))
+    return Nova(group, None)
 
 
 def test_put_up_to_2_52(group: ServiceGroup) -> None:

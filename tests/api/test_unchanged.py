@@ -14,7 +14,7 @@ from sqlalchemy import event
 from aging import backdate
 from control_plane import ControlPlane
 from servicegroup.api import v1
-from servicegroup.api.auth import TrustEveryone
+from servicegroup.api.auth import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
@@ -34,8 +34,7 @@ class Client:
 
     def ask(self) -> Answer:
         headers = {"if-none-match": self.etag} if self.etag else {}
-        caller = TrustEveryone().caller({})
-        call = Call(self._group, caller, "GET", "/v1/services", headers=headers)
+        call = Call(self._group, EVERYBODY, "GET", "/v1/services", headers=headers)
         answer = v1.list_services(call)
         if answer.status == 200:
             self.etag = dict(answer.headers).get("ETag")

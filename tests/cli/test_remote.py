@@ -163,7 +163,12 @@ def _somebody_else(status: int, body: bytes) -> Iterator[str]:
         (502, b"\xff\x00", 4, "answered 502"),
         (503, b'{"serviceUnavailable": {"code": 503, "message": "Busy \x1b."}}', 4, "answered 503"),
         (503, b'{"serviceUnavailable": {"code": 503, "message": "Busy."}}', 4, "Error: Busy."),
-        (401, b'{"error": {"code": 401, "message": "Unauthorized"}}', 5, "set --token or"),
+        (
+            401,
+            b'{"error": {"code": 401, "message": "Unauthorized"}}',
+            5,
+            "set SERVICEGROUP_TOKEN_FILE or",
+        ),
         (409, b'{"conflictingRequest": {"code": 409, "message": "No."}}', 5, "Error: No."),
     ],
 )

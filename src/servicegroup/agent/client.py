@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.connection import Connection, Reply, TlsFiles
 from servicegroup.agent.heart import Busy
+from servicegroup.agent.token import Token
 from servicegroup.errors import (
     Conflict,
     ControlPlaneUnavailable,
@@ -23,6 +24,7 @@ from servicegroup.model import Leave, Refusals, Report, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from servicegroup.events import Page, Wanted
 
@@ -107,18 +109,15 @@ def attempt_timeout(report_interval: float, service_down_time: float) -> float:
 class HttpClient:
     """A ``Client`` over HTTP, with a connection that is kept between two reports."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str | Path = "", files: TlsFiles | None = None) -> None:
         """Use the control planes of a comma separated list of URLs. Raises InvalidInput."""
-        self._planes = [Connection(one) for one in url.split(",") if one.strip()]
+        self._planes = [Connection(one, files) for one in url.split(",") if one.strip()]
         if not self._planes:
             raise InvalidInput("No control plane is named; set the URL, say http://HOST:8774.")
-        if not (token.isascii() and token.isprintable()):
-            raise InvalidInput("The token holds a character that an HTTP header cannot carry.")
+        self._token = Token(token)
         self.timeout = DEFAULT_TIMEOUT
         self.unanswered = 0
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if token:
-            self._headers["X-Auth-Token"] = token
 
     def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
         """Begin a new incarnation; see ``Client``."""
@@ -167,12 +166,13 @@ class HttpClient:
     ) -> T:
         """Return an answer that may come ``waits`` seconds later than any other."""
         body = None if content is None else msgspec.json.encode(content)
+        headers = self._headers | self._token.headers()
         planes = list(self._planes)
         timeout = self.timeout / len(planes) + waits
         failure = ControlPlaneUnavailable("")
         for plane in planes:
             try:
-                reply = plane.request(method, path, body, self._headers, timeout)
+                reply = plane.request(method, path, body, headers, timeout)
                 result = _understood(plane.url, reply, answer)
             except ControlPlaneUnavailable as error:
                 self.unanswered += 1

@@ -42,14 +42,25 @@ class Heartbeats:
     """Heartbeats to one driver's backend from ``start`` to ``stop``, then leaves it."""
 
     def __init__(
-        self, who: str, settings: DriverSettings, member: Member, joined: Joined, health: Health
+        self,
+        who: str,
+        settings: DriverSettings,
+        member: Member,
+        joined: Joined,
+        health: Health,
+        former: Heartbeats | None = None,
     ) -> None:
-        """Prepare; nothing is loaded or sent before ``start``."""
+        """Prepare; nothing is loaded or sent before ``start``.
+
+        ``former`` is a handle on the same backend, which goes on until this one has joined: where
+        the end of a handle ends its membership, the member would be absent in between (ZK-1).
+        """
         self.settings = settings
         self.heart = Heart(who, f"driver {settings.name}", self._beat, joined.heartbeat_interval)
         self._member = member
         self._joined = joined
         self._health = health
+        self._former = former
         self._driver: Driver | None = None
         self._present: int | None = None
         self._present_at = 0.0
@@ -66,15 +77,22 @@ class Heartbeats:
         """Go on as another incarnation, from the next heartbeat."""
         self._joined = joined
         self.heart.interval = joined.heartbeat_interval
+        if former := self._former:
+            former.renew(joined)
 
     def stop(self, *, leaving: bool = True) -> None:
         """End without waiting for it; the backend is left, or the membership merely expires."""
         self._leaving = leaving
         self.heart.stop()
+        if former := self._former:
+            former.stop(leaving=leaving)
 
     def wait(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the backend was left."""
+        deadline = time.monotonic() + timeout
         self._thread.join(max(0.0, timeout))
+        if former := self._former:
+            former.wait(deadline - time.monotonic())
 
     def _run(self) -> None:
         self.heart.run()
@@ -97,6 +115,10 @@ class Heartbeats:
         # Recorded first: a heartbeat that failed half-way may have joined all the same.
         self._present, self._present_at = joined.incarnation, time.monotonic()
         driver.heartbeat(self._member, joined.incarnation, joined.membership_ttl)
+        if former := self._former:
+            # Leaving would undo what has just been joined.
+            self._former = None
+            former.stop(leaving=False)
 
     def _load(self) -> Driver:
         from servicegroup.driver import load

@@ -252,17 +252,21 @@ class Membership:
         """
         wanted = {(one.name, msgspec.json.encode(one.options)): one for one in joined.drivers}
         names = {one.name for one in joined.drivers}
-        kept = {}
+        kept, former = {}, {}
         for heartbeats in self._heartbeats:
-            key = (heartbeats.settings.name, msgspec.json.encode(heartbeats.settings.options))
+            name = heartbeats.settings.name
+            key = (name, msgspec.json.encode(heartbeats.settings.options))
             if key in wanted:
                 kept[key] = heartbeats
                 heartbeats.renew(joined)
+            elif name in names:
+                former[name] = heartbeats  # until another handle on the same backend has joined
             else:
-                # Another handle on the same backend takes over: leaving would undo its joining.
-                heartbeats.stop(leaving=heartbeats.settings.name not in names)
+                heartbeats.stop()
         new = {
-            key: Heartbeats(self._who, settings, self._member, joined, self._health)
+            key: Heartbeats(
+                self._who, settings, self._member, joined, self._health, former.get(settings.name)
+            )
             for key, settings in wanted.items()
             if key not in kept
         }

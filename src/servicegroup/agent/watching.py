@@ -21,6 +21,7 @@ from servicegroup.events import Event, EventKind, Page, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Source = Callable[[Wanted, float], Page]
     """Gives events that match, waiting so many seconds for the first one if ``after`` is given."""
@@ -40,17 +41,21 @@ def watch(
     group: str | None = None,
     uuid: str | None = None,
     kind: EventKind | None = None,
-    token: str | None = None,
+    token: str | Path | None = None,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
 ) -> Iterator[Event]:
     """Give what happens to services, as it happens, each event once and in order, without an end.
 
     Begins after the event ``after``, or with what happens once a control plane has answered.
     ``group``, ``uuid`` and ``kind`` leave out what they do not match; a ``gap`` is always told.
     ``url`` (``$SERVICEGROUP_URL``, else http://127.0.0.1:8774) may list several control planes
-    with commas, ``token`` is ``$SERVICEGROUP_TOKEN``. A control plane that is away is tried until
-    it answers. Raises InvalidInput; while iterating too, and Forbidden for a refused token.
+    with commas; ``token``, ``ca``, ``cert`` and ``key`` are as for ``join``. A control plane that
+    is away is tried until it answers. Raises InvalidInput; while iterating too, and Forbidden for
+    a refused token.
     """
-    client = client_for(url, token)
+    client = client_for(url, token, ca, cert, key)
     wanted = Wanted(after=after, group=group, uuid=uuid, kind=kind)
 
     def events() -> Iterator[Event]:

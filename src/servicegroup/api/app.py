@@ -22,12 +22,14 @@ from starlette.types import Lifespan
 
 from servicegroup.api import compute, faults, ui, v1
 from servicegroup.api.auth import Authenticator, refuse_foreign_pages
-from servicegroup.api.call import Answer, Call, Caller, Handler, Role, json_answer
+from servicegroup.api.binding import Hosts
+from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.chores import run_chores
 from servicegroup.api.edge import Edge, Stage, body_of
 from servicegroup.api.feed import PAGE, Feed
 from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.itself import join_itself
+from servicegroup.api.limits import Clients
 from servicegroup.api.metrics import Metrics
 from servicegroup.api.observing import Observing
 from servicegroup.api.openapi import document
@@ -66,6 +68,7 @@ class Endpoints:
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
         self._authenticator = authenticator
+        self._hosts = Hosts(group.store)
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
         self._decode_reports = msgspec.json.Decoder(Reports)
 
@@ -74,7 +77,7 @@ class Endpoints:
         return [
             _route(REPORTS.path, Edge(self.report), "POST"),
             *(
-                _route(route.path, Edge(self._ours(route.handler, route.roles)), route.method)
+                _route(route.path, Edge(self._ours(route.handler, route.rule)), route.method)
                 for route in v1.ROUTES
                 if route.handler is not None
             ),
@@ -90,11 +93,9 @@ class Endpoints:
             _route("/{rest:path}", Edge(self.nova)),
         ]
 
-    def _ours(self, handler: Handler, roles: frozenset[Role]) -> Stage:
+    def _ours(self, handler: Handler, rule: Rule) -> Stage:
         async def stage(request: Request) -> Answer:
-            caller = self._caller(request, roles)
-            if caller is None:
-                return faults.unauthorized()
+            caller = await self._caller(request, rule)
             body = await body_of(request)
             if await self._was_given_up(request):
                 raise ClientDisconnect
@@ -112,12 +113,11 @@ class Endpoints:
 
         return stage
 
-    def _caller(self, request: Request, roles: frozenset[Role]) -> Caller | None:
+    async def _caller(self, request: Request, rule: Rule) -> Caller:
         refuse_foreign_pages(request.method, request.headers)
-        caller = self._authenticator.caller(request.headers)
-        if caller is not None and caller.roles.isdisjoint(roles):
-            need = " or ".join(sorted(roles))
-            raise Forbidden(f"{request.method} {request.url.path} needs the role {need}.")
+        caller = await self._authenticator.caller(request)
+        if not caller.may(rule):
+            raise Forbidden(f"{request.method} {request.url.path} needs {caller.needs(rule)}.")
         return caller
 
     async def _was_given_up(self, request: Request) -> bool:
@@ -126,9 +126,10 @@ class Endpoints:
 
     async def report(self, request: Request) -> Answer:
         """Wait for the group commit of these reports."""
-        if self._caller(request, REPORTS.roles) is None:
-            return faults.unauthorized()
+        caller = await self._caller(request, REPORTS.rule)
         wanted = v1.decode_with(self._decode_reports, await body_of(request))
+        if caller.host is not None:
+            await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
         if await self._was_given_up(request):
             raise ClientDisconnect
         refused = await self._intake.report(wanted.reports)
@@ -136,8 +137,7 @@ class Endpoints:
 
     async def events(self, request: Request) -> Answer:
         """Tell events, waiting for the first one if asked to."""
-        if self._caller(request, EVENTS.roles) is None:
-            return faults.unauthorized()
+        await self._caller(request, EVENTS.rule)
         given, wanted = _wanted(request, EVENTS)
         limit = whole_number("limit", given.get("limit", "100"), 1, PAGE)
         seconds = whole_number("wait", given.get("wait", "0"), 0, MAX_WAIT)
@@ -149,8 +149,7 @@ class Endpoints:
 
     async def stream(self, request: Request) -> Answer | Stream:
         """Tell events as they happen, for as long as somebody follows."""
-        if self._caller(request, STREAM.roles) is None:
-            return faults.unauthorized()
+        await self._caller(request, STREAM.rule)
         _, wanted = _wanted(request, STREAM)
         return await open_stream(self._feed, wanted)
 
@@ -188,15 +187,15 @@ class Endpoints:
 
     async def nova(self, request: Request) -> Answer:
         """Answer as Nova's API does."""
+        path = request.scope["raw_path"].split(b"?")[0].decode("latin-1")
         return await run_in_threadpool(
             compute.respond,
             self._group,
-            self._authenticator,
+            None if compute.is_open(path) else await self._authenticator.caller(request),
             request.method,
-            request.scope["raw_path"].split(b"?")[0].decode("latin-1"),
+            path,
             request.url.query,
-            # A header that is repeated means its lines joined, as Nova's pipeline reads it.
-            {name: ",".join(request.headers.getlist(name)) for name in request.headers},
+            _headers(request),
             await body_of(request),
         )
 
@@ -209,6 +208,7 @@ def create_app(
     *,
     thresholds: Thresholds | None = None,
     keep_events: timedelta = timedelta(days=30),
+    clients: Clients | None = None,
 ) -> Application:
     """Return the ASGI application; its lifespan runs the intake and the observer.
 
@@ -219,7 +219,7 @@ def create_app(
     async def lifespan(app: Router) -> AsyncIterator[None]:
         intake.start()
         own = join_itself(group, intake, own_name) if own_name else None
-        work = (run_chores(group), pauses.watch(), observing.run(), feed.run())
+        work = (run_chores(group), pauses.watch(), observing.run(), feed.run(), authenticator.run())
         tasks = [asyncio.create_task(one) for one in work]
         yield
         for task in tasks:
@@ -232,7 +232,7 @@ def create_app(
     pauses = Pauses()
     feed = Feed(group)
     observing = Observing(group, Observer(group, thresholds), feed.nudge, keep_events)
-    metrics = Metrics(group, intake, observing, feed)
+    metrics = Metrics(group, intake, observing, feed, clients or Clients())
     endpoints = Endpoints(group, intake, feed, authenticator, pauses, metrics)
     return Application(endpoints.routes(), lifespan, feed)
 
@@ -242,7 +242,9 @@ class Application(Router):
 
     def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Router], feed: Feed) -> None:
         """Answer by ``routes``; ``lifespan`` begins and ends what runs beside them."""
-        super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
+        # No pattern takes a path with a newline in it; the last route takes what is left.
+        last = routes[-1].app
+        super().__init__(routes, redirect_slashes=False, default=last, lifespan=lifespan)
         self._feed = feed
 
     def close_streams(self) -> None:
@@ -267,6 +269,12 @@ def _fits(pattern: str, path: str) -> bool:
     return len(wanted) == len(given) and all(
         w == g or (w.startswith("{") and g) for w, g in zip(wanted, given, strict=True)
     )
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Return what came in one line each, as Nova's pipeline reads it, and the scheme."""
+    joined = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
+    return {"x-forwarded-proto": request.scope["scheme"], **joined}
 
 
 async def _has_gone(request: Request) -> bool:

@@ -1,55 +1,61 @@
-"""Who asks: no questions on loopback, or a static token that is kept only as its hash.
+"""Who asks: everybody, or who shows a token or a certificate; a strategy decides.
 
 Nobody asks through a page of another origin, which a browser on the same machine may show.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
+from sqlalchemy import Engine
+from starlette.requests import Request
+
 from servicegroup.api.call import Caller, Role
-from servicegroup.config import Settings, Token
+from servicegroup.api.tokens import Tokens
+from servicegroup.config import Settings
 from servicegroup.errors import Forbidden
+
+EVERYBODY = Caller("anonymous", frozenset(Role))
+"""The one caller there is where nobody is asked who they are."""
 
 
 class Authenticator(Protocol):
-    """Tells who sends a request, from its headers (lower-case names)."""
+    """Tells who sends a request."""
 
-    def caller(self, headers: Mapping[str, str]) -> Caller | None:
-        """Return the caller, or None for one who may not come in (401)."""
+    async def caller(self, request: Request) -> Caller:
+        """Return the caller, by the request's token or its connection's certificate.
+
+        Raises Unauthorized for one who may not come in, Unavailable where that cannot be told now.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Keep what callers are known by up to date, until cancelled."""
+        ...
 
 
 class TrustEveryone:
     """Strategy ``none``: every caller is an administrator; for loopback."""
 
-    _caller = Caller("anonymous", frozenset(Role))
-
-    def caller(self, headers: Mapping[str, str]) -> Caller:
+    async def caller(self, request: Request) -> Caller:
         """Return the one caller there is."""
-        return self._caller
+        return EVERYBODY
+
+    async def run(self) -> None:
+        """Nothing has to be known."""
 
 
-class StaticTokens:
-    """Strategy ``token``: X-Auth-Token must hash to one of the configured tokens."""
+def authenticator(settings: Settings, engine: Engine) -> Authenticator:
+    """Return what the configured strategy asks for. Raises ConfigError."""
+    if settings.auth_strategy == "none":
+        return TrustEveryone()
+    tokens = Tokens(settings.tokens, engine)
+    if settings.auth_strategy == "token":
+        return tokens
+    from servicegroup.api.keystone import Keystone
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
-        """Accept the given tokens."""
-        self._tokens = tokens
-
-    def caller(self, headers: Mapping[str, str]) -> Caller | None:
-        """Compare with every token, in constant time, so that timing tells nothing."""
-        text = headers.get("x-auth-token", "")
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        found = [token for token in self._tokens if hmac.compare_digest(token.sha256, digest)]
-        return Caller(found[0].role, frozenset({Role(found[0].role)})) if found else None
-
-
-def authenticator(settings: Settings) -> Authenticator:
-    """Return what the configured strategy asks for."""
-    return StaticTokens(settings.tokens) if settings.auth_strategy == "token" else TrustEveryone()
+    return Keystone(settings, tokens)
 
 
 def refuse_foreign_pages(method: str, headers: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from servicegroup.api.large import Large
 from servicegroup.errors import Forbidden
 from servicegroup.group import ServiceGroup
 
@@ -28,17 +29,42 @@ class Role(enum.StrEnum):
     REPORTER = "reporter"
 
 
+class Rule(msgspec.Struct, frozen=True):
+    """A line of the policy: its name, the roles that may, and Keystone's default for it.
+
+    ``check`` is in oslo.policy's language; ``scopes`` are the kinds of Keystone's tokens that may.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    check: str
+    scopes: tuple[str, ...]
+    what: str
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks, as authentication found them; ``project_id`` is None where there is none."""
+    """Who asks, as authentication found them; ``user`` is what events call them.
+
+    ``project_id`` is None where there is none. Who has a ``host`` speaks for its services only.
+    """
 
     user: str
     roles: frozenset[Role]
     project_id: str | None = None
+    host: str | None = None
 
-    def must_be(self, *roles: Role, rule: str) -> None:
-        """Raise Forbidden, naming the policy rule, unless the caller has one of the roles."""
-        if self.roles.isdisjoint(roles):
-            raise Forbidden(f"Policy doesn't allow {rule} to be performed.")
+    def may(self, rule: Rule) -> bool:
+        """Tell whether the policy lets this caller do what the rule is about."""
+        return not self.roles.isdisjoint(rule.roles)
+
+    def needs(self, rule: Rule) -> str:
+        """Return what a caller who may not is lacking."""
+        return f"the role {' or '.join(sorted(rule.roles))}"
+
+    def must(self, rule: Rule) -> None:
+        """Raise Forbidden, in Nova's words, unless the caller may."""
+        if not self.may(rule):
+            raise Forbidden(f"Policy doesn't allow {rule.name} to be performed.")
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -60,12 +86,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One response; ``body`` is what goes out, already encoded."""
+    """One response; ``body`` is what goes out, already encoded, unless it is a ``large`` one."""
 
     status: int = 200
     body: bytes = b""
     media_type: str = "application/json"
     headers: Sequence[tuple[str, str]] = ()
+    large: Large | None = None
 
 
 Handler = Callable[[Call], Answer]

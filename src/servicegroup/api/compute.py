@@ -18,10 +18,9 @@ from servicegroup.api import discovery, faults, microversions, schemas
 from servicegroup.api import os_availability_zone as zones
 from servicegroup.api import os_hosts as hosts
 from servicegroup.api import os_services as services
-from servicegroup.api.auth import Authenticator
 from servicegroup.api.call import Answer, Call, Caller
 from servicegroup.api.microversions import MAX, MIN, UnsupportedVersion, Version
-from servicegroup.errors import InvalidInput, NotFound
+from servicegroup.errors import InvalidInput, NotFound, Unauthorized
 from servicegroup.group import ServiceGroup
 
 MEDIA_TYPES = frozenset(
@@ -91,7 +90,7 @@ class Request(msgspec.Struct, frozen=True):
 
 def respond(
     group: ServiceGroup,
-    authenticator: Authenticator,
+    caller: Caller | None,
     method: str,
     path: str,
     query: str,
@@ -101,7 +100,8 @@ def respond(
     """Answer one request as Nova does.
 
     ``path`` and ``query`` are as they stood in the request line; ``headers`` have lower-case
-    names, the lines of a repeated one joined by commas.
+    names, the lines of a repeated one joined by commas. There need not be a ``caller`` for a path
+    that ``is_open``; for any other, None is Unauthorized.
     """
     path = unquote(path)
     if path == "/":
@@ -113,12 +113,17 @@ def respond(
     is_legacy = api is discovery.LEGACY
     if not rest:
         return _versioned(headers, is_legacy, lambda _: discovery.show_version(api, headers))
-    caller = authenticator.caller(headers)
     if caller is None:
-        return faults.unauthorized()
+        raise Unauthorized
     path = "/" + rest.lstrip("/")  # as Nova: a base URL that ends in a slash does no harm
     request = Request(group, caller, method, path, query, headers, body, is_legacy)
     return _versioned(headers, is_legacy, lambda version: _answer(request, version))
+
+
+def is_open(path: str) -> bool:
+    """Tell whether a path is for everybody: what clients discover the APIs by, and what is none."""
+    root, _, rest = unquote(path).removeprefix("/").partition("/")
+    return not rest or root not in (discovery.CURRENT.root, discovery.LEGACY.root)
 
 
 def _versioned(

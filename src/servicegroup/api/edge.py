@@ -46,8 +46,11 @@ class Edge:
             await answer.run(receive, send)
             return
         start = {"type": "http.response.start", "status": answer.status}
-        await send({**start, "headers": _headers(answer)})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({**start, "headers": headers_of(answer)})
+        if answer.large is not None:
+            await answer.large.send(send)
+        else:
+            await send({"type": "http.response.body", "body": answer.body})
 
 
 async def body_of(request: Request) -> bytes:
@@ -61,7 +64,8 @@ async def body_of(request: Request) -> bytes:
     return body
 
 
-def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers as they go out, with a request id of its own."""
     request_id = f"req-{UUID(int=getrandbits(128), version=4)}"
     headers = [
         *answer.headers,
@@ -70,5 +74,6 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     ]
     if answer.status != 204:
         headers.append(("content-type", answer.media_type))
-        headers.append(("content-length", str(len(answer.body))))
+        length = len(answer.body) if answer.large is None else len(answer.large)
+        headers.append(("content-length", str(length)))
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

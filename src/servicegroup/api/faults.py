@@ -11,7 +11,14 @@ import logging
 import msgspec
 
 from servicegroup.api.call import Answer
-from servicegroup.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from servicegroup.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 
 RETRY_AFTER = 2
 """Seconds after which a caller that got 503 should ask again."""
@@ -22,10 +29,13 @@ NAMES = {
     403: "forbidden",
     404: "itemNotFound",
     405: "badMethod",
+    408: "requestTimeout",
     409: "conflictingRequest",
     413: "overLimit",
+    414: "overLimit",
     415: "badMediaType",
     429: "overLimit",
+    431: "overLimit",
     501: "notImplemented",
     503: "serviceUnavailable",
 }
@@ -62,16 +72,32 @@ def fault(status: int, message: str) -> Answer:
     return Answer(status, msgspec.json.encode(content), "application/json; charset=UTF-8", headers)
 
 
-def unauthorized() -> Answer:
+def over_limit(seconds: int, message: str = "This client asks too often.") -> Answer:
+    """Return 429 as Nova's limits say it, with the seconds after which to ask again."""
+    wait = str(seconds)
+    content = {
+        "overLimit": {
+            "code": 429,
+            "message": message,
+            "details": f"Ask again after {wait} s.",
+            "retryAfter": wait,
+        }
+    }
+    headers = (("Retry-After", wait),)
+    return Answer(429, msgspec.json.encode(content), "application/json; charset=UTF-8", headers)
+
+
+def _unauthorized(error: Unauthorized) -> Answer:
     """Return 401 in Keystone's form, which is not Nova's envelope."""
-    message = "The request you have made requires authentication."
-    content = {"error": {"code": 401, "title": "Unauthorized", "message": message}}
-    headers = (("WWW-Authenticate", 'Keystone uri=""'),)
+    content = {"error": {"code": 401, "title": "Unauthorized", "message": str(error)}}
+    headers = (("WWW-Authenticate", f'Keystone uri="{error.uri}"'),)
     return Answer(401, msgspec.json.encode(content), "application/json", headers)
 
 
 def answer_for(error: Exception) -> Answer:
     """Return what the caller is told of an error; never raises."""
+    if isinstance(error, Unauthorized):
+        return _unauthorized(error)
     for kind in type(error).__mro__:
         if kind in STATUSES:
             return fault(STATUSES[kind], str(error))

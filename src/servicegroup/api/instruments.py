@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 from servicegroup.api.detections import Detections
 from servicegroup.api.families import counter, counters, gauge, gauges, histogram, histograms
 from servicegroup.api.intake import Intake
+from servicegroup.api.limits import Clients
 from servicegroup.api.observing import Observing
 from servicegroup.judging import Questions
 
@@ -38,6 +39,17 @@ def of_intake(intake: Intake) -> Iterator[Metric]:
     yield gauge("intake_last_commit_age_seconds", "Seconds since the latest commit.", age)
     yield histogram(
         "report_gap_seconds", "Between two reports of a service to this intake.", done.gaps.seconds
+    )
+
+
+def of_clients(clients: Clients) -> Iterator[Metric]:
+    """Return who is connected, and who was refused or cut off for which limit."""
+    yield gauge("connections", "Connections of clients now.", clients.connections)
+    yield counters(
+        "limited_clients",
+        "Requests and connections refused or cut off by a limit.",
+        "limit",
+        clients.refused,
     )
 
 

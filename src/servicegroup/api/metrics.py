@@ -7,6 +7,7 @@ this process did since it started is in ``instruments``.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -17,8 +18,9 @@ from starlette.concurrency import run_in_threadpool
 
 from servicegroup.api.families import PREFIX, gauge, gauges, histograms
 from servicegroup.api.feed import Feed
-from servicegroup.api.instruments import of_backends, of_intake, of_observer
+from servicegroup.api.instruments import of_backends, of_clients, of_intake, of_observer
 from servicegroup.api.intake import Intake
+from servicegroup.api.limits import Clients
 from servicegroup.api.observing import Observing
 from servicegroup.errors import StoreUnavailable
 from servicegroup.events import Protection
@@ -38,13 +40,19 @@ class Metrics:
     """The metrics of one control plane, for one event loop."""
 
     def __init__(
-        self, group: ServiceGroup, intake: Intake, observing: Observing, feed: Feed
+        self,
+        group: ServiceGroup,
+        intake: Intake,
+        observing: Observing,
+        feed: Feed,
+        clients: Clients,
     ) -> None:
         """Measure these parts of a control plane."""
         self._group = group
         self._intake = intake
         self._observing = observing
         self._feed = feed
+        self._clients = clients
         self._question: asyncio.Task[bytes] | None = None
 
     async def render(self) -> bytes:
@@ -79,6 +87,7 @@ class Metrics:
         )
         yield from of_observer(self._observing)
         yield gauge("followers", "Who follows the events here now.", self._feed.followers)
+        yield from of_clients(self._clients)
 
 
 class _Families(Collector):
@@ -102,7 +111,8 @@ def _text(families: Iterable[Metric]) -> bytes:
 
 def _of_register(group: ServiceGroup) -> Iterator[Metric]:
     """Ask SQL for one list of services and three rows, and the backend once."""
-    yield from _of_services(group.services(), NEAR_SILENCE * group.limits.service_down_time)
+    everybody = itertools.chain.from_iterable(group.pieces())
+    yield from _of_services(everybody, NEAR_SILENCE * group.limits.service_down_time)
     yield _of_protections(group.protections())
     seen = observation(group.store.engine)
     lag = seen.age if seen else float("inf")

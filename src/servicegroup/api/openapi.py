@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import servicegroup
+from servicegroup.api.streaming import MAX_WAIT
+from servicegroup.events import EventKind
 
 if TYPE_CHECKING:
     from servicegroup.api.v1 import Route
@@ -18,10 +20,29 @@ _FAULTS = {
     "401": "No valid X-Auth-Token was given.",
     "403": "The caller's role may not do this.",
     "404": "There is no such service.",
+    "408": "The request did not arrive in time.",
     "409": "The record as it stands forbids it.",
     "413": "The body is too large.",
+    "429": "The client asks too often; Retry-After says when to go on, in seconds.",
+    "431": "The headers are too large.",
     "503": "The database does not answer; Retry-After says when to try again, in seconds.",
 }
+
+_NAME = {"type": "string", "pattern": r"^[^\x00]*$"}
+_ID = {"type": "string", "format": "uuid"}
+_MOMENT = {"type": "string", "format": "date-time"}
+
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("host", "binary", "group", "zone", "uuid"), _NAME),
+    "marker": _ID,
+    **dict.fromkeys(("since", "until"), _MOMENT),
+    "state": {"type": "string", "enum": ["up", "down"]},
+    "kind": {"type": "string", "enum": [str(kind) for kind in EventKind]},
+    "after": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    "wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT},
+    "limit": {"type": "integer", "minimum": 1},
+}
+"""What a parameter may be, by its name; what it means is the same on every path."""
 
 _FAULT_SCHEMA = {
     "type": "object",
@@ -70,10 +91,10 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "description": f"Roles: {', '.join(sorted(route.roles))}.",
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {"name": name, "in": "path", "required": True, "schema": _ID}
             for name in re.findall(r"{(\w+)}", route.path)
         ]
-        + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query],
+        + [_query(route, name) for name in route.query],
         "responses": {str(route.status): _content(route.summary, schemas.get(route.gives))}
         | {code: _content(text, _ref("Fault")) for code, text in _FAULTS.items()},
     }
@@ -81,6 +102,12 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         body = _content("", schemas[route.takes])
         operation["requestBody"] = {"required": True, "content": body["content"]}
     return operation
+
+
+def _query(route: Route, name: str) -> dict[str, Any]:
+    """Return a parameter; an empty one is as good as none, which is what a form sends."""
+    schema = _PARAMETERS[name] | ({"maximum": route.page} if name == "limit" else {})
+    return {"name": name, "in": "query", "allowEmptyValue": True, "schema": schema}
 
 
 def _content(description: str, schema: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from servicegroup.api.call import Answer, Call, Role, json_answer
+from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.os_services import UNLISTED, six_digits
+from servicegroup.api.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.model import Service
 
 INTERNAL = "internal"
@@ -32,13 +33,14 @@ Hosts = dict[str, dict[str, ShownService]]
 
 def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones, for anyone."""
+    call.caller.must(NOVA_ZONES)
     zones = [zone for zone in call.group.store.zones() if zone[0] != INTERNAL]
     return _answer((name, available, None) for name, available in zones)
 
 
 def list_details(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones with the hosts and services of those available."""
-    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-availability-zone:detail")
+    call.caller.must(NOVA_ZONES_DETAIL)
     services = call.group.services()
     enabled = [service for service in services if not service.disabled]
     available = {service.zone for service in enabled}

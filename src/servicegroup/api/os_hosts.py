@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from servicegroup.api.call import Answer, Call, Role, json_answer
+from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.os_services import COMPUTE, UNLISTED
+from servicegroup.api.policy import NOVA_HOST, NOVA_HOSTS
 from servicegroup.errors import NotFound
 from servicegroup.store.snapshots import Filters
 
@@ -14,7 +15,7 @@ _PROJECTS = ("(total)", "(used_now)", "(used_max)")
 
 def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
     """List each enabled service as a host; ``zone`` filters."""
-    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-hosts:list")
+    call.caller.must(NOVA_HOSTS)
     found = call.group.services(Filters(zone=query.get("zone") or None, disabled=False))
     hosts = [
         {"host_name": s.host, "service": s.topic, "zone": s.zone}
@@ -26,7 +27,7 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
 
 def show_host(call: Call, _: Mapping[str, str]) -> Answer:
     """Show a compute host's resources: all zero, for the register keeps none."""
-    call.caller.must_be(Role.ADMIN, rule="os_compute_api:os-hosts:show")
+    call.caller.must(NOVA_HOST)
     host = call.params["id"]
     if not call.group.services(Filters(host=host, binary=COMPUTE)):
         raise NotFound(f"Host '{host}' is not mapped to any cell")

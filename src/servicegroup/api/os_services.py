@@ -13,8 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from servicegroup.api.call import Answer, Call, Role, json_answer
+from servicegroup.api.call import Answer, Call, json_answer
+from servicegroup.api.listing import listed
 from servicegroup.api.microversions import Version
+from servicegroup.api.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.schemas import TRUE
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service
@@ -26,7 +28,6 @@ UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 COMPUTE = "nova-compute"
 """The one binary Nova lets its administrators edit; ``/v1`` edits any."""
 
-_POLICY = "os_compute_api:os-services:"
 _MAX_ID = 2**31 - 1
 
 
@@ -118,16 +119,16 @@ def view(version: Version) -> Callable[[Service], Shown]:
 
 def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     """List the services of a host or a binary, or all; an empty value is no filter."""
-    _admin(call, "list")
+    call.caller.must(NOVA_LIST)
     filters = Filters(host=query.get("host") or None, binary=query.get("binary") or None)
     shown = view(call.microversion)
-    found = call.group.services(filters)
-    return json_answer({"services": [shown(s) for s in found if s.binary not in UNLISTED]})
+    pieces = call.group.pieces(filters)
+    return listed([shown(s) for s in piece if s.binary not in UNLISTED] for piece in pieces)
 
 
 def delete_by_number(call: Call, _: Mapping[str, str]) -> Answer:
     """Delete by integer id (up to 2.52)."""
-    _admin(call, "delete")
+    call.caller.must(NOVA_DELETE)
     text = call.params["id"]
     try:
         number = int(text)
@@ -138,7 +139,7 @@ def delete_by_number(call: Call, _: Mapping[str, str]) -> Answer:
 
 def delete_by_uuid(call: Call, _: Mapping[str, str]) -> Answer:
     """Delete by UUID (from 2.53)."""
-    _admin(call, "delete")
+    call.caller.must(NOVA_DELETE)
     return _delete(call, _uuid(call))
 
 
@@ -197,7 +198,7 @@ ACTIONS: dict[str, tuple[Version, Callable[[Mapping[str, Any]], Edit]]] = {
 
 def act(call: Call, body: Mapping[str, Any]) -> Answer:
     """Run an action on the service that the body names."""
-    _admin(call, "update")
+    call.caller.must(NOVA_UPDATE)
     since, action = ACTIONS.get(call.params["id"], (None, None))
     if since is None or action is None or call.microversion < since:
         raise NotFound("Unknown action")
@@ -224,7 +225,7 @@ def _compute_of(call: Call, host: str) -> Service:
 def update(call: Call, body: Mapping[str, Any]) -> Answer:
     """Change status, reason and forced_down in one edit; gives the full record."""
     uuid = _uuid(call)
-    _admin(call, "update")
+    call.caller.must(NOVA_UPDATE)
     _check_editable(call.group.get(uuid).binary)
     service = call.group.update(uuid, by=call.caller.user, **_changes(body))
     return json_answer({"service": view(call.microversion)(service)})
@@ -248,10 +249,6 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # -- checks ----------------------------------------------------------------------------------
-
-
-def _admin(call: Call, rule: str) -> None:
-    call.caller.must_be(Role.ADMIN, rule=_POLICY + rule)
 
 
 def _uuid(call: Call) -> str:

@@ -22,7 +22,9 @@ def values(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> dict[str
 
 def whole_number(name: str, text: str, least: int, most: int) -> int:
     """Return a number of the query. Raises InvalidInput for one that is none or out of range."""
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
+    # int() refuses thousands of digits, be they zeros.
+    is_number = text.isascii() and text.isdigit() and len(text) <= 20
+    if not is_number or not least <= int(text) <= most:
         raise InvalidInput(f"{name} {text!r} is not a number from {least} to {most}.")
     return int(text)
 

@@ -6,13 +6,18 @@ Routing, policy and the OpenAPI document are made of it.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any, TypeVar
 
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
-from servicegroup.api.call import Answer, Call, Handler, Role, json_answer
+from servicegroup.api.binding import check_host, check_services
+from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
+from servicegroup.api.feed import PAGE
+from servicegroup.api.listing import listed
+from servicegroup.api.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.query import has_etag, moment, values, whole_number
 from servicegroup.api.terms import joined, terms
 from servicegroup.api.wire import (
@@ -46,18 +51,25 @@ MAX_LIMIT = 10_000
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the API: everything that routing, policy and its document need to know.
 
-    What has no handler waits on the event loop and not in a thread: see ``app.Endpoints``.
+    What has no handler waits on the event loop and not in a thread: see ``app.Endpoints``. What
+    has a ``limit`` gives a ``page`` of so many at the most.
     """
 
     method: str
     path: str
     handler: Handler | None = None
-    roles: frozenset[Role]
+    rule: Rule
     summary: str
     query: tuple[str, ...] = ()
+    page: int | None = None
     takes: type[Any] | None = None
     gives: type[Any] | None = None
     status: int = 200
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles of tokens that may call it."""
+        return self.rule.roles
 
 
 def decode(call: Call, kind: type[T]) -> T:
@@ -76,6 +88,7 @@ def decode_with(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 def register(call: Call) -> Answer:
     """Begin a new incarnation of a service and say how to keep it up."""
     new = decode(call, Register)
+    check_host(call.caller, new.host)
     registration = call.group.join(
         new.host,
         new.binary,
@@ -95,6 +108,7 @@ def show_terms(call: Call) -> Answer:
 def leave(call: Call) -> Answer:
     """Record departures; answers after the commit."""
     wanted = decode(call, Leaves)
+    check_services(call.caller, call.group.store, (leave.uuid for leave in wanted.leaves))
     return json_answer(call.group.depart(wanted.leaves))
 
 
@@ -117,9 +131,12 @@ def list_services(call: Call) -> Answer:
         marker=wanted.get("marker"),
         limit=limit,
     )
-    found = call.group.services(filters, state=wanted.get("state"))
-    more = limit is not None and len(found) == limit
-    answer = json_answer(Services(found, found[-1].uuid if more else None))
+    state = wanted.get("state")
+    if limit is None:
+        answer = listed(call.group.pieces(filters, state=state), b'],"next":null}')
+    else:
+        found = call.group.services(filters, state=state)
+        answer = json_answer(Services(found, found[-1].uuid if len(found) == limit else None))
     return msgspec.structs.replace(answer, headers=headers)
 
 
@@ -157,7 +174,7 @@ def list_protections(call: Call) -> Answer:
 def list_groups(call: Call) -> Answer:
     """Count the services of each group by state."""
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service in call.group.services():
+    for service in itertools.chain.from_iterable(call.group.pieces()):
         (up if service.is_up else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())
@@ -200,50 +217,47 @@ EVENTS_QUERY = (*STREAM_QUERY, "since", "until", "limit", "wait")
 
 LIST_QUERY = ("host", "binary", "group", "zone", "state", "limit", "marker")
 
-READERS = frozenset({Role.ADMIN, Role.READER})
-ADMINS = frozenset({Role.ADMIN})
-REPORTERS = frozenset({Role.ADMIN, Role.REPORTER})
-
 
 # fmt: off
-REPORTS = Route(method="POST", path="/v1/reports", roles=REPORTERS,
+REPORTS = Route(method="POST", path="/v1/reports", rule=REPORT,
                 summary="Report for many services; answers after the commit",
                 takes=Reports, gives=Reported)
-EVENTS = Route(method="GET", path="/v1/events", roles=READERS,
+EVENTS = Route(method="GET", path="/v1/events", rule=READ,
                summary="Tell what happened, or wait until something does",
-               query=EVENTS_QUERY, gives=Page)
-STREAM = Route(method="GET", path="/v1/events/stream", roles=READERS,
+               query=EVENTS_QUERY, page=PAGE, gives=Page)
+STREAM = Route(method="GET", path="/v1/events/stream", rule=READ,
                summary="Tell what happens as it happens, as server-sent events",
                query=STREAM_QUERY)
 WAITING = (REPORTS, EVENTS, STREAM)
 
 ROUTES = (
-    Route(method="POST", path="/v1/services", handler=register, roles=REPORTERS,
+    Route(method="POST", path="/v1/services", handler=register, rule=REPORT,
           summary="Register a service", takes=Register, gives=Joined),
-    Route(method="POST", path="/v1/leave", handler=leave, roles=REPORTERS,
+    Route(method="POST", path="/v1/leave", handler=leave, rule=REPORT,
           summary="Record departures", takes=Leaves, gives=Refusals),
-    Route(method="GET", path="/v1/terms", handler=show_terms, roles=REPORTERS,
+    Route(method="GET", path="/v1/terms", handler=show_terms, rule=REPORT,
           summary="Show the terms of membership", gives=Terms),
-    Route(method="GET", path="/v1/services", handler=list_services, roles=READERS,
-          summary="List services with verdict and evidence", query=LIST_QUERY, gives=Services),
-    Route(method="GET", path="/v1/services/{uuid}", handler=show_service, roles=READERS,
+    Route(method="GET", path="/v1/services", handler=list_services, rule=READ,
+          summary="List services with verdict and evidence", query=LIST_QUERY, page=MAX_LIMIT,
+          gives=Services),
+    Route(method="GET", path="/v1/services/{uuid}", handler=show_service, rule=READ,
           summary="Show and explain one service", gives=One),
-    Route(method="PATCH", path="/v1/services/{uuid}", handler=edit_service, roles=ADMINS,
+    Route(method="PATCH", path="/v1/services/{uuid}", handler=edit_service, rule=UPDATE,
           summary="Enable, disable or force down", takes=Edit, gives=One),
-    Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, roles=ADMINS,
+    Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, rule=DELETE,
           summary="Delete a service", status=204),
-    Route(method="GET", path="/v1/services/{uuid}/history", handler=show_history, roles=READERS,
+    Route(method="GET", path="/v1/services/{uuid}/history", handler=show_history, rule=READ,
           summary="Show what happened to one service, and its availability",
           query=HISTORY_QUERY, gives=History),
-    Route(method="GET", path="/v1/protection", handler=list_protections, roles=READERS,
+    Route(method="GET", path="/v1/protection", handler=list_protections, rule=READ,
           summary="Show which signals are suspect, and where", gives=Protections),
-    Route(method="GET", path="/v1/groups", handler=list_groups, roles=READERS,
+    Route(method="GET", path="/v1/groups", handler=list_groups, rule=READ,
           summary="Count services by group and state", gives=Groups),
-    Route(method="GET", path="/v1/versions", handler=list_versions, roles=READERS,
+    Route(method="GET", path="/v1/versions", handler=list_versions, rule=READ,
           summary="Show service versions", query=("binary",), gives=Versions),
-    Route(method="GET", path="/v1/drivers", handler=list_drivers, roles=READERS,
+    Route(method="GET", path="/v1/drivers", handler=list_drivers, rule=READ,
           summary="Show the drivers in use and how fast they detect", gives=Drivers),
-    Route(method="GET", path="/v1/drivers/comparison", handler=compare_drivers, roles=READERS,
+    Route(method="GET", path="/v1/drivers/comparison", handler=compare_drivers, rule=READ,
           summary="Show what a change to the shadow driver would change", gives=Compared),
 )
 # fmt: on

@@ -14,16 +14,22 @@ from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
 from servicegroup.model import Leave, Report, Service
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_PRINTABLE = {"format": "printable"}
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_schema=_PRINTABLE)]
+Given = Annotated[str, msgspec.Meta(max_length=255, extra_json_schema=_PRINTABLE)]
 
 
 class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A registration; each one is a new incarnation of the service."""
+    """A registration; each one is a new incarnation of the service.
+
+    Names are printable: without control, format and unassigned characters, and without spaces
+    other than U+0020. An empty group or zone is chosen by the control plane.
+    """
 
     host: Name
     binary: Name
-    group: str = ""
-    zone: str = ""
+    group: Given = ""
+    zone: Given = ""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
+
+from servicegroup.cli.logs import on_stderr
 
 _LONGEST_WAIT = 3600.0
 
@@ -40,7 +43,15 @@ Exit codes: the command's own (128 + N when signal N killed it), 2 for a wrong o
 @click.option(
     "--url", help="Control plane, or several with commas.  [default: http://127.0.0.1:8774]"
 )
-@click.option("--token", help="Sent as X-Auth-Token; better given as SERVICEGROUP_TOKEN.")
+@click.option(
+    "--token", help="Sent as X-Auth-Token; better given as SERVICEGROUP_TOKEN, or in a file."
+)
+@click.option("--token-file", metavar="FILE",
+              help="File with the token, read again when it changes.")  # fmt: skip
+@click.option("--ca", metavar="FILE",
+              help="Authorities to trust for https.  [default: those of this host]")  # fmt: skip
+@click.option("--cert", metavar="FILE", help="Certificate that proves this host to https.")
+@click.option("--key", metavar="FILE", help="Key of the certificate, if it has a file of its own.")
 @click.option("--check", "check_command", envvar="SERVICEGROUP_CHECK", metavar="COMMAND",
               help="Run before each report; its failure withholds both signals.")  # fmt: skip
 @click.option("--check-timeout", default=5.0, show_default=True, metavar="SECONDS",
@@ -57,6 +68,10 @@ def agent(
     service_version: int,
     url: str | None,
     token: str | None,
+    token_file: str | None,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
     check_command: str | None,
     check_timeout: float,
     command: tuple[str, ...],
@@ -75,9 +90,16 @@ def agent(
     _log_to_stderr()
     check = Check(check_command, check_timeout) if check_command is not None else None
     above = context.find_root().params
+    file = token_file or above.get("token_file")
     membership = Membership(
         binary,
-        client=client_for(url or above.get("url"), token or above.get("token")),
+        client=client_for(
+            url or above.get("url"),
+            Path(file) if file else token or above.get("token"),
+            ca or above.get("ca"),
+            cert or above.get("cert"),
+            key or above.get("key"),
+        ),
         host=host,
         group=group,
         zone=zone,
@@ -104,5 +126,5 @@ def agent(
 
 def _log_to_stderr() -> None:
     """Show what the agent says, and only warnings of the libraries below it."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[on_stderr("%(name)s: %(message)s")])
     logging.getLogger("servicegroup").setLevel(logging.INFO)

@@ -93,9 +93,9 @@ def open_register(ctx: click.Context) -> Register:
     """Return the register the command line names; it is closed with the command's context."""
     options = ctx.find_root().params
     if options["url"]:
-        from servicegroup.cli.remote import RemoteRegister
+        from servicegroup.cli.remote import open_remote
 
-        remote = RemoteRegister(options["url"], options["token"] or "")
+        remote = open_remote(options)
         ctx.call_on_close(remote.close)
         return remote
     from servicegroup import config
@@ -180,11 +180,11 @@ class LocalRegister:
 
     def update(self, uuid: str, **changes: Any) -> Service:
         """Change one service; see ``Register``."""
-        return self._group.update(uuid, by=_operator(), **changes)
+        return self._group.update(uuid, by=operator(), **changes)
 
     def delete(self, uuid: str) -> None:
         """Delete one service; see ``Register``."""
-        self._group.delete(uuid, by=_operator())
+        self._group.delete(uuid, by=operator())
         self._group.free_deleted()  # there may be no control plane to do it in the next second
 
     def versions(self, binaries: Sequence[str]) -> list[Versions]:
@@ -220,7 +220,7 @@ class LocalRegister:
         return self._group.protections()
 
 
-def _operator() -> str:
+def operator() -> str:
     """Return who types, for the events: the user of this process on this host."""
     import getpass
     import socket

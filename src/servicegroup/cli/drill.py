@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from servicegroup.cli.output import Column, output_options, pick, print_item
-from servicegroup.cli.remote import RemoteRegister
+from servicegroup.cli.remote import RemoteRegister, open_remote
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, NotFound
 from servicegroup.explanation import duration
@@ -27,6 +27,7 @@ BINARY = "drill-canary"
 
 _LOOK = 0.05
 _JOIN_PATIENCE = 60.0
+_PROOFS = ("TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY")
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -67,9 +68,10 @@ def drill(ctx: click.Context, names: tuple[str, ...], form: str) -> None:
     options = ctx.find_root().params
     if not options["url"]:
         raise click.UsageError("drill measures a running control plane; name it with --url.")
-    register = RemoteRegister(options["url"], options["token"] or "")
+    register = open_remote(options)
     host = f"{socket.gethostname()}-drill-{os.getpid()}"
-    environment = os.environ | {"SERVICEGROUP_TOKEN": options["token"] or ""}
+    own = {f"SERVICEGROUP_{name}": options[name.lower()] or "" for name in _PROOFS}
+    environment = os.environ | own
     command = [sys.executable, "-m", "servicegroup", "agent", "--url", options["url"]]
     canary = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--host", host, "--binary", BINARY], env=environment

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from servicegroup.cli.door import Register, open_register
+from servicegroup.cli.logs import on_stderr
 from servicegroup.cli.moments import Moment
 from servicegroup.cli.naming import Text, named, parsed
 from servicegroup.cli.output import (
@@ -18,7 +19,6 @@ from servicegroup.cli.output import (
     pick,
     print_items,
     print_lines,
-    printable,
 )
 from servicegroup.events import Event, EventKind, Wanted
 from servicegroup.explanation import duration
@@ -147,15 +147,6 @@ def _from_now_on(register: Register, wanted: Wanted, limit: int | None) -> Itera
     yield from follow(lambda later, wait: register.events(later, AT_ONCE, wait), wanted)
 
 
-class _Plain(logging.Formatter):
-    """Writes what a terminal would obey as text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
 def _warn_on_stderr() -> None:
     """Say on standard error when an outage begins and ends."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Plain())
-    logging.getLogger("servicegroup.agent").addHandler(handler)
+    logging.getLogger("servicegroup.agent").addHandler(on_stderr("%(message)s"))

@@ -33,6 +33,7 @@ COMMANDS = {
     "drill": ("servicegroup.cli.drill:drill", "Kill a canary and measure the time to down."),
     "doctor": ("servicegroup.cli.doctor:doctor", "Check clock, timeouts, database, leftovers."),
     "db": ("servicegroup.cli.db:db", "Create, upgrade and clean the database."),
+    "token": ("servicegroup.cli.token:token", "Make, list and end the tokens of callers."),
     "config": ("servicegroup.cli.config:config", "Print a sample of the configuration."),
 }
 """Each command: where it is, and one line of help. A new command is a new line."""
@@ -128,9 +129,20 @@ def _failure(error: Exception) -> Failure:
 @click.option("--token", metavar="TOKEN", envvar="SERVICEGROUP_TOKEN",
               help="Token for the control plane; better in the environment, where other users"
               " cannot see it.  [env: SERVICEGROUP_TOKEN]")  # fmt: skip
+@click.option("--token-file", metavar="FILE", envvar="SERVICEGROUP_TOKEN_FILE", default="",
+              help="File with the token, read again when it changes."
+              "  [env: SERVICEGROUP_TOKEN_FILE]")  # fmt: skip
+@click.option("--ca", metavar="FILE", envvar="SERVICEGROUP_CA", default="",
+              help="Authorities to trust for https, instead of those of this host."
+              "  [env: SERVICEGROUP_CA]")  # fmt: skip
+@click.option("--cert", metavar="FILE", envvar="SERVICEGROUP_CERT", default="",
+              help="Certificate to show to https.  [env: SERVICEGROUP_CERT]")  # fmt: skip
+@click.option("--key", metavar="FILE", envvar="SERVICEGROUP_KEY", default="",
+              help="Key of the certificate, if it has a file of its own."
+              "  [env: SERVICEGROUP_KEY]")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="servicegroup")
-def cli(config_file: str | None, url: str | None, token: str | None, debug: bool) -> None:
+def cli(**_: object) -> None:
     """Which services exist, which of them are up, and why.
 
     Options on this level go before the command.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
 from servicegroup.agent.client import REFUSALS, fault_messages
-from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.connection import Connection, Reply, TlsFiles
+from servicegroup.agent.token import Token
 from servicegroup.cli.door import Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
@@ -52,16 +54,13 @@ class _Protections(msgspec.Struct):
 class RemoteRegister:
     """A control plane's ``/v1``; of several, comma separated, the first that answers."""
 
-    def __init__(self, urls: str, token: str = "") -> None:
+    def __init__(self, urls: str, token: str | Path = "", files: TlsFiles | None = None) -> None:
         """Ask the control planes at ``urls``. Raises InvalidInput for what cannot be a URL."""
-        self._planes = [Connection(url) for url in urls.split(",") if url.strip()]
+        self._planes = [Connection(url, files) for url in urls.split(",") if url.strip()]
         if not self._planes:
             raise InvalidInput(f"--url {urls!r} names no control plane; write http://HOST:8774.")
-        if not (token.isascii() and token.isprintable()):
-            raise InvalidInput("The token holds a character that an HTTP header cannot carry.")
+        self._token = Token(token)
         self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if token:
-            self._headers["X-Auth-Token"] = token
 
     def services(
         self, filters: Mapping[str, str], state: str | None = None, limit: int | None = None
@@ -148,13 +147,21 @@ class RemoteRegister:
     def _request(self, method: str, path: str, content: Any) -> tuple[str, bytes]:
         """Return who answered and what, from the first control plane that is there."""
         body = None if content is None else msgspec.json.encode(content)
+        headers = self._headers | self._token.headers()
         for plane in self._planes:
             try:
-                reply = plane.request(method, path, body, self._headers, TIMEOUT)
+                reply = plane.request(method, path, body, headers, TIMEOUT)
                 return plane.url, _accepted(plane.url, reply)
             except ControlPlaneUnavailable as error:
                 failure = error
         raise failure
+
+
+def open_remote(options: Mapping[str, Any]) -> RemoteRegister:
+    """Return the register that the command line's options name. Raises InvalidInput."""
+    files = TlsFiles(options["ca"], options["cert"], options["key"])
+    file = options["token_file"]
+    return RemoteRegister(options["url"], Path(file) if file else options["token"] or "", files)
 
 
 def _accepted(url: str, reply: Reply) -> bytes:
@@ -167,6 +174,8 @@ def _accepted(url: str, reply: Reply) -> bytes:
             f"{url} answered {reply.status} without a control plane's reason; check --url."
         )
     if reply.status == 401:
-        raise Forbidden(f"{url} does not accept the token; set --token or SERVICEGROUP_TOKEN.")
+        raise Forbidden(
+            f"{url} does not accept the token; set SERVICEGROUP_TOKEN_FILE or SERVICEGROUP_TOKEN."
+        )
     meanings = REFUSALS | {404: NotFound}
     raise meanings.get(reply.status, ControlPlaneUnavailable)(faults[0])

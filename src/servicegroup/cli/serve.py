@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import gc
 import logging
-import resource
 import socket
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from servicegroup.cli.logs import on_stderr
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:
     from servicegroup.config import Settings
     from servicegroup.group import ServiceGroup
-
-
-_MANY_FILES = 65_536
 
 
 @click.command()
@@ -40,9 +37,8 @@ def serve(context: click.Context, log_level: str) -> None:
     """  # noqa: D301 - click wants the character
     from servicegroup import config
 
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    lines = on_stderr("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=log_level.upper(), handlers=[lines])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = config.load(context.find_root().params.get("config_file"))
     listener = listen(settings)
@@ -52,13 +48,6 @@ def serve(context: click.Context, log_level: str) -> None:
         run(settings, group, listener)
     finally:
         listener.close()
-
-
-def allow_many_connections() -> None:
-    """Raise the limit of open files as far as it goes: each follower of events holds one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -112,11 +101,10 @@ def _create_embedded(settings: Settings) -> None:
 
 def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> None:
     """Serve until told to stop, joined to the own register meanwhile."""
-    import uvicorn
-
     from servicegroup.api.app import create_app
     from servicegroup.api.auth import authenticator
     from servicegroup.api.intake import Intake
+    from servicegroup.api.server import clients_of, server_of
     from servicegroup.options import DEFAULT_PORT
 
     limits = settings.limits
@@ -128,33 +116,17 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     )
     host, port = listener.getsockname()[:2]
     name = socket.gethostname() if port == DEFAULT_PORT else f"{socket.gethostname()}:{port}"
+    clients = clients_of(settings)
     app = create_app(
         group,
         intake,
-        authenticator(settings),
+        authenticator(settings, group.store.engine),
         own_name=name,
         thresholds=settings.thresholds,
         keep_events=settings.keep_events,
+        clients=clients,
     )
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.close_streams()  # it waits for every answer, and these have no end of their own
-            await super().shutdown(sockets)
-
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            # An idle connection must outlive the pause between two reports of an agent.
-            timeout_keep_alive=int(3 * limits.report_interval) + 60,
-            timeout_graceful_shutdown=5,
-        )
-    )
-    allow_many_connections()
+    server = server_of(app, clients, settings)
     # Lists are built of many small objects at once, which the collector need not look at early.
     gc.collect()
     gc.freeze()
@@ -164,7 +136,8 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
 
 
 def _welcome(settings: Settings, host: str, port: int) -> str:
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if settings.tls is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     return (
         f"servicegroup listens on {url} with driver {settings.driver.name}"
         f" and the configuration of {settings.source}."

@@ -199,6 +199,16 @@ def test_a_node_under_the_own_name_that_is_somebody_elses_is_replaced(
     until(lambda: state(observer, member) is PresenceState.ABSENT)
 
 
+def test_a_worker_that_leaves_takes_no_other_along(make: Make, member: Member) -> None:
+    """ZK-15: the workers of a service live under one number, each with a node of its own."""
+    first, second, observer = make(), make(), make()
+    for worker in (first, second):
+        joins(worker, observer, member)
+    first.leave(member, 1)
+    detail = f"session 0x{own_node(second, member)[0]:x}"
+    until(lambda: ask(observer, member).detail == detail)
+
+
 @pytest.mark.parametrize(("asked", "granted"), [(0.1, 1.0), (4, 4.0), (100, 10.0)])
 def test_the_timeout_in_effect_is_the_one_granted(
     make: Make, member: Member, asked: float, granted: float

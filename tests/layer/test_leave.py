@@ -65,6 +65,7 @@ def test_a_process_that_joins_once_more_is_freed_once_more(
 ) -> None:
     """LC-1, ZK-18: it has not learnt yet that it was deleted."""
     uuid, incarnation = joined(group, agent)
+    believed(group, agent)
     group.delete(uuid)
     group.free_deleted()
     agent.heartbeat(MEMBER, incarnation, LIMITS.membership_ttl)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, event, select, text, update
 
 from aging import backdate
 from servicegroup.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
@@ -20,6 +20,8 @@ from servicegroup.store.tables import services
 
 
 def test_a_new_service_is_up_before_its_first_report(group: ServiceGroup) -> None:
+    """LC-5: while somebody listens."""
+    group.report([])
     uuid = group.join("h1", "nova-compute").uuid
     service = group.get(uuid)
     assert service.is_up
@@ -41,6 +43,20 @@ def test_fifty_registrations_at_once_make_one_record(group: ServiceGroup) -> Non
         lives = list(threads.map(lambda _: group.join("h1", "nova-compute"), range(50)))
     assert len({life.uuid for life in lives}) == 1
     assert sorted(life.incarnation for life in lives) == list(range(1, 51))
+
+
+def test_new_services_never_wait_for_each_other_in_a_circle(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """SQL-16: looking for a record that is not there locks nothing that others need."""
+    failures: list[str] = []
+    event.listen(
+        engine, "handle_error", lambda context: failures.append(str(context.original_exception))
+    )
+    with ThreadPoolExecutor(4) as threads:
+        lives = list(threads.map(lambda n: group.join(f"h{n}", "nova-compute"), range(100)))
+    assert len({life.uuid for life in lives}) == 100
+    assert failures == []
 
 
 def test_two_binaries_cannot_hold_one_host_of_a_group(group: ServiceGroup) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import Engine, event, select, update
 
 from aging import backdate, backdate_mark
-from servicegroup.errors import Unavailable
+from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
 from servicegroup.store.reports import ReportWriter
@@ -163,8 +164,11 @@ def test_writers_of_overlapping_batches_never_wait_in_a_circle(
         chance = random.Random(seed)
         mine = ReportWriter(engine)
         for _ in range(15):
+            if failures:
+                return
             batch = [Report(life.uuid, 1) for life in chance.sample(lives, 200)]
-            assert mine.commit(batch, marking=True) == Refusals()
+            with suppress(StoreUnavailable):  # it is among the failures
+                assert mine.commit(batch, marking=True) == Refusals()
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(writer, range(4)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servicegroup.drivers.memcached import MemcachedDriver, member_key, parse
@@ -30,7 +30,9 @@ def test_what_a_heartbeat_writes_is_read_back(incarnation: int, milliseconds: in
 
 
 @given(names, names)
+@example("with space", "h" * 255)
 def test_every_member_has_a_key_memcached_takes(group: str, host: str) -> None:
+    """MC-3."""
     key = member_key(Member(group, host))
     assert 0 < len(key) <= 250
     assert key.isascii()

@@ -1,0 +1,65 @@
+"""A pytest plugin that writes how each test ended, a line of JSON each, to ``$MUTANT_OUTCOMES``.
+
+A mutant is caught by an assertion. Any other error may mean that it is no working program, or that
+the test could not even begin.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ASSERTION = "assertion"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one test ended: nothing was raised, an ASSERTION failed, or what else was raised."""
+
+    test: str
+    raised: str = ""
+
+
+def pytest_collection_finish() -> None:
+    """Let hypothesis stop at its first failure, and be as slow as the machine is."""
+    if "hypothesis" in sys.modules:  # importing it takes longer than most tests
+        from hypothesis import HealthCheck, Phase, settings
+
+        settings.register_profile(
+            "mutants",
+            deadline=None,
+            phases=(Phase.explicit, Phase.generate),
+            suppress_health_check=(HealthCheck.too_slow,),
+        )
+        settings.load_profile("mutants")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    error = call.excinfo and call.excinfo.value
+    if call.when == "call" or (call.when == "setup" and error):
+        raised = _kind(error) if call.when == "call" else f"{error!r} before it began"
+        with Path(os.environ["MUTANT_OUTCOMES"]).open("ab") as file:
+            file.write(msgspec.json.encode(Outcome(item.nodeid, raised)) + b"\n")
+    return report
+
+
+def _kind(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    if _is_assertion(error):
+        return ASSERTION
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _is_assertion(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):  # hypothesis found several
+        return all(map(_is_assertion, error.exceptions))
+    return isinstance(error, AssertionError | pytest.fail.Exception)

@@ -22,12 +22,14 @@ from benchmarks import (
     members,
     nova_layer,
     reports,
+    scale,
     versions,
 )
 from benchmarks.bench import Bench
 from benchmarks.nova_peer.measure import MeasurementError
 from benchmarks.results import Run, rendered
-from servers.nova_environment import NOVA, InstallError
+from servers.environments import InstallError
+from servers.nova_environment import NOVA
 from servers.postgresql import PostgreSQL
 from servers.process import ServerError
 
@@ -39,6 +41,7 @@ BENCHMARKS = {
     "detection": detection.run,
     "members": members.run,
     "following": following.run,
+    "scale": scale.run,
     "nova_layer": nova_layer.run,
 }
 

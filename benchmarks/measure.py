@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from benchmarks.nova_peer.cpu import spent, usage
+from servers.process import family
 
 TIMEOUT = 120.0
 """Seconds one request may take."""
@@ -98,6 +99,26 @@ def _get(url: str, headers: Mapping[str, str], status: int) -> bytes:
     if answer.status != status:
         raise AssertionError(f"{url} answered {answer.status}: {body[:200]!r}")
     return body
+
+
+def memory(pid: int) -> float:
+    """Return the MiB of a process and its descendants, what they share counted once."""
+    total = 0
+    for member in family(pid):
+        try:
+            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it has just ended
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
+@contextmanager
+def peak(pid: int) -> Iterator[Callable[[], float]]:
+    """Give what tells the most MiB that a process had resident since the block began."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    status = Path(f"/proc/{pid}/status")
+    yield lambda: int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def machine() -> str:

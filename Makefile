@@ -1,8 +1,9 @@
 # Every habit is one command; each sets up what it needs on a fresh machine.
 PYTHON := .venv/bin/python
 WORKERS ?= 3
+SECONDS ?= 600
 
-.PHONY: setup run test test-nova check bench docs lock clean
+.PHONY: setup run test soak test-nova test-keystone mutants check bench docs lock clean
 
 setup:                       ## the environment; quick when it is there
 	@tools/bootstrap.sh
@@ -14,10 +15,23 @@ test: check                  ## everything, on real servers
 	@tools/bootstrap.sh --servers
 	@WORKERS=$(WORKERS) tools/test.sh
 
+soak: setup                  ## the promises under random faults: a long storm, and long in memory
+	@tools/bootstrap.sh --servers
+	SOAK=1 $(PYTHON) -m pytest tests/observer/test_any_fleet.py --timeout 3600
+	cd tests && ../$(PYTHON) -m nemesis --record --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
 test-nova: setup             ## the layer in a real Nova, which is installed and brought up
 	@tools/bootstrap.sh --servers nova
 	@cd tests && ../$(PYTHON) -m servers.nova_environment
 	@WORKERS=0 tools/test.sh tests/with_nova --timeout 600
+
+mutants: setup               ## every known bug, put back, is caught
+	@tools/bootstrap.sh --servers
+	@cd tests && WORKERS=$(WORKERS) ../$(PYTHON) -m mutants
+
+test-keystone: setup         ## access by a real Keystone, which is installed
+	@cd tests && ../$(PYTHON) -m servers.keystone
+	@WORKERS=0 tools/test.sh tests/with_keystone --timeout 600
 
 check: setup                 ## format, lint, types, import contracts
 	$(PYTHON) -m ruff format --check src tests benchmarks
@@ -38,4 +52,4 @@ lock:                        ## requirements.lock, from pyproject.toml
 		--output-file requirements.lock pyproject.toml
 
 clean:                       ## forget the environment and the caches
-	rm -rf .venv .venv-nova* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run
+	rm -rf .venv .venv-keystone* .venv-nova* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run

@@ -282,6 +282,24 @@ def test_a_driver_whose_options_changed_expires_instead_of_being_left(
         assert members(backend) == [f"worker {host} 1"]
 
 
+def test_a_handle_goes_on_until_its_successor_has_joined(
+    plane: ControlPlane, host: str, backend: Path, tmp_path: Path
+) -> None:
+    """ZooKeeper's node ends with its session: between two handles the member would be absent."""
+    successor = tmp_path / "successor"  # where nobody can join yet
+    client = NamingClient(plane.url, at(backend))
+    with joined(client, host):
+        beats_on(backend, f"worker {host} 1")
+        client.renew(at(successor))
+        until(lambda: client.renewals == 1)
+        beats_on(backend, f"worker {host} 1")
+        beats_on(backend, f"worker {host} 1")
+        assert not (backend / "closed").exists()
+        successor.mkdir()
+        beats_on(successor, f"worker {host} 1")
+        until(lambda: (backend / "closed").exists())
+
+
 def test_a_shadow_that_becomes_the_driver_goes_on_undisturbed(
     plane: ControlPlane, host: str, backend: Path
 ) -> None:

@@ -115,10 +115,11 @@ class Reference(Driver):
 
 
 class Directory:
-    """The reference's backend."""
+    """The reference's backend; ``monotonic`` is its clock."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.directory = directory
+        self.monotonic = monotonic
         (directory / "register").write_text(json.dumps({"members": {}, "ttl": 0, "doubted": 0}))
 
     def freeze(self) -> None:
@@ -127,7 +128,7 @@ class Directory:
     def thaw(self) -> None:
         with (self.directory / "register").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            register = json.load(file) | {"doubted": time.monotonic()}
+            register = json.load(file) | {"doubted": self.monotonic()}
             file.seek(0)
             file.truncate()
             json.dump(register, file)
@@ -140,7 +141,7 @@ class Directory:
     def empty(self) -> None:
         with (self.directory / "register").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            register = json.load(file) | {"members": {}, "doubted": time.monotonic()}
+            register = json.load(file) | {"members": {}, "doubted": self.monotonic()}
             file.seek(0)
             file.truncate()
             json.dump(register, file)

@@ -1,24 +1,28 @@
-"""Whatever happens to a fleet and its observers, in any order: what always holds."""
+"""Whatever happens to a fleet and its observers, in any order, the promises are kept."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from observer.notes import Edit
 from observer.world import Process, World
-from servicegroup.events import EventKind
-from servicegroup.liveness import still_reports
-from servicegroup.model import Limits, Reason, Service
+from promises.checks import violations
+from promises.following import Follower
+from servicegroup.model import Limits
 
 LIMITS = Limits(report_interval=4, service_down_time=16, heartbeat_interval=1, membership_ttl=4)
+HOSTS = 12
 
-which = st.integers(0, 11)
+which = st.integers(0, HOSTS - 1)
 several = st.sets(which, min_size=1, max_size=8)
+edits: st.SearchStrategy[Edit] = st.sampled_from(["enable", "disable", "force_down", "unforce"])
 
 
 class AnyFleet(RuleBasedStateMachine):
@@ -28,50 +32,65 @@ class AnyFleet(RuleBasedStateMachine):
         super().__init__()
         self._directory = tempfile.TemporaryDirectory()
         self.world = World(Path(self._directory.name), LIMITS)
-        self.told: dict[str | None, str | None] = {}
-        self.suspect: set[str] = set()
         self.last = 0
-        self.frozen = False
+        self.frozen_at: float | None = None
+        self.follower = Follower("reader", self.world.notes.add, self.now)
         for _ in range(2):
             self.world.observer()
         self.world.fleet(8)
         self.wait(1)
 
+    @property
+    def now(self) -> float:
+        return self.world.notes.now()
+
     def teardown(self) -> None:
+        try:
+            self.check()
+        finally:
+            self.world.close()
+            self._directory.cleanup()
+
+    def check(self) -> None:
         """Let everybody come back: then all are up, and nothing is suspect any more."""
         self.thaw()
         for process in self.world.processes:
             process.reports = process.beats = True
-            self.world.reader.update(process.uuid, forced_down=False)
+        for process in self.living(set(range(len(self.world.processes)))):
+            self.world.edit(process, "unforce")
         for observer in self.world.observers:
             self.world.give_sight(observer)
         self.wait(16)
         assert self.world.reader.protections() == []
-        assert self.world.down() == self.departed()
-        self.world.close()
-        self._directory.cleanup()
+        services = self.world.reader.services()
+        assert self.world.down() == {s.host for s in services if s.departure}
+        found = violations(self.world.notes.history())
+        assert not found, "\n".join(found[:5])
 
     def some(self, numbers: set[int]) -> list[Process]:
         """Return the processes that numbers stand for."""
         processes = self.world.processes
         return [processes[number] for number in numbers if number < len(processes)]
 
-    def departed(self) -> set[str]:
-        return {s.host for s in self.world.reader.services() if s.departure}
-
     # -- what happens ------------------------------------------------------------------------
 
-    @rule(seconds=st.integers(1, 5))
+    @rule(seconds=st.integers(1, 12))
     def wait(self, seconds: int) -> None:
         for _ in range(seconds):
             self.world.pass_time(1)
-            self.check()
+            self.world.notes.saw(self.world.layer().services(), "one that has just begun")
+            self.follow()
 
-    @precondition(lambda self: len(self.world.processes) < 12)
+    def follow(self) -> None:
+        events = self.world.events(self.last)
+        self.last = max([self.last, *(event.id for event in events)])
+        self.follower.told(events, self.now, self.now)
+
+    @precondition(lambda self: len(self.world.processes) < HOSTS)
     @rule(beats=st.booleans())
     def begin(self, beats: bool) -> None:
         hosts = {process.host for process in self.world.processes}
-        self.world.start(next(f"h{n}" for n in range(12) if f"h{n}" not in hosts), beats=beats)
+        self.world.start(next(f"h{n}" for n in range(HOSTS) if f"h{n}" not in hosts), beats=beats)
 
     @rule(numbers=several, beats=st.booleans())
     def restart(self, numbers: set[int], beats: bool) -> None:
@@ -91,12 +110,21 @@ class AnyFleet(RuleBasedStateMachine):
         for process in self.some(numbers):
             process.beats = True
 
-    @precondition(lambda self: not self.frozen)
-    @rule()
-    def flush(self) -> None:
-        """Empty the backend: whoever still beats joins again by itself."""
-        for process in self.world.processes:
-            self.world.reader.driver.leave(process.member)
+    @rule(numbers=several)
+    def expire(self, numbers: set[int]) -> None:
+        """End their sessions, which they begin again."""
+        for process in self.some(numbers):
+            self.world.evict(process)
+
+    @rule(numbers=several)
+    def lose_a_heartbeat(self, numbers: set[int]) -> None:
+        for process in self.some(numbers):
+            process.beaten_at = self.world.clock.now
+
+    @rule(numbers=several)
+    def lose_a_report(self, numbers: set[int]) -> None:
+        for process in self.some(numbers):
+            process.reported_at = self.world.clock.now
 
     @rule(numbers=several, reports=st.booleans())
     def switch_reports(self, numbers: set[int], reports: bool) -> None:
@@ -105,112 +133,98 @@ class AnyFleet(RuleBasedStateMachine):
 
     @rule()
     def lose_all_reports(self) -> None:
-        self.switch_reports(set(range(12)), reports=False)
+        self.switch_reports(set(range(HOSTS)), reports=False)
 
     @rule(number=which)
     def stop(self, number: int) -> None:
         self.world.stop(self.some({number}))
 
-    @rule(number=which, forced=st.booleans())
-    def force(self, number: int, forced: bool) -> None:
-        for process in self.some({number}):
-            self.world.reader.update(process.uuid, forced_down=forced)
+    @rule(number=which, what=edits)
+    def edit(self, number: int, what: Edit) -> None:
+        for process in self.living({number}):
+            self.world.edit(process, what)
 
-    @precondition(lambda self: len(self.world.processes) > 4)
     @rule(number=which)
     def delete(self, number: int) -> None:
-        for process in self.some({number}):
-            self.world.reader.delete(process.uuid)
-            self.world.processes.remove(process)
+        """Its process goes on until it is told."""
+        for process in self.living({number}):
+            self.world.edit(process, "delete")
 
-    @precondition(lambda self: not self.frozen)
+    def living(self, numbers: set[int]) -> list[Process]:
+        """Return those of some processes that have a record."""
+        uuids = {service.uuid for service in self.world.reader.services()}
+        return [process for process in self.some(numbers) if process.uuid in uuids]
+
+    # -- faults ------------------------------------------------------------------------------
+
+    @rule()
+    def flush(self) -> None:
+        """Empty the backend without its knowing: whoever still beats joins again by itself."""
+        for process in self.world.processes:
+            self.world.evict(process)
+
+    @precondition(lambda self: self.frozen_at is None)
+    @rule()
+    def restart_the_backend(self) -> None:
+        self.world.backend.restart()
+        self.world.notes.fault("backend restarted", self.now, frozenset({"backend"}))
+        for process in self.world.processes:
+            self.world.notes.evicted(process.life)
+
+    @precondition(lambda self: self.frozen_at is None)
     @rule()
     def freeze(self) -> None:
-        self.frozen = True
+        self.frozen_at = self.now
         self.world.backend.freeze()
 
-    @precondition(lambda self: self.frozen)
+    @precondition(lambda self: self.frozen_at is not None)
     @rule()
     def thaw(self) -> None:
-        if self.frozen:
+        if self.frozen_at is not None:
             self.world.backend.thaw()
-        self.frozen = False
+            self.world.notes.fault("backend frozen", self.frozen_at, frozenset({"backend"}))
+        self.frozen_at = None
 
     @rule()
     def kill_the_observer(self) -> None:
         self.world.observers.pop(0)
         self.world.observer()
+        self.world.notes.fault("observer killed", self.now)
 
     @rule()
     def pause_the_observer(self) -> None:
+        begun = self.now
         self.world.observers.reverse()
         paused = self.world.observers.pop()
         self.wait(5)
         self.world.observers.append(paused)
+        self.world.notes.fault("observer paused", begun)
 
     @rule()
     def blind_the_observer(self) -> None:
         self.world.give_sight(self.world.observers[-1])
         self.world.blind(self.world.observers[0])
+        self.world.notes.fault("observer blind", self.now)
 
-    @rule(number=which)
-    def lose_one_alone(self, number: int) -> None:
-        """It is down after the next look, if no other is missing who reports."""
-        self.wait(1)
-        services = self.world.ask()
-        settled = self.world.is_observed() and all(
-            service.judged.reason is Reason.PRESENT
-            for service in services
-            if still_reports(service.judged.evidence)
-        )
-        process = next((p for p in self.some({number}) if p.reports and p.beats), None)
-        if process is None or not settled or self.world.get(process).forced_down:
-            return
-        self.world.vanish([process])
-        self.wait(1)
-        assert not self.world.get(process).is_up
+    @rule(seconds=st.integers(1, 24))
+    def take_the_control_planes_away(self, seconds: int) -> None:
+        begun = self.now
+        self.world.away = True
+        self.world.pass_time(seconds)
+        self.world.away = False
+        self.world.notes.fault("control planes away", begun, frozenset({"record"}))
 
-    # -- what always holds -------------------------------------------------------------------
-
-    def check(self) -> None:
-        self.check_the_log()
-        services = self.world.layer().services()
-        present = self.world.reader.driver.presence([s.member for s in services])
-        for service in services:
-            is_there = service.incarnation in present[service.member].incarnations
-            self.check_one(service, is_there)
-        if self.world.is_observed():
-            assert [s.observed_state for s in services] == [s.judged.state for s in services]
-
-    def check_one(self, service: Service, is_there: bool) -> None:
-        process = next(p for p in self.world.processes if p.uuid == service.uuid)
-        silence = self.world.clock.now - process.reported_at
-        meant = service.forced_down or service.departure is not None
-        if silence > timedelta(seconds=LIMITS.service_down_time) and not is_there:
-            assert not service.is_up, service
-        if silence <= timedelta(seconds=LIMITS.report_interval) and is_there and not meant:
-            assert service.is_up, service
-
-    def check_the_log(self) -> None:
-        """Ids have no holes, states take turns, and so do suspicion and belief."""
-        for event in self.world.events(self.last):
-            assert event.id == self.last + 1
-            self.last = event.id
-            if event.kind in (EventKind.UP, EventKind.DOWN):
-                assert event.before == self.told.get(event.uuid) != event.after
-                self.told[event.uuid] = event.after
-            elif event.kind is EventKind.PROTECTION_ON:
-                signal = str(event.detail).split()[0]
-                assert signal not in self.suspect
-                self.suspect.add(signal)
-            elif event.kind is EventKind.PROTECTION_OFF:
-                self.suspect.remove(str(event.detail).split()[0])
+    @rule(seconds=st.sampled_from([-3600, -20, -4, -1, 1, 2, 4, 20, 3600]))
+    def step_the_clock(self, seconds: int) -> None:
+        self.world.step_the_clock(seconds)
+        self.world.notes.fault(f"clock stepped by {seconds} s", self.now, frozenset({"clock"}))
 
 
+_long = "SOAK" in os.environ
 AnyFleet.TestCase.settings = settings(
-    max_examples=10,
-    stateful_step_count=25,
+    max_examples=1000 if _long else 10,
+    stateful_step_count=60 if _long else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-test_any_fleet = AnyFleet.TestCase
+test_any_fleet = pytest.mark.timeout(3600 if _long else 400)(AnyFleet.TestCase)

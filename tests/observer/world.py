@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,10 +13,12 @@ import msgspec
 from sqlalchemy import event
 
 from drivers.reference import Directory, Reference, ReferenceOptions
+from observer.notes import INSTANT, Edit, Notes
+from promises.history import Settings
 from servicegroup.errors import DriverUnavailable
 from servicegroup.events import Event, EventKind, Wanted
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Leave, Limits, Member, Report, Service
+from servicegroup.model import Leave, Limits, Member, Refusals, Report, Service, zone_of
 from servicegroup.observer import Observer
 from servicegroup.protection import Thresholds
 from servicegroup.store import migrate
@@ -29,10 +31,11 @@ EVER_AGO = datetime(2000, 1, 1)
 
 
 class Clock:
-    """The only clock: what the database says, and what everybody measures with."""
+    """The only clock: what everybody measures with, and what the database says of it."""
 
     def __init__(self) -> None:
         self.now = NOON
+        self.ahead = timedelta(0)
 
     def monotonic(self) -> float:
         return (self.now - EVER_AGO).total_seconds()
@@ -40,13 +43,14 @@ class Clock:
     def strftime(self, form: str, when: str) -> str:
         """Stand in for SQLite's function, asked for the time that it is now."""
         assert (form, when) == ("%Y-%m-%d %H:%M:%f000", "now")
-        return self.now.strftime("%Y-%m-%d %H:%M:%S.%f")
+        return (self.now + self.ahead).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class Process(msgspec.Struct):
     """One life of a service, and which of its two signals it sends."""
 
     host: str
+    binary: str
     group: str
     uuid: str
     incarnation: int
@@ -59,15 +63,25 @@ class Process(msgspec.Struct):
     def member(self) -> Member:
         return Member(self.group, self.host)
 
+    @property
+    def life(self) -> dict[str, Any]:
+        """Which life it is, as records of a history say."""
+        named = ("host", "binary", "uuid", "incarnation")
+        return {name: getattr(self, name) for name in named}
+
 
 class World:
-    """Processes, observers and a reader of one register; nothing happens but by ``pass_time``."""
+    """Processes, observers and a reader of one register; nothing happens but by ``pass_time``.
+
+    Whatever is done and seen is in ``notes``. While the control planes are ``away`` nobody looks,
+    asks or takes a report.
+    """
 
     def __init__(self, directory: Path, limits: Limits = LIMITS) -> None:
         self.clock = Clock()
         self.limits = limits
         self.directory = directory
-        self.backend = Directory(directory)
+        self.backend = Directory(directory, self.clock.monotonic)
         self.engine = connect(f"sqlite:///{directory / 'register.sqlite'}")
         event.listen(self.engine, "connect", self._connected)
         migrate.upgrade(self.engine)
@@ -75,6 +89,11 @@ class World:
         self.processes: list[Process] = []
         self.observers: list[Observer] = []
         self.seen: dict[str, list[str]] = defaultdict(list)
+        self.away = False
+        detection = self.reader.detection_time(self.reader.driver)
+        kept = limits.membership_ttl - INSTANT
+        settings = Settings(limits=limits, detection=detection, kept=kept, slack=INSTANT)
+        self.notes = Notes(settings, self.clock.monotonic)
 
     def _connected(self, connection: Any, _record: object) -> None:
         connection.create_function("strftime", 2, self.clock.strftime)
@@ -98,12 +117,13 @@ class World:
 
     def start(self, host: str, zone: str = "", group: str = "", *, beats: bool = True) -> Process:
         """Start a process of a service: it registers, reports and joins."""
-        life = self.reader.join(host, group or "nova-compute", zone=zone)
-        topic = group or "compute"
-        process = Process(host, topic, life.uuid, life.incarnation, self.clock.now, beats=beats)
+        binary, topic = group or "nova-compute", group or "compute"
+        life = self.reader.join(host, binary, zone=zone)
+        process = Process(host, binary, topic, life.uuid, life.incarnation, EVER_AGO, beats=beats)
+        self.notes.joined(process.life, topic, zone or zone_of(topic))
         self.processes = [p for p in self.processes if p.uuid != life.uuid]
         self.processes.append(process)
-        self.reader.report([Report(life.uuid, life.incarnation)])
+        self._report([process])
         self._beat()
         return process
 
@@ -117,9 +137,15 @@ class World:
     def vanish(self, processes: Iterable[Process]) -> None:
         """Cut processes off their backend, which forgets them at once."""
         for process in processes:
-            process.beats, process.beaten_at = False, EVER_AGO
-            with suppress(DriverUnavailable):
-                self.reader.driver.leave(process.member, process.incarnation)
+            process.beats = False
+            self.evict(process)
+
+    def evict(self, process: Process) -> None:
+        """Take a process out of its backend, which it rejoins with its next heartbeat."""
+        process.beaten_at = EVER_AGO
+        with suppress(DriverUnavailable):
+            self.reader.driver.leave(process.member, process.incarnation)
+        self.notes.evicted(process.life)
 
     def crash(self, processes: Iterable[Process]) -> None:
         """End processes; the backend forgets them in its own time."""
@@ -129,7 +155,8 @@ class World:
     def stop(self, processes: Iterable[Process]) -> None:
         """Stop processes in order."""
         for process in processes:
-            self.reader.depart([Leave(process.uuid, process.incarnation)])
+            if self.reader.depart([Leave(process.uuid, process.incarnation)]) == Refusals():
+                self.notes.left(process.life)
             self.vanish([process])
             process.reports = False
 
@@ -138,6 +165,20 @@ class World:
         for process in processes:
             process.beats = True
         self._beat()
+
+    def edit(self, process: Process, what: Edit) -> None:
+        """Do what an operator does to a service."""
+        if what == "delete":
+            self.reader.delete(process.uuid)
+        elif what in ("enable", "disable"):
+            self.reader.update(process.uuid, disabled=what == "disable")
+        else:
+            self.reader.update(process.uuid, forced_down=what == "force_down")
+        self.notes.edited(process.life, what)
+
+    def step_the_clock(self, seconds: float) -> None:
+        """Set the database's clock forward, or back."""
+        self.clock.ahead += timedelta(seconds=seconds)
 
     def blind(self, observer: Observer) -> None:
         """Cut one observer off the backend."""
@@ -167,24 +208,38 @@ class World:
         """Let time pass without a look; the signals that are due by then are sent at its end."""
         self.clock.now += timedelta(seconds=seconds)
         due = self.clock.now - timedelta(seconds=self.limits.report_interval)
-        reporting = [p for p in self.processes if p.reports and p.reported_at <= due]
-        self.reader.report([Report(p.uuid, p.incarnation) for p in reporting])
-        for process in reporting:
-            process.reported_at = self.clock.now
+        self._report([p for p in self.processes if p.reports and p.reported_at <= due])
         self._beat()
+
+    def _report(self, processes: Sequence[Process]) -> None:
+        """Report for processes; whoever is deleted stops, as its agent would."""
+        refused = Refusals()
+        if not self.away:
+            refused = self.reader.report([Report(p.uuid, p.incarnation) for p in processes])
+        for process in processes:
+            if not self.away:
+                process.reported_at = self.clock.now
+            if process.uuid in refused.deleted:
+                process.reports = process.beats = False
+            counts = not self.away and process.uuid not in refused.left | refused.deleted
+            self.notes.proved(process.life, "report", acknowledged=counts)
 
     def _beat(self) -> None:
         due = self.clock.now - timedelta(seconds=self.limits.heartbeat_interval)
         for process in self.processes:
             if process.beats and process.beaten_at <= due:
                 process.beaten_at = self.clock.now
-                with suppress(DriverUnavailable):
-                    self.reader.driver.heartbeat(
-                        process.member, process.incarnation, self.limits.membership_ttl
-                    )
+                counts, ttl = True, self.limits.membership_ttl
+                try:
+                    self.reader.driver.heartbeat(process.member, process.incarnation, ttl)
+                except DriverUnavailable:
+                    counts = False
+                self.notes.proved(process.life, "heartbeat", acknowledged=counts)
 
     def look(self) -> None:
         """Have every observer keep its lease and look, and the reader ask before and after."""
+        if self.away:
+            return
         self.ask()
         for observer in self.observers:
             observer.keep_lease()
@@ -197,6 +252,7 @@ class World:
     def ask(self) -> list[Service]:
         """Ask the reader, and remember in ``seen`` which states it told, one after another."""
         services = self.reader.services()
+        self.notes.saw(services, "reader")
         for service in services:
             if self.seen[service.host][-1:] != [service.judged.state]:
                 self.seen[service.host].append(service.judged.state)

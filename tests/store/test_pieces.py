@@ -9,7 +9,7 @@ from servicegroup.errors import NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Report
 from servicegroup.store import snapshots
-from servicegroup.store.database import connect
+from servicegroup.store.database import connect, of_one_moment
 from servicegroup.store.snapshots import Filters
 from servicegroup.store.store import Store
 
@@ -97,6 +97,15 @@ def test_a_list_that_breaks_off_is_an_error(engine: Engine, group: ServiceGroup)
     with pytest.raises(StoreUnavailable):
         list(pieces)
     assert len(group.services()) == COUNT, "the next one is whole"
+
+
+def test_a_connection_that_is_lost_while_it_is_given_back_is_told_of(engine: Engine) -> None:
+    """The pool tidies it up, and what its driver raises then is no answer for a client."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("it is in the process")
+    with pytest.raises(StoreUnavailable), of_one_moment(engine) as connection:
+        connection.execute(text("SELECT 1"))
+        _end_all_other_connections(engine)
 
 
 def _end_all_other_connections(engine: Engine) -> None:

@@ -168,7 +168,8 @@ def translated(engine: Engine) -> Iterator[None]:
     """Raise StoreUnavailable for whatever the database raises that is not our own fault."""
     try:
         yield
-    except (DBAPIError, PoolTimeout) as error:
+    except (DBAPIError, PoolTimeout, engine.dialect.loaded_dbapi.Error) as error:
+        # The driver's own are of the pool, which tidies up a connection that is lost.
         if isinstance(error, DBAPIError) and _is_our_fault(error):
             raise
         where = shown(engine.url)

@@ -24,7 +24,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from sqlalchemy import text
 
 from servers.plugin import require
-from servers.postgresql import PostgreSQL
+from servers.postgresql import PostgreSQL, Standby
 from servers.process import Server, ServerError, ask, family, free_port
 from servers.redis import Redis
 from waiting import until
@@ -330,7 +330,7 @@ def test_shared_servers_answer(request: pytest.FixtureRequest, fixture: str) -> 
 
 
 ABANDON = """
-from servers.postgresql import PostgreSQL
+from servers.postgresql import PostgreSQL, Standby
 from servers.process import family
 from servers.redis import Redis
 servers = [PostgreSQL(), Redis()]
@@ -341,6 +341,19 @@ servers[0].freeze()
 print(servers[0].directory.parent, *pids, flush=True)
 input()
 """
+
+
+def test_a_promoted_standby_has_what_was_committed(
+    own_postgresql: Callable[[], PostgreSQL],
+) -> None:
+    primary = own_postgresql()
+    with Standby(primary) as standby:
+        standby.keep_up()
+        primary.ask("CREATE TABLE note AS SELECT 'kept' AS text")
+        primary.kill()
+        standby.promote()
+        assert standby.ask("SELECT text FROM note") == "kept"
+        standby.ask("INSERT INTO note VALUES ('another')")
 
 
 def test_a_killed_test_run_leaves_nothing() -> None:

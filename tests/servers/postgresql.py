@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from servers.process import LOOPBACK, Server, unprivileged
+from servers.process import LOOPBACK, PATIENCE, Server, unprivileged
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,10 +78,16 @@ class PostgreSQL(Server):
 
     def answers(self) -> bool:
         try:
-            with self._connect() as connection:
-                return connection.execute("SELECT 1").fetchone() == (1,)
+            return self.ask("SELECT 1") == 1
         except psycopg.OperationalError:
             return False
+
+    def ask(self, question: str) -> object:
+        """Return the only answer to a question, asked of the database every server has."""
+        with self._connect() as connection:
+            answer = connection.execute(question)
+            row = answer.fetchone() if answer.description else None
+        return row and row[0]
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
@@ -94,3 +101,33 @@ class PostgreSQL(Server):
 
     def _url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@{self.address}/{database}"
+
+
+class Standby(PostgreSQL):
+    """A server that follows another one, until it is promoted to take its place."""
+
+    def __init__(self, primary: PostgreSQL) -> None:
+        super().__init__(primary.settings)
+        self._primary = primary
+
+    def prepare(self) -> None:
+        copy = _program("pg_basebackup")
+        assert copy is not None
+        self.run(
+            *(copy, "--pgdata", self.directory / "data", "--write-recovery-conf", "--no-sync"),
+            *("--checkpoint=fast", f"--host={LOOPBACK}", f"--port={self._primary.port}"),
+            "--username=postgres",
+        )
+
+    def keep_up(self) -> None:
+        """From now on, what the primary has committed is here too: it waits for that."""
+        self._primary.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self._primary.ask("SELECT pg_reload_conf()")
+        state = "SELECT sync_state FROM pg_stat_replication"
+        until(lambda: self._primary.ask(state) == "sync", PATIENCE, what="the standby keeps up")
+
+    def promote(self) -> None:
+        """Take the primary's place, and wait for nobody; on return it takes writes."""
+        self.ask(f"SELECT pg_promote(true, {PATIENCE:.0f})")
+        self.ask("ALTER SYSTEM RESET synchronous_standby_names")
+        self.ask("SELECT pg_reload_conf()")

@@ -219,6 +219,8 @@ class Server(Started):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     user: str | None = None
     """Who runs it; None is the user of the tests."""
+    before: Sequence[str] = ()
+    """Words before the command, such as `env` with variables for the server alone."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=reaper().directory))
@@ -334,7 +336,7 @@ class Server(Started):
                 shutil.chown(self.directory, self.user)
             self.prepare()
             self._prepared = True
-        self._process = self._spawn(self.command())
+        self._process = self._spawn([*self.before, *self.command()])
 
     def wait_until_ready(self) -> None:
         """Return when the server answers. Raises ServerError when it exits or takes too long."""

@@ -1,0 +1,57 @@
+"""Networks fail, in all the ways the proxy knows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from nemesis.faults.kinds import fault
+from nemesis.world import SITES, World
+from servers.proxy import Mode
+
+
+def way_broken(world: World, dice: random.Random, target: str) -> Iterator[str]:
+    """Break the ways from somebody to a target in one of the proxy's modes."""
+    way = dice.choice([way for way in world.ways if way[1].startswith(target)])
+    mode, amount = dice.choice(
+        [
+            (Mode.DELAY, dice.uniform(0.05, 1.5)),
+            (Mode.BLACK_HOLE, 0.0),
+            (Mode.HALF_OPEN, 0.0),
+            (Mode.RESET, 0.0),
+            (Mode.SLOW_CLOSE, dice.uniform(0.5, 3)),
+            (Mode.CUT_AFTER, dice.randrange(1, 5000)),
+        ]
+    )
+    for proxy in world.ways[way]:
+        proxy.be(mode, amount)
+    yield f"{way[0]} to {way[1]}, {mode} {amount:g}"
+    for proxy in world.ways[way]:
+        proxy.heal()
+
+
+@fault("ways", "record", longest=8, holds=True)
+def way_to_planes_broken(world: World, dice: random.Random) -> Iterator[str]:
+    return way_broken(world, dice, "plane")
+
+
+@fault("ways", "record", longest=8, holds=True)
+def way_to_database_broken(world: World, dice: random.Random) -> Iterator[str]:
+    return way_broken(world, dice, "database")
+
+
+@fault("ways", "backend", longest=8, holds=True)
+def way_to_backend_broken(world: World, dice: random.Random) -> Iterator[str]:
+    return way_broken(world, dice, "backend")
+
+
+@fault("ways", "record", longest=8)
+def site_cut_off(world: World, dice: random.Random) -> Iterator[str]:
+    """A site reaches no control plane, and is present in the backend."""
+    site = dice.choice(SITES)
+    proxies = [proxy for plane in world.planes for proxy in world.ways[site, plane.name]]
+    for proxy in proxies:
+        proxy.cut()
+    yield site
+    for proxy in proxies:
+        proxy.heal()

@@ -1,0 +1,75 @@
+"""Carries a schedule out: each lane in a thread of its own, each fault written down."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from nemesis.faults import KINDS
+from nemesis.schedule import Step
+from nemesis.world import World
+from promises.history import Fault
+
+
+class Storm:
+    """What is done to a world; ``done`` counts the faults by kind."""
+
+    def __init__(self, world: World, lanes: Mapping[str, Sequence[Step]]) -> None:
+        self.done: Counter[str] = Counter()
+        self._world = world
+        self._lanes = lanes
+        self._begun = time.monotonic()
+        self._stop = threading.Event()
+
+    def rage(self) -> None:
+        """Do all of it, and return when all is mended. Raises what failed of it."""
+        self._begun = time.monotonic()
+        with ThreadPoolExecutor(len(self._lanes)) as hands:
+            works = [hands.submit(self._follow, steps) for steps in self._lanes.values()]
+            try:
+                for work in works:
+                    work.result()
+            finally:
+                self._stop.set()
+
+    def _follow(self, steps: Sequence[Step]) -> None:
+        try:
+            for step in steps:
+                self._wait_until(self._begun + step.at)
+                if self._stop.is_set():
+                    return
+                self._do(step)
+        except BaseException:
+            self._stop.set()  # the other lanes end too, each after mending what it broke
+            raise
+
+    def _do(self, step: Step) -> None:
+        kind = KINDS[step.kind]
+        begun = time.monotonic()
+        with kind.doing(self._world, random.Random(step.seed)) as target:
+            self._say(begun, f"{step.kind}: {target}, for {step.seconds:.1f} s")
+            self._wait_until(begun + step.seconds)
+        ended = time.monotonic()
+        self.done[step.kind] += 1
+        if kind.touches:
+            self._world.record(
+                Fault(
+                    kind=step.kind,
+                    target=target,
+                    begun=begun,
+                    ended=ended,
+                    touches=kind.touches,
+                    holds=kind.holds,
+                )
+            )
+
+    def _wait_until(self, moment: float) -> None:
+        self._stop.wait(max(0.0, moment - time.monotonic()))
+
+    def _say(self, at: float, text: str) -> None:
+        print(f"{at - self._begun:6.1f} s  {text}", file=sys.stderr, flush=True)

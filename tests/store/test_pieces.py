@@ -103,9 +103,11 @@ def test_a_connection_that_is_lost_while_it_is_given_back_is_told_of(engine: Eng
     """The pool tidies it up, and what its driver raises then is no answer for a client."""
     if engine.dialect.name == "sqlite":
         pytest.skip("it is in the process")
-    with pytest.raises(StoreUnavailable), of_one_moment(engine) as connection:
-        connection.execute(text("SELECT 1"))
-        _end_all_other_connections(engine)
+    given = of_one_moment(engine)
+    given.__enter__().execute(text("SELECT 1"))
+    _end_all_other_connections(engine)
+    with pytest.raises(StoreUnavailable):
+        given.__exit__(None, None, None)
 
 
 def _end_all_other_connections(engine: Engine) -> None:

@@ -75,7 +75,8 @@ def test_is_up_at_once_after_a_restart(plane: ControlPlane, host: str, joining: 
     joining("worker", host=host, url=plane.url).leave()
     until(lambda: reason(plane, host) == "left")
     until(lambda: record(plane, host)["verdict"]["evidence"]["report_age"] > 5)
-    is_in(again := joining("worker", host=host, url=plane.url), State.REPORTING)
+    again = joining("worker", host=host, url=plane.url)
+    until(lambda: again.last_report, what="its first report")
     assert again.incarnation == 2
     assert reason(plane, host) == "reporting"
 

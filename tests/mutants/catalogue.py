@@ -19,8 +19,6 @@ KNOWN = Path(__file__).parent / "known"
 TRAPS = {"SQL": 18, "ZK": 19, "MC": 11, "ET": 10, "RD": 6, "AND": 7, "LC": 10}
 """How many traps of each kind are numbered; docstrings quote them as SQL-1, ZK-2 and so on."""
 
-_QUICK = ("unit/", "observer/", "agent/test_heart.py", "agent/test_client.py")
-
 
 class CodeMoved(Exception):
     """The source no longer has the text that a mutant replaces."""
@@ -40,11 +38,6 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     old: str
     new: str
     killers: tuple[str, ...]
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether no killer needs a server or a process of its own."""
-        return all(k.startswith(_QUICK) or k.endswith("[sqlite]") for k in self.killers)
 
     def apply(self, source: Path) -> None:
         """Change the file in a copy of the source. Raises CodeMoved."""

@@ -1,4 +1,4 @@
-"""The catalogue of known bugs is in order, and a trial tells the truth; ``make mutants`` tries all."""
+"""The catalogue of known bugs is in order, and a trial tells the truth; all: ``make mutants``."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from uuid import UUID
 
 import msgspec
 
+from servicegroup import errands
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
-from servicegroup.errors import DriverUnavailable, InvalidInput, NotFound
+from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import Log, Page, Protection, Wanted
 from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
@@ -27,8 +28,6 @@ from servicegroup.model import (
     Leave,
     Limits,
     Member,
-    Presence,
-    PresenceState,
     Refusals,
     Registration,
     Report,
@@ -42,7 +41,7 @@ from servicegroup.store import events
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import observation
 from servicegroup.store.observing import suspects
-from servicegroup.store.outbox import Errand, done, pending
+from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Filters, Snapshot
 from servicegroup.store.store import Store
@@ -309,31 +308,17 @@ class ServiceGroup:
     def free_deleted(self) -> int:
         """Make the backends forget deleted services and return how many errands are left.
 
-        A process that still runs may join once more before it learns that it was deleted (LC-1,
-        ZK-18), so an errand ends only when it is old enough for that and the backend no longer
-        has the incarnation. Raises StoreUnavailable.
+        See ``errands.run``. Raises StoreUnavailable.
         """
-        errands = pending(self.store.engine)
-        finished = []
-        for driver, _ in self.drivers():
-            own = [errand for errand in errands if errand.driver == driver.name]
-            finished += self._run(driver, own)
-        in_use = {driver.name for driver, _ in self.drivers()}
-        finished += [e for e in errands if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
+        waiting = pending(self.store.engine)
+        told_after = _TOLD_AFTER * self.limits.report_interval
+        in_use = {driver.name: driver for driver, _ in self.drivers()}
+        finished = [e for e in waiting if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
+        for name, driver in in_use.items():
+            own = [errand for errand in waiting if errand.driver == name]
+            finished += errands.run(driver, own, told_after)
         done(self.store.engine, finished)
-        return len(errands) - len(finished)
-
-    def _run(self, driver: Driver, errands: list[Errand]) -> list[Errand]:
-        """Have one driver's backend forget; return the errands that are finished."""
-        try:
-            for errand in errands:
-                driver.leave(errand.member, errand.incarnation)
-        except DriverUnavailable:
-            return []  # the errands stay, and are tried again
-        told = _TOLD_AFTER * self.limits.report_interval
-        old = [errand for errand in errands if errand.age > told]
-        there = driver.presence({errand.member for errand in old}) if old else {}
-        return [errand for errand in old if _is_gone(errand, there[errand.member])]
+        return len(waiting) - len(finished)
 
     # -- judging ---------------------------------------------------------------------------
 
@@ -348,11 +333,6 @@ class ServiceGroup:
             if service.flapping_until is not None and service.flapping_until <= now:
                 msgspec.structs.force_setattr(service, "flapping_until", None)
         return snapshot.services
-
-
-def _is_gone(errand: Errand, presence: Presence) -> bool:
-    known = presence.state is not PresenceState.UNKNOWN
-    return known and errand.incarnation not in presence.incarnations
 
 
 def _check_text(field: str, value: str) -> None:

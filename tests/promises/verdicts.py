@@ -92,11 +92,14 @@ def _follows(evidence: Evidence, state: str, reason: Reason | None) -> bool:
 
 
 def _up(history: History, lives: Lives) -> Iterator[tuple[Seen, Shown, Life]]:
-    """Give whoever was told to be up, with the life that it certainly had then."""
+    """Give whoever was told to be up, with the life that it certainly had then.
+
+    Another record than that life's was made by a registration that was never answered.
+    """
     for seen in history.of(Seen):
         for shown in seen.services:
             life = lives.current(shown.key, seen.asked, seen.answered)
-            if shown.state == "up" and life is not None:
+            if shown.state == "up" and life is not None and shown.uuid in (None, life.joined.uuid):
                 yield seen, shown, life
 
 

@@ -28,7 +28,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pauses(clock: Clock) -> Pauses:
-    return Pauses(clock)
+    """Give one that started a while ago."""
+    pauses = Pauses(clock)
+    end = clock.now + SUSPICION
+    while clock.now <= end:
+        look(pauses)
+        clock.now += TICK
+    return pauses
 
 
 def look(pauses: Pauses) -> None:
@@ -42,11 +48,16 @@ def look(pauses: Pauses) -> None:
     asyncio.run(turn())
 
 
-def test_nothing_is_suspect_before_the_watch_begins(clock: Clock, pauses: Pauses) -> None:
-    assert not pauses.just_ended
-    clock.now += A_PAUSE
-    assert not pauses.just_ended
+def test_what_comes_first_is_suspect(clock: Clock) -> None:
+    """SQL-7: it may have lain in the socket while the process started."""
+    pauses = Pauses(clock)
+    assert pauses.just_ended
     look(pauses)
+    clock.now += SUSPICION - 1
+    assert pauses.just_ended
+
+
+def test_a_while_after_the_start_nothing_is_suspect(pauses: Pauses) -> None:
     assert not pauses.just_ended
 
 

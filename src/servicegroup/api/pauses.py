@@ -1,4 +1,4 @@
-"""Notices that this process stood still: stopped, swapped out, or starved.
+"""Notices that this process stood still: stopped, swapped out, starved, or not yet started.
 
 What lay in its sockets meanwhile reads as if it came now, so a report from before the pause would
 stamp a service that died since (SQL-7). After a pause a report counts only if its sender still
@@ -26,9 +26,9 @@ class Pauses:
     """Watches the event loop it runs on; for that loop's thread only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing was noticed yet; ``clock`` gives seconds and never goes back."""
+        """Take the start for the end of a pause; ``clock`` gives seconds and never goes back."""
         self._clock = clock
-        self._looked = float("inf")  # before the watch begins, no look is late
+        self._looked = float("-inf")  # the socket listened before there was anybody to read it
         self._until = float("-inf")
 
     @property

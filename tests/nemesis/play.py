@@ -43,7 +43,7 @@ def play(directory: Path, seed: int, seconds: float, faults: Sequence[str] = ())
             until(world.is_well, 2 * PATIENCE, what="everybody is up again")
         say(f"this machine may be late by {late.slack:.1f} s")
         world.record(world.settings(late.slack))
-        for told in until(lambda: quiet_moment("end", world.planes), 2 * PATIENCE, what="quiet"):
+        for told in until(lambda: quiet_moment("end", world.planes), 4 * PATIENCE, what="quiet"):
             world.record(told)
     files = world.files()
     whole = directory / HISTORY

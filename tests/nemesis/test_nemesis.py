@@ -26,7 +26,7 @@ SECONDS = 20.0
 @pytest.mark.filterwarnings(
     "ignore::PendingDeprecationWarning"
 )  # openstacksdk's, of its own doings
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_promises_are_kept_in_a_storm(tmp_path: Path) -> None:
     for server in (PostgreSQL, MariaDB, ZooKeeper, Memcached):
         require(server)

@@ -32,7 +32,7 @@ from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.store.database import connect
 from waiting import until
 
-ROUNDS = int(os.environ.get("ACKNOWLEDGED_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ACKNOWLEDGED_ROUNDS", "2"))
 SEED = int(os.environ.get("ACKNOWLEDGED_SEED") or random.randrange(10**6))
 
 CLIENTS = 8
@@ -232,7 +232,7 @@ class Fleet:
         until(lambda: self.acknowledged() >= before + enough, PATIENCE, what="acknowledgements")
 
 
-@pytest.mark.timeout(60 + 30 * ROUNDS)
+@pytest.mark.timeout(120 + 90 * ROUNDS)
 @pytest.mark.parametrize("database", ["own_postgresql", "own_mariadb"])
 def test_what_was_acknowledged_is_kept(
     database: str, request: pytest.FixtureRequest, tmp_path: Path

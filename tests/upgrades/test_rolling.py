@@ -118,8 +118,8 @@ def test_a_rolling_upgrade_and_the_way_back(
         new.stop()
         fleet.goes_on()
     assert witness.flips == other.flips == []
-    assert witness.answers > 10
-    assert other.answers > 10
+    assert witness.answers > 3
+    assert other.answers > 3
     assert not fleet.refused
     services = Store(engine).snapshot(Filters(binary="nova-compute")).services
     engine.dispose()

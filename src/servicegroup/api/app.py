@@ -97,7 +97,7 @@ class Endpoints:
         async def stage(request: Request) -> Answer:
             caller = await self._caller(request, rule)
             body = await body_of(request)
-            if await self._was_given_up(request):
+            if request.method != "GET" and await self._was_given_up(request):
                 raise ClientDisconnect
             call = Call(
                 group=self._group,

@@ -28,8 +28,7 @@ from servicegroup.model import (
     Verdict,
 )
 
-Question = Callable[[Collection[Member]], dict[Member, Presence]]
-Ask = Callable[[Sequence[Member]], dict[Member, Presence]]
+Ask = Callable[[Collection[Member]], dict[Member, Presence]]
 """Gives an answer for each member, and none for a driver that has no signal of its own."""
 
 _LIVES_TOLD = 16
@@ -82,7 +81,7 @@ class Judge:
         self._seen_present: dict[int, int] = {}
         self.questions = Questions()
 
-    def ask(self, members: Sequence[Member]) -> dict[Member, Presence]:
+    def ask(self, members: Collection[Member]) -> dict[Member, Presence]:
         """Ask the backend once about all of these; nobody is told of by a driver like ``db``."""
         return self._asked(members, self.driver.presence)
 
@@ -108,7 +107,7 @@ class Judge:
 
         return lambda members: self._asked(members, by_roll)
 
-    def _asked(self, members: Sequence[Member], question: Question) -> dict[Member, Presence]:
+    def _asked(self, members: Collection[Member], question: Ask) -> dict[Member, Presence]:
         if not members or not self.driver.capabilities.separate_signal:
             return {}
         started = time.monotonic()

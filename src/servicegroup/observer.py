@@ -17,7 +17,7 @@ import msgspec
 
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.liveness import has_life
+from servicegroup.liveness import Listening, has_life
 from servicegroup.model import (
     Member,
     OnUnknown,
@@ -118,8 +118,9 @@ class Observer:
             self._scales.forget()
             members = None
         if members is None:
-            self._settle(number)
-        sights, now = self._look_at_all() if members is None else self._look_at(members)
+            sights, now = self._look_at_all(self._settled(number))
+        else:
+            sights, now = self._look_at(members)
         before = observing.suspects(self._engine)
         known = {((p.group, p.zone), p.signal): p for p in before}
         after = [
@@ -137,24 +138,25 @@ class Observer:
             happened += observing.conclude(self._engine, number, before, after, now)
         return happened
 
-    def _settle(self, number: int) -> None:
-        """Date back what is from the future, when the database's clock may have stepped back.
+    def _settled(self, number: int) -> Listening:
+        """Return who listened, once nothing is from the future.
 
-        All that judge then count from here, whoever begins to only later (SQL-5).
+        What is, when the database's clock may have stepped back, is dated back: all that judge
+        then count from here, whoever begins to only later (SQL-5).
         """
-        now = self._group.store.listening().now
-        if self._looked_at is None or now < self._looked_at:
+        listening = self._group.store.listening()
+        if self._looked_at is None or listening.now < self._looked_at:
             observing.settle(self._engine, number)
-        self._looked_at = now
+            listening = self._group.store.listening()
+        self._looked_at = listening.now
+        return listening
 
-    def _look_at_all(self) -> tuple[list[Sight], datetime]:
+    def _look_at_all(self, listening: Listening) -> tuple[list[Sight], datetime]:
         """See whoever may have changed, as the census and the backend say; count who is present."""
         judge, store = self._group.judge, self._group.store
         # Without a signal of its own, nobody's presence can be missing.
         restless_only = not judge.driver.capabilities.separate_signal
-        everybody = census(
-            self._engine, store.listening(), self._group.limits, restless_only=restless_only
-        )
+        everybody = census(self._engine, listening, self._group.limits, restless_only=restless_only)
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
         self._present = {}

@@ -20,24 +20,13 @@ from servicegroup.api.certificates import certify
 from servicegroup.api.tokens import Tokens
 from servicegroup.config import Token
 from servicegroup.errors import Conflict, NotFound, Unauthorized, Unavailable
-from servicegroup.store import migrate, tokens
+from servicegroup.store import tokens
 from servicegroup.store.database import connect, write
 from servicegroup.store.tables import event_log, metadata
 from servicegroup.store.tables import tokens as table
 from waiting import until
 
 CONFIGURED = Token("admin", tokens.digest("written-in-the-file"), "root")
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'r.sqlite'}"
-    if request.param != "sqlite":
-        url = request.getfixturevalue(request.param).database()
-    engine = connect(url)
-    migrate.upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import csv
 import io
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from servicegroup.errors import InvalidInput
 from servicegroup.events import EventKind, Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Limits
-from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.snapshots import Filters
 from servicegroup.store.store import Store
@@ -40,18 +38,6 @@ TAKEN = {text for text in HOSTILE if text.isprintable() and len(text) <= 255}
 REFUSED = [text for text in HOSTILE if text not in TAKEN]
 LAST_WORDS = [text for text in REFUSED if "\0" not in text and len(text) <= 255]
 ADMIN = {"X_Auth_Token": TOKEN}
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServiceGroup]:
-    """Give the layer on each of the databases."""
-    url = f"sqlite:///{tmp_path / 'r.sqlite'}"
-    if request.param != "sqlite":
-        url = request.getfixturevalue(request.param).database()
-    engine = connect(url)
-    migrate.upgrade(engine)
-    yield ServiceGroup(Store(engine), load("db"), Limits())
-    engine.dispose()
 
 
 def test_a_name_is_kept_to_the_letter(group: ServiceGroup) -> None:

@@ -91,16 +91,18 @@ def refusal(answer: Refusals | None, uuid: str) -> str:
     return next((name for name in lists if answer and uuid in getattr(answer, name)), "")
 
 
+def named(life: Joined) -> dict[str, Any]:
+    """Return whose life it is, as records have it."""
+    return {name: getattr(life, name) for name in ("host", "binary", "uuid", "incarnation")}
+
+
 def proven(
     life: Joined, signal: Any, sent: float, *, acknowledged: bool, refused: str = ""
 ) -> None:
     """Write down an attempt to give a signal, which is over."""
     record(
         Proof(
-            host=life.host,
-            binary=life.binary,
-            uuid=life.uuid,
-            incarnation=life.incarnation,
+            **named(life),
             signal=signal,
             sent=sent,
             ended=time.monotonic(),
@@ -112,17 +114,7 @@ def proven(
 
 def ended(life: Joined, how: Any, asked: float) -> None:
     """Write down a departure, or that it was asked for and not answered."""
-    record(
-        Ended(
-            host=life.host,
-            binary=life.binary,
-            uuid=life.uuid,
-            incarnation=life.incarnation,
-            how=how,
-            asked=asked,
-            at=time.monotonic(),
-        )
-    )
+    record(Ended(**named(life), how=how, asked=asked, at=time.monotonic()))
 
 
 def load_recording(name: str, options: Mapping[str, Any] | None = None) -> Driver:

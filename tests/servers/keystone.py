@@ -6,14 +6,12 @@ Run as a script, this file makes the environment.
 from __future__ import annotations
 
 import grp
-import http.client
 import os
 import pwd
 from pathlib import Path
 
 from servers.environments import Environment
 from servers.openstack import Settings, WebAPI, ini, output
-from servers.process import LOOPBACK
 
 KEYSTONE = "30.0.0"
 
@@ -29,6 +27,7 @@ class Keystone(WebAPI):
     application = "keystone.wsgi.api:application"
     configured_by = "OS_KEYSTONE_CONFIG_DIR"
     identity = ()
+    versions_at = "/v3"
     lives_in = Environment(
         f"Keystone {KEYSTONE}", ".venv-keystone", (f"keystone=={KEYSTONE}", "pyuwsgi")
     )
@@ -64,15 +63,6 @@ class Keystone(WebAPI):
     def manage(self, *command: str) -> None:
         """Run a command of `keystone-manage`. Raises ServerError."""
         output(self.program("keystone-manage"), "--config-file", self.configuration, *command)
-
-    def answers(self) -> bool:
-        """Ask which versions of the API there are."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
-        try:
-            connection.request("GET", "/v3")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        finally:
-            connection.close()
 
 
 if __name__ == "__main__":

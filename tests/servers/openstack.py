@@ -74,6 +74,9 @@ class WebAPI(OpenStack):
     identity: Sequence[str] = ("USER_ID=admin", "PROJECT_ID=admin", "ROLES=admin,member,reader")
     """Who asks, as the filter of Keystone would say; `openstack` sends no such headers."""
 
+    versions_at: str = "/"
+    """The path at which it tells the versions of its API."""
+
     def command(self) -> Sequence[str | Path]:
         return [
             *("env", f"{self.configured_by}={self.directory}", self.program("pyuwsgi")),
@@ -89,7 +92,7 @@ class WebAPI(OpenStack):
         """Ask which versions of the API there are."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", self.versions_at)
             return connection.getresponse().status == http.HTTPStatus.OK
         finally:
             connection.close()

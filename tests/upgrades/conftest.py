@@ -13,15 +13,6 @@ from upgrades import release
 SERVICES = 1_000
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give the URL of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'register.sqlite'}"
-    url: str = request.getfixturevalue(request.param).database()
-    return url
-
-
 @pytest.fixture
 def first(database_url: str) -> Iterator[Engine]:
     """Give a register as the first release left it, with many services."""

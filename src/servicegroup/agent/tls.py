@@ -34,7 +34,7 @@ class Tls:
     def __init__(self, files: TlsFiles) -> None:
         """Read the files. Raises InvalidInput for what cannot be used."""
         self._files = files
-        self._read = self._stamps()
+        self._read = stamps(files.ca, files.cert, files.key)
         self._context = _context(files)
 
     def context(self) -> ssl.SSLContext:
@@ -42,9 +42,10 @@ class Tls:
 
         Renewed files that do not fit one another are half of a renewal: the former go on.
         """
-        if (stamps := self._stamps()) != self._read:
+        files = self._files
+        if (found := stamps(files.ca, files.cert, files.key)) != self._read:
             with contextlib.suppress(InvalidInput):
-                self._context, self._read = _context(self._files), stamps
+                self._context, self._read = _context(files), found
         return self._context
 
     def cause(self, error: Exception) -> str | None:
@@ -60,12 +61,13 @@ class Tls:
             return "it does not speak TLS; is it http://?"
         return f"TLS failed: {_said(error)}"
 
-    def _stamps(self) -> list[int]:
-        given = [file for file in (self._files.ca, self._files.cert, self._files.key) if file]
-        try:
-            return [Path(file).stat().st_mtime_ns for file in given]
-        except OSError:
-            return []
+
+def stamps(*files: str) -> list[int]:
+    """Return what changes when one of the files that are named does; empty while one is away."""
+    try:
+        return [Path(file).stat().st_mtime_ns for file in files if file]
+    except OSError:
+        return []
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -96,9 +96,6 @@ class Endpoints:
     def _ours(self, handler: Handler, rule: Rule) -> Stage:
         async def stage(request: Request) -> Answer:
             caller = await self._caller(request, rule)
-            body = await body_of(request)
-            if request.method != "GET" and await self._was_given_up(request):
-                raise ClientDisconnect
             call = Call(
                 group=self._group,
                 caller=caller,
@@ -107,7 +104,7 @@ class Endpoints:
                 params=request.path_params,
                 query=parse_qsl(request.url.query, keep_blank_values=True),
                 headers=request.headers,
-                body=body,
+                body=await self._body(request),
             )
             return await run_in_threadpool(handler, call)
 
@@ -120,18 +117,22 @@ class Endpoints:
             raise Forbidden(f"{request.method} {request.url.path} needs {caller.needs(rule)}.")
         return caller
 
-    async def _was_given_up(self, request: Request) -> bool:
-        """Tell whether this lay in a socket during a pause, and nobody waits for it (SQL-7)."""
-        return self._pauses.just_ended and await _has_gone(request)
+    async def _body(self, request: Request) -> bytes:
+        """Return the body; raises ClientDisconnect for a change that nobody waits for any more.
+
+        It may have lain in a socket during a pause, and its sender may have died since (SQL-7).
+        """
+        body = await body_of(request)
+        if request.method != "GET" and self._pauses.just_ended and await _has_gone(request):
+            raise ClientDisconnect
+        return body
 
     async def report(self, request: Request) -> Answer:
         """Wait for the group commit of these reports."""
         caller = await self._caller(request, REPORTS.rule)
-        wanted = v1.decode_with(self._decode_reports, await body_of(request))
+        wanted = v1.decode_with(self._decode_reports, await self._body(request))
         if caller.host is not None:
             await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
-        if await self._was_given_up(request):
-            raise ClientDisconnect
         refused = await self._intake.report(wanted.reports)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
 
@@ -196,7 +197,7 @@ class Endpoints:
             path,
             request.url.query,
             _headers(request),
-            await body_of(request),
+            await self._body(request),
         )
 
 

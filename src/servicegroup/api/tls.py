@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from servicegroup.agent.tls import stamps
 from servicegroup.config import ApiTls
 from servicegroup.errors import ConfigError
 
@@ -27,7 +28,7 @@ class ServerTls:
     def __init__(self, files: ApiTls) -> None:
         """Read the files. Raises ConfigError, in a sentence, for what cannot be used."""
         self._files = files
-        self._seen = self._stamps()
+        self._seen = stamps(files.certfile, files.keyfile, files.client_ca)
         self._current, self._expiry = _loaded(files)
         self._warned_at = 0.0
         self.context = self._current
@@ -36,16 +37,17 @@ class ServerTls:
     async def renew(self) -> None:
         """Use the files as they are now, if they changed; if they cannot be used, the former."""
         self._warn(time.time())
-        stamps = self._stamps()
-        if stamps == self._seen:
+        files = self._files
+        found = stamps(files.certfile, files.keyfile, files.client_ca)
+        if found == self._seen:
             return
-        self._seen = stamps
+        self._seen = found
         try:
-            self._current, self._expiry = _loaded(self._files)
+            self._current, self._expiry = _loaded(files)
         except ConfigError as error:
             _LOG.warning("The certificate is not renewed, the former one is kept: %s", error)
         else:
-            _LOG.info("New connections get the certificate now in %s.", self._files.certfile)
+            _LOG.info("New connections get the certificate now in %s.", files.certfile)
 
     def _warn(self, now: float) -> None:
         """Say, once a day, that the end is near."""
@@ -61,13 +63,6 @@ class ServerTls:
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
         """Give each handshake what is current; without a server name, too, this is called."""
         connection.context = self._current
-
-    def _stamps(self) -> list[int]:
-        given = (self._files.certfile, self._files.keyfile, self._files.client_ca)
-        try:
-            return [Path(file).stat().st_mtime_ns for file in given if file]
-        except OSError:
-            return []
 
 
 def _loaded(files: ApiTls) -> tuple[ssl.SSLContext, float]:

@@ -13,9 +13,9 @@ from servicegroup.api import compute, v1
 from servicegroup.api.app import create_app
 from servicegroup.api.auth import TrustEveryone
 from servicegroup.api.call import Caller, Role
-from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.keystone import rules
 from servicegroup.api.policy import RULES
+from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits

@@ -18,21 +18,21 @@ from servers.plugin import require
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE, free_port
 from servers.promtool import Promtool
-from servicegroup.api import gaps as gaps_module
-from servicegroup.api import metrics as metrics_module
-from servicegroup.api.detections import Detections
-from servicegroup.api.feed import Feed
-from servicegroup.api.gaps import Gaps
-from servicegroup.api.intake import NOBODY, Intake
-from servicegroup.api.limits import Clients
-from servicegroup.api.metrics import Metrics
-from servicegroup.api.observing import Observing
+from servicegroup.controlplane import report_spacing as gaps_module
+from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.detection_times import Detections
+from servicegroup.controlplane.feed import Feed
+from servicegroup.controlplane.intake import NOBODY, Intake
+from servicegroup.controlplane.metrics import collector as metrics_module
+from servicegroup.controlplane.metrics.collector import Metrics
+from servicegroup.controlplane.observer import Observer
+from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.report_spacing import Gaps
 from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.measuring import Distribution
 from servicegroup.model import Evidence, Limits, Reason, Registration, Report
-from servicegroup.observer import Observer
 from servicegroup.store.database import connect, write
 from servicegroup.store.migrate import upgrade
 from servicegroup.store.store import Store

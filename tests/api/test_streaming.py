@@ -10,10 +10,10 @@ import pytest
 from starlette.types import Message
 
 from control_plane import ControlPlane
-from servicegroup.api import feed as feeding
 from servicegroup.api import streaming
-from servicegroup.api.feed import Feed
 from servicegroup.api.streaming import open_stream
+from servicegroup.controlplane import feed as feeding
+from servicegroup.controlplane.feed import Feed
 from servicegroup.errors import InvalidInput, Unavailable
 from servicegroup.events import EventKind, Wanted
 from servicegroup.group import ServiceGroup

@@ -16,10 +16,10 @@ from control_plane import ControlPlane
 from servicegroup.api import v1
 from servicegroup.api.auth import EVERYBODY
 from servicegroup.api.call import Answer, Call
+from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.model import Report
-from servicegroup.observer import Observer
 from servicegroup.store.database import write
 from servicegroup.store.tables import observer as lease
 from waiting import until

@@ -16,9 +16,9 @@ from servicegroup.agent.agent import State
 from servicegroup.api import compute, microversions, v1
 from servicegroup.api.app import create_app
 from servicegroup.api.auth import TrustEveryone
-from servicegroup.api.intake import NOBODY, Intake
 from servicegroup.api.microversions import text_of
 from servicegroup.cli.main import EXIT_CODES, cli
+from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.driver import driver_names, load
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Event, EventKind

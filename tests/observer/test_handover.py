@@ -7,9 +7,9 @@ from collections.abc import Collection
 import pytest
 
 from observer.world import EVER_AGO, World, protections, transitions
+from servicegroup.controlplane.observer import Observer
 from servicegroup.events import EventKind
 from servicegroup.model import Member, Presence
-from servicegroup.observer import Observer
 from servicegroup.store import lease
 
 

@@ -15,11 +15,11 @@ from sqlalchemy import event
 from drivers.reference import Directory, Reference, ReferenceOptions
 from observer.notes import INSTANT, Edit, Notes
 from promises.history import Settings
+from servicegroup.controlplane.observer import Observer
 from servicegroup.errors import DriverUnavailable
 from servicegroup.events import Event, EventKind, Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Leave, Limits, Member, Refusals, Report, Service, zone_of
-from servicegroup.observer import Observer
 from servicegroup.protection import Thresholds
 from servicegroup.store import migrate
 from servicegroup.store.database import connect

@@ -18,7 +18,7 @@ from control_plane import ControlPlane
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
-from servicegroup.api.observing import LEASE_INTERVAL
+from servicegroup.controlplane.observer_loop import LEASE_INTERVAL
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import EventKind, Wanted
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE

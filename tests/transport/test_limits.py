@@ -19,7 +19,7 @@ from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.agent import client_for
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.heart import Busy
-from servicegroup.api.limits import BURST, Client, Clients, Limit
+from servicegroup.controlplane.clients import BURST, Client, Clients, Limit
 from servicegroup.events import Wanted
 from servicegroup.model import Report
 from transport.conftest import Serve

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from servicegroup.api.attempts import Attempts
+from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import StoreUnavailable
 
 

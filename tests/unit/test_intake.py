@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from servicegroup.api import intake as module
-from servicegroup.api.intake import Intake
+from servicegroup.controlplane import intake as module
+from servicegroup.controlplane.intake import Intake
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.model import Refusals, Report
 

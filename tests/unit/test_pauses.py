@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from servicegroup.api.pauses import SUSPICION, TICK, TOLERANCE, Pauses
+from servicegroup.controlplane.pauses import SUSPICION, TICK, TOLERANCE, Pauses
 
 A_PAUSE = TICK + TOLERANCE + 0.1
 

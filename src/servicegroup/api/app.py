@@ -24,25 +24,25 @@ from servicegroup.api import compute, faults, ui, v1
 from servicegroup.api.auth import Authenticator, refuse_foreign_pages
 from servicegroup.api.binding import Hosts
 from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
-from servicegroup.api.chores import run_chores
 from servicegroup.api.edge import Edge, Stage, body_of
-from servicegroup.api.feed import PAGE, Feed
-from servicegroup.api.intake import NOBODY, Intake
-from servicegroup.api.itself import join_itself
-from servicegroup.api.limits import Clients
-from servicegroup.api.metrics import Metrics
-from servicegroup.api.observing import Observing
 from servicegroup.api.openapi import document
-from servicegroup.api.pauses import Pauses
 from servicegroup.api.query import values, wanted_events, whole_number
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
-from servicegroup.api.terms import reported, terms
 from servicegroup.api.v1 import EVENTS, REPORTS, STREAM
 from servicegroup.api.wire import Reports
+from servicegroup.controlplane.background import run_chores
+from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.feed import PAGE, Feed
+from servicegroup.controlplane.intake import NOBODY, Intake
+from servicegroup.controlplane.metrics.collector import Metrics
+from servicegroup.controlplane.observer import Observer
+from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.own_membership import join_itself
+from servicegroup.controlplane.pauses import Pauses
+from servicegroup.controlplane.terms import reported, terms
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import Wanted
 from servicegroup.group import ServiceGroup
-from servicegroup.observer import Observer
 from servicegroup.protection import Thresholds
 
 

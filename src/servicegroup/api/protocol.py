@@ -19,7 +19,7 @@ from servicegroup.api import faults
 from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.certificates import certify, host_of
 from servicegroup.api.edge import Edge, headers_of
-from servicegroup.api.limits import MAX_HEAD, MAX_URL, Client, Clients, Limit
+from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Client, Clients, Limit
 
 OPEN = frozenset({b"/healthz", b"/readyz"})
 """What is answered without a certificate where one is required: load balancers have none."""

@@ -8,9 +8,9 @@ import socket
 import uvicorn
 
 from servicegroup.api.app import Application
-from servicegroup.api.limits import Clients
 from servicegroup.api.protocol import Protocol
 from servicegroup.config import Settings
+from servicegroup.controlplane.clients import Clients
 
 _MANY_FILES = 65_536
 _OWN_FILES = 256

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.types import Receive, Send
 
-from servicegroup.api.feed import Feed, Follower, frame
+from servicegroup.controlplane.feed import Feed, Follower, frame
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Page, Wanted
 

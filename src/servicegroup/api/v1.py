@@ -15,11 +15,9 @@ import msgspec
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
 from servicegroup.api.binding import check_host, check_services
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
-from servicegroup.api.feed import PAGE
 from servicegroup.api.listing import listed
 from servicegroup.api.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.query import has_etag, moment, values, whole_number
-from servicegroup.api.terms import joined, terms
 from servicegroup.api.wire import (
     BinaryVersions,
     Drivers,
@@ -35,6 +33,8 @@ from servicegroup.api.wire import (
     Versions,
 )
 from servicegroup.comparison import Compared
+from servicegroup.controlplane.feed import PAGE
+from servicegroup.controlplane.terms import joined, terms
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Page
 from servicegroup.explanation import explain

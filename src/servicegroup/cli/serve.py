@@ -103,8 +103,8 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     """Serve until told to stop, joined to the own register meanwhile."""
     from servicegroup.api.app import create_app
     from servicegroup.api.auth import authenticator
-    from servicegroup.api.intake import Intake
     from servicegroup.api.server import clients_of, server_of
+    from servicegroup.controlplane.intake import Intake
     from servicegroup.options import DEFAULT_PORT
 
     limits = settings.limits

@@ -16,14 +16,14 @@ from functools import partial
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.api.attempts import Attempts
-from servicegroup.api.detections import Detections
+from servicegroup.controlplane.background import Attempts
+from servicegroup.controlplane.detection_times import Detections
+from servicegroup.controlplane.observer import Observer
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
-from servicegroup.observer import Observer
 from servicegroup.store.events import purge
 
 LEASE_INTERVAL = 1.0

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from servicegroup.api.gaps import Gaps
+from servicegroup.controlplane.report_spacing import Gaps
 from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
 from servicegroup.measuring import LATENCIES, Distribution

@@ -13,8 +13,8 @@ import msgspec
 
 from servicegroup.agent.agent import Membership, join
 from servicegroup.agent.client import DriverSettings, Joined, Terms
-from servicegroup.api.intake import Intake
-from servicegroup.api.terms import joined, reported, terms
+from servicegroup.controlplane.intake import Intake
+from servicegroup.controlplane.terms import joined, reported, terms
 from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Leave, Refusals, Report, Reported

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.api.attempts import Attempts
+from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import Unavailable
 from servicegroup.events import Event, EventKind, Page, Wanted
 from servicegroup.group import ServiceGroup

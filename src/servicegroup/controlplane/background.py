@@ -1,7 +1,11 @@
-"""Work that is done again and again, whatever happens: its failures are told once and counted."""
+"""Recurring work of a control plane: a failure is logged once and counted, and ends nothing (LC-9).
+
+Beside what has a loop of its own, that is: free deleted services, compare with the shadow driver.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
@@ -10,8 +14,12 @@ from typing import TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from servicegroup.errors import ServiceGroupError
+from servicegroup.group import ServiceGroup
 
 T = TypeVar("T")
+
+PAUSE = 1.0
+"""Seconds between two rounds."""
 
 LOG = logging.getLogger(__name__)
 
@@ -54,3 +62,17 @@ class Attempts:
             LOG.warning("%s fails: %s", self._what, error, exc_info=unexpected)
         self._fails = True
         return True
+
+
+async def run_chores(group: ServiceGroup) -> None:
+    """Do every chore, round after round, until cancelled; no failure ends it (LC-9)."""
+    chores: list[tuple[Attempts, Callable[[], object]]] = [
+        (Attempts("Freeing deleted services"), group.free_deleted)
+    ]
+    if group.shadow is not None:
+        # So that a disagreement's age is known when it is asked.
+        chores.append((Attempts("Comparing with the shadow driver"), group.compare))
+    while True:
+        for attempts, chore in chores:
+            await attempts.of(chore)
+        await asyncio.sleep(PAUSE)

@@ -9,11 +9,18 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import Metric
 
-from servicegroup.api.detections import Detections
-from servicegroup.api.families import counter, counters, gauge, gauges, histogram, histograms
-from servicegroup.api.intake import Intake
-from servicegroup.api.limits import Clients
-from servicegroup.api.observing import Observing
+from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.detection_times import Detections
+from servicegroup.controlplane.intake import Intake
+from servicegroup.controlplane.metrics.families import (
+    counter,
+    counters,
+    gauge,
+    gauges,
+    histogram,
+    histograms,
+)
+from servicegroup.controlplane.observer_loop import Observing
 from servicegroup.judging import Questions
 
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
+from servicegroup.controlplane.holds import Place, Scales, Sight, age
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Listening, has_life
@@ -32,7 +33,6 @@ from servicegroup.store.census import census
 from servicegroup.store.lease import LeaseLost
 from servicegroup.store.observing import Finding
 from servicegroup.store.snapshots import Snapshot
-from servicegroup.weighing import Place, Scales, Sight, age
 
 
 class Observer:

@@ -16,12 +16,17 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.api.families import PREFIX, gauge, gauges, histograms
-from servicegroup.api.feed import Feed
-from servicegroup.api.instruments import of_backends, of_clients, of_intake, of_observer
-from servicegroup.api.intake import Intake
-from servicegroup.api.limits import Clients
-from servicegroup.api.observing import Observing
+from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.feed import Feed
+from servicegroup.controlplane.intake import Intake
+from servicegroup.controlplane.metrics.families import PREFIX, gauge, gauges, histograms
+from servicegroup.controlplane.metrics.instruments import (
+    of_backends,
+    of_clients,
+    of_intake,
+    of_observer,
+)
+from servicegroup.controlplane.observer_loop import Observing
 from servicegroup.errors import StoreUnavailable
 from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup

@@ -1,0 +1,1 @@
+"""What a running control plane does beside answering: intake, observer, feed, metrics."""

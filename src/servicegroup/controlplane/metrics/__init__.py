@@ -1,0 +1,1 @@
+"""Metrics of a control plane: what is counted, and how Prometheus and OpenTelemetry name it."""

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from servicegroup import config
-from servicegroup.api.auth import authenticator
-from servicegroup.api.keystone import Keystone
+from servicegroup.api.access.keystone import Keystone
+from servicegroup.api.access.strategies import authenticator
 from servicegroup.errors import ConfigError
 from servicegroup.store.database import connect
 

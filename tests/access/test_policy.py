@@ -10,11 +10,11 @@ from starlette.routing import Route
 
 from api.nova import Nova
 from servicegroup.api import compute, v1
+from servicegroup.api.access.keystone import rules
+from servicegroup.api.access.policy import RULES
+from servicegroup.api.access.strategies import TrustEveryone
 from servicegroup.api.app import create_app
-from servicegroup.api.auth import TrustEveryone
 from servicegroup.api.call import Caller, Role
-from servicegroup.api.keystone import rules
-from servicegroup.api.policy import RULES
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup

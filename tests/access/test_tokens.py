@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import Engine, event, update
 from starlette.requests import Request
 
-from servicegroup.api import tokens as memory
+from servicegroup.api.access import tokens as memory
+from servicegroup.api.access.certificates import certify
+from servicegroup.api.access.tokens import Tokens
 from servicegroup.api.call import Caller, Role
-from servicegroup.api.certificates import certify
-from servicegroup.api.tokens import Tokens
 from servicegroup.config import Token
 from servicegroup.errors import Conflict, NotFound, Unauthorized, Unavailable
 from servicegroup.store import tokens

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from servicegroup.api import faults
-from servicegroup.api.auth import EVERYBODY
+from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Caller
 from servicegroup.api.compute import respond
 from servicegroup.errors import Unauthorized

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from servicegroup.api import large, v1
-from servicegroup.api.auth import EVERYBODY
+from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute import respond
 from servicegroup.api.edge import Edge

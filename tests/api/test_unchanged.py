@@ -14,7 +14,7 @@ from sqlalchemy import event
 from aging import backdate
 from control_plane import ControlPlane
 from servicegroup.api import v1
-from servicegroup.api.auth import EVERYBODY
+from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup

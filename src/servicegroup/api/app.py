@@ -21,8 +21,8 @@ from starlette.routing import Route, Router
 from starlette.types import Lifespan
 
 from servicegroup.api import compute, faults, ui, v1
-from servicegroup.api.auth import Authenticator, refuse_foreign_pages
-from servicegroup.api.binding import Hosts
+from servicegroup.api.access.host_binding import Hosts
+from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.edge import Edge, Stage, body_of
 from servicegroup.api.openapi import document

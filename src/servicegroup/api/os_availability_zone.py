@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from servicegroup.api.access.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.os_services import UNLISTED, six_digits
-from servicegroup.api.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.model import Service
 
 INTERNAL = "internal"

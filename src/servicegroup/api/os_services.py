@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 
+from servicegroup.api.access.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.listing import listed
 from servicegroup.api.microversions import Version
-from servicegroup.api.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.schemas import TRUE
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service

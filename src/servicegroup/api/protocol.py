@@ -16,8 +16,8 @@ from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from servicegroup.api import faults
+from servicegroup.api.access.certificates import certify, host_of
 from servicegroup.api.call import MAX_BODY, Answer
-from servicegroup.api.certificates import certify, host_of
 from servicegroup.api.edge import Edge, headers_of
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Client, Clients, Limit
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
-from servicegroup.api.binding import check_host, check_services
+from servicegroup.api.access.host_binding import check_host, check_services
+from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import listed
-from servicegroup.api.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.query import has_etag, moment, values, whole_number
 from servicegroup.api.wire import (
     BinaryVersions,

@@ -101,8 +101,8 @@ def _create_embedded(settings: Settings) -> None:
 
 def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> None:
     """Serve until told to stop, joined to the own register meanwhile."""
+    from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
-    from servicegroup.api.auth import authenticator
     from servicegroup.api.server import clients_of, server_of
     from servicegroup.controlplane.intake import Intake
     from servicegroup.options import DEFAULT_PORT

@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from servicegroup.api.access.certificates import certified_host
 from servicegroup.api.call import Caller, Role
-from servicegroup.api.certificates import certified_host
 from servicegroup.config import Token
 from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import ServiceGroupError, Unauthorized, Unavailable

@@ -13,9 +13,9 @@ from typing import Any
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
+from servicegroup.api.access.policy import RULES
+from servicegroup.api.access.tokens import Tokens, is_ours, token_of
 from servicegroup.api.call import Caller, Rule
-from servicegroup.api.policy import RULES
-from servicegroup.api.tokens import Tokens, is_ours, token_of
 from servicegroup.config import Settings, for_libraries
 from servicegroup.errors import ConfigError, Unauthorized, Unavailable
 

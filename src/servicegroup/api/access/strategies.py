@@ -11,8 +11,8 @@ from typing import Protocol
 from sqlalchemy import Engine
 from starlette.requests import Request
 
+from servicegroup.api.access.tokens import Tokens
 from servicegroup.api.call import Caller, Role
-from servicegroup.api.tokens import Tokens
 from servicegroup.config import Settings
 from servicegroup.errors import Forbidden
 
@@ -53,7 +53,7 @@ def authenticator(settings: Settings, engine: Engine) -> Authenticator:
     tokens = Tokens(settings.tokens, engine)
     if settings.auth_strategy == "token":
         return tokens
-    from servicegroup.api.keystone import Keystone
+    from servicegroup.api.access.keystone import Keystone
 
     return Keystone(settings, tokens)
 

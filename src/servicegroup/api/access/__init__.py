@@ -1,0 +1,1 @@
+"""Access: who asks, by which credentials, and what they may."""

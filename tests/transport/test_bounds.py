@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from servers.process import LOOPBACK, PATIENCE, free_port
 from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.edge import Edge, body_of
-from servicegroup.api.protocol import MAX_MESSAGE, Protocol
+from servicegroup.api.transport.protocol import MAX_MESSAGE, Protocol
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Clients, Limit
 from waiting import until
 

@@ -18,7 +18,7 @@ from control_plane import ControlPlane
 from servers.certificates import Authority, Pair
 from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.agent import client_for
-from servicegroup.api.tls import ServerTls
+from servicegroup.api.transport.tls import ServerTls
 from servicegroup.config import load
 from servicegroup.errors import (
     ConfigError,

@@ -103,7 +103,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     """Serve until told to stop, joined to the own register meanwhile."""
     from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
-    from servicegroup.api.server import clients_of, server_of
+    from servicegroup.api.transport.server import clients_of, server_of
     from servicegroup.controlplane.intake import Intake
     from servicegroup.options import DEFAULT_PORT
 

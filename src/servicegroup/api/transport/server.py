@@ -8,7 +8,7 @@ import socket
 import uvicorn
 
 from servicegroup.api.app import Application
-from servicegroup.api.protocol import Protocol
+from servicegroup.api.transport.protocol import Protocol
 from servicegroup.config import Settings
 from servicegroup.controlplane.clients import Clients
 
@@ -59,7 +59,7 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         timeout_notify=1,
     )
     if settings.tls is not None:
-        from servicegroup.api.tls import ServerTls
+        from servicegroup.api.transport.tls import ServerTls
 
         tls = ServerTls(settings.tls)
         config.callback_notify = tls.renew

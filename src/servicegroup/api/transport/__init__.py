@@ -1,0 +1,1 @@
+"""The way in: the HTTP server, its connections with their bounds, and TLS."""

@@ -9,7 +9,7 @@ import msgspec
 from servicegroup.api import faults
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Caller
-from servicegroup.api.compute import respond
+from servicegroup.api.compute.routes import respond
 from servicegroup.errors import Unauthorized
 from servicegroup.group import ServiceGroup
 

@@ -17,7 +17,7 @@ from starlette.types import Message
 from servicegroup.api import large, v1
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
-from servicegroup.api.compute import respond
+from servicegroup.api.compute.routes import respond
 from servicegroup.api.edge import Edge
 from servicegroup.api.listing import listed
 from servicegroup.errors import StoreUnavailable, Unavailable

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicegroup.api.compute import ROUTES
-from servicegroup.api.microversions import (
+from servicegroup.api.compute.microversions import (
     CHANGES,
     MAX,
     MIN,
@@ -19,7 +18,8 @@ from servicegroup.api.microversions import (
     negotiate,
     text_of,
 )
-from servicegroup.api.os_services import ACTIONS, VIEWS
+from servicegroup.api.compute.os_services import ACTIONS, VIEWS
+from servicegroup.api.compute.routes import ROUTES
 from servicegroup.errors import InvalidInput
 
 from .nova import Nova

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane import ControlPlane
-from servicegroup.api.microversions import MAX, MIN
+from servicegroup.api.compute.microversions import MAX, MIN
 
 from .conftest import TOKEN, fuzzed
 from .shapes import bodies, texts

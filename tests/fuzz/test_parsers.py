@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from servicegroup.api.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
+from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
 from servicegroup.api.query import moment, wanted_events, whole_number
 from servicegroup.api.v1 import decode_with
 from servicegroup.api.wire import Edit, Leaves, Register, Reports

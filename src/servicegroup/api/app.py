@@ -20,10 +20,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 from starlette.types import Lifespan
 
-from servicegroup.api import compute, faults, ui, v1
+from servicegroup.api import faults, ui, v1
 from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
+from servicegroup.api.compute import routes as compute
 from servicegroup.api.edge import Edge, Stage, body_of
 from servicegroup.api.openapi import document
 from servicegroup.api.query import values, wanted_events, whole_number

@@ -13,7 +13,7 @@ import msgspec
 
 from servicegroup.api.access.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.api.call import Answer, Call, json_answer
-from servicegroup.api.os_services import UNLISTED, six_digits
+from servicegroup.api.compute.os_services import UNLISTED, six_digits
 from servicegroup.model import Service
 
 INTERNAL = "internal"

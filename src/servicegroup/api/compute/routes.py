@@ -14,12 +14,13 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from servicegroup.api import discovery, faults, microversions, schemas
-from servicegroup.api import os_availability_zone as zones
-from servicegroup.api import os_hosts as hosts
-from servicegroup.api import os_services as services
+from servicegroup.api import faults
 from servicegroup.api.call import Answer, Call, Caller
-from servicegroup.api.microversions import MAX, MIN, UnsupportedVersion, Version
+from servicegroup.api.compute import discovery, microversions, schemas
+from servicegroup.api.compute import os_availability_zone as zones
+from servicegroup.api.compute import os_hosts as hosts
+from servicegroup.api.compute import os_services as services
+from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, Version
 from servicegroup.errors import InvalidInput, NotFound, Unauthorized
 from servicegroup.group import ServiceGroup
 

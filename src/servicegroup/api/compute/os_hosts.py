@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from servicegroup.api.access.policy import NOVA_HOST, NOVA_HOSTS
 from servicegroup.api.call import Answer, Call, json_answer
-from servicegroup.api.os_services import COMPUTE, UNLISTED
+from servicegroup.api.compute.os_services import COMPUTE, UNLISTED
 from servicegroup.errors import NotFound
 from servicegroup.store.snapshots import Filters
 

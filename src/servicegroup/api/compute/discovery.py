@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from servicegroup.api.call import Answer, json_answer
-from servicegroup.api.microversions import MAX, MIN, text_of
+from servicegroup.api.compute.microversions import MAX, MIN, text_of
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,9 @@ import msgspec
 
 from servicegroup.api.access.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.call import Answer, Call, json_answer
+from servicegroup.api.compute.microversions import Version
+from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import listed
-from servicegroup.api.microversions import Version
-from servicegroup.api.schemas import TRUE
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service
 from servicegroup.store.snapshots import Filters

@@ -1,0 +1,1 @@
+"""Nova's API as its clients speak it: services, hosts, availability zones, microversions."""

@@ -9,13 +9,13 @@ import pytest
 from starlette.routing import Route
 
 from api.nova import Nova
-from servicegroup.api import v1
 from servicegroup.api.access.keystone import rules
 from servicegroup.api.access.policy import RULES
 from servicegroup.api.access.strategies import TrustEveryone
 from servicegroup.api.app import create_app
 from servicegroup.api.call import Caller, Role
 from servicegroup.api.compute import routes as compute
+from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup

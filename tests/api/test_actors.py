@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from servicegroup.api import v1
 from servicegroup.api.call import Call, Caller, Role
+from servicegroup.api.v1 import routes as v1
 from servicegroup.events import Wanted
 from servicegroup.group import ServiceGroup
 

@@ -14,12 +14,13 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from servicegroup.api import large, v1
+from servicegroup.api import large
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute.routes import respond
 from servicegroup.api.edge import Edge
 from servicegroup.api.listing import listed
+from servicegroup.api.v1 import routes as v1
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Report, Service

@@ -13,9 +13,9 @@ from sqlalchemy import event
 
 from aging import backdate
 from control_plane import ControlPlane
-from servicegroup.api import v1
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
+from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE

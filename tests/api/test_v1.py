@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from control_plane import ControlPlane
-from servicegroup.api import v1
+from servicegroup.api.v1 import routes as v1
 from servicegroup.liveness import judge
 from servicegroup.model import Service
 

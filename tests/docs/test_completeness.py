@@ -13,12 +13,12 @@ import servicegroup
 from control_plane import ControlPlane
 from docs.pages import DOCS, ROOT, Page, page
 from servicegroup.agent.agent import State
-from servicegroup.api import v1
 from servicegroup.api.access.strategies import TrustEveryone
 from servicegroup.api.app import create_app
 from servicegroup.api.compute import microversions
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.compute.microversions import text_of
+from servicegroup.api.v1 import routes as v1
 from servicegroup.cli.main import EXIT_CODES, cli
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.driver import driver_names, load

@@ -12,9 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
-from servicegroup.api.query import moment, wanted_events, whole_number
-from servicegroup.api.v1 import decode_with
-from servicegroup.api.wire import Edit, Leaves, Register, Reports
+from servicegroup.api.v1.bodies import Edit, Leaves, Register, Reports
+from servicegroup.api.v1.query import moment, wanted_events, whole_number
+from servicegroup.api.v1.routes import decode_with
 from servicegroup.errors import InvalidInput
 from servicegroup.model import Departure
 

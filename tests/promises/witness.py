@@ -18,7 +18,7 @@ from promises.following import Told
 from promises.history import LOG, Counted, Seen, Shown
 from scrape import Scrape
 from servers.process import PATIENCE
-from servicegroup.api.wire import Services
+from servicegroup.api.v1.bodies import Services
 from servicegroup.events import Page
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import Reason

@@ -20,17 +20,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 from starlette.types import Lifespan
 
-from servicegroup.api import faults, ui, v1
+from servicegroup.api import faults, ui
 from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.edge import Edge, Stage, body_of
-from servicegroup.api.openapi import document
-from servicegroup.api.query import values, wanted_events, whole_number
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
-from servicegroup.api.v1 import EVENTS, REPORTS, STREAM
-from servicegroup.api.wire import Reports
+from servicegroup.api.v1 import routes as v1
+from servicegroup.api.v1.bodies import Reports
+from servicegroup.api.v1.openapi import document
+from servicegroup.api.v1.query import values, wanted_events, whole_number
+from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
 from servicegroup.controlplane.background import run_chores
 from servicegroup.controlplane.clients import Clients
 from servicegroup.controlplane.feed import PAGE, Feed

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from servicegroup.api.query import moment
+from servicegroup.api.v1.query import moment
 from servicegroup.errors import InvalidInput
 
 _AGO = re.compile(r"(\d{1,9})\s*(s|min|h|d)")

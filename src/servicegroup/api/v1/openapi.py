@@ -13,7 +13,7 @@ from servicegroup.api.streaming import MAX_WAIT
 from servicegroup.events import EventKind
 
 if TYPE_CHECKING:
-    from servicegroup.api.v1 import Route
+    from servicegroup.api.v1.routes import Route
 
 _FAULTS = {
     "400": "The request is malformed; the message names the field.",

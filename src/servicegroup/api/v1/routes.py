@@ -17,8 +17,7 @@ from servicegroup.api.access.host_binding import check_host, check_services
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import listed
-from servicegroup.api.query import has_etag, moment, values, whole_number
-from servicegroup.api.wire import (
+from servicegroup.api.v1.bodies import (
     BinaryVersions,
     Drivers,
     Edit,
@@ -32,6 +31,7 @@ from servicegroup.api.wire import (
     Services,
     Versions,
 )
+from servicegroup.api.v1.query import has_etag, moment, values, whole_number
 from servicegroup.comparison import Compared
 from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.terms import joined, terms

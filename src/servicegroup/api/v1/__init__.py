@@ -1,0 +1,1 @@
+"""Our own API, /v1: its routes, the bodies it takes and returns, and its OpenAPI document."""

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from servers.etcd import Etcd
 from servers.plugin import require
 from servers.process import LOOPBACK, free_port
-from servicegroup.drivers.etcd import EtcdDriver
-from servicegroup.drivers.etcd_gateway import Gateway
-from servicegroup.drivers.etcd_keys import Key, directory, parse
+from servicegroup.drivers.etcd.driver import EtcdDriver
+from servicegroup.drivers.etcd.gateway import Gateway
+from servicegroup.drivers.etcd.keys import Key, directory, parse
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, repeating

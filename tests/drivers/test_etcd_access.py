@@ -14,7 +14,7 @@ from servers.certificates import Authority
 from servers.etcd import Etcd
 from servers.plugin import require
 from servers.process import LOOPBACK
-from servicegroup.drivers.etcd import EtcdDriver
+from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask

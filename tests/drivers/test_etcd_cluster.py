@@ -9,7 +9,7 @@ import pytest
 
 from drivers.ensembles import EnsembleContract
 from servers.etcd import Etcd, EtcdCluster
-from servicegroup.drivers.etcd import EtcdDriver
+from servicegroup.drivers.etcd.driver import EtcdDriver
 
 
 class TestEtcdCluster(EnsembleContract):

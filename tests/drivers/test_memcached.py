@@ -10,7 +10,7 @@ from pymemcache.client.base import Client
 
 from servers.memcached import Memcached
 from servers.process import LOOPBACK, ask, free_port
-from servicegroup.drivers.memcached import MemcachedDriver, member_key
+from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.testing import DriverContract

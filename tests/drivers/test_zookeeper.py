@@ -18,10 +18,10 @@ from kazoo.client import KazooClient
 from servers.plugin import require
 from servers.process import LOOPBACK, free_port
 from servers.zookeeper import ZooKeeper
-from servicegroup.drivers.zookeeper import ZooKeeperDriver, ZooKeeperOptions
-from servicegroup.drivers.zookeeper_nodes import Node, component, parse
-from servicegroup.drivers.zookeeper_view import View
-from servicegroup.drivers.zookeeper_watch import AddWatch
+from servicegroup.drivers.zookeeper.client import AddWatch
+from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver, ZooKeeperOptions
+from servicegroup.drivers.zookeeper.nodes import Node, component, parse
+from servicegroup.drivers.zookeeper.view import View
 from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, repeating

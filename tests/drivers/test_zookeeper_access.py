@@ -17,7 +17,7 @@ from servers.certificates import Authority
 from servers.plugin import require
 from servers.process import LOOPBACK, free_port
 from servers.zookeeper import ZooKeeper
-from servicegroup.drivers.zookeeper import ZooKeeperDriver
+from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask

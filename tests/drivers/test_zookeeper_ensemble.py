@@ -9,7 +9,7 @@ import pytest
 
 from drivers.ensembles import EnsembleContract
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
-from servicegroup.drivers.zookeeper import ZooKeeperDriver
+from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 
 
 class TestZooKeeperEnsemble(EnsembleContract):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from servicegroup import config
 from servicegroup.agent.connection import Connection
-from servicegroup.drivers.etcd import EtcdDriver
+from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, InvalidInput
 from servicegroup.store.database import connect, shown

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from servers.memcached import Memcached
 from servers.redis import Redis
 from servicegroup.driver import Driver
-from servicegroup.drivers import etcd_keys
-from servicegroup.drivers.memcached import MemcachedDriver, member_key
+from servicegroup.drivers.etcd import keys as etcd_keys
+from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
 from servicegroup.drivers.redis import RedisDriver, parse_entry
-from servicegroup.drivers.zookeeper_nodes import Node, parse
-from servicegroup.drivers.zookeeper_view import View
+from servicegroup.drivers.zookeeper.nodes import Node, parse
+from servicegroup.drivers.zookeeper.view import View
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import judge
 from servicegroup.model import Limits, Member, PresenceState, Reason, Report

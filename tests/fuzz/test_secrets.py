@@ -29,7 +29,7 @@ from servers.process import PATIENCE
 from servers.redis import Redis
 from servers.zookeeper import ZooKeeper
 from servicegroup.api.v1 import routes as v1
-from servicegroup.drivers.etcd import EtcdDriver
+from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask
 from waiting import until

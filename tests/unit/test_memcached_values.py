@@ -7,7 +7,7 @@ import contextlib
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from servicegroup.drivers.memcached import MemcachedDriver, member_key, parse
+from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key, parse
 from servicegroup.errors import ConfigError
 from servicegroup.model import Member
 

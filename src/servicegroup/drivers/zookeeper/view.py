@@ -17,9 +17,9 @@ from kazoo.exceptions import NoNodeError, UnimplementedError
 from kazoo.handlers.threading import KazooTimeoutError
 
 from servicegroup.driver import Watcher
-from servicegroup.drivers.zookeeper_nodes import Node, component, parse
-from servicegroup.drivers.zookeeper_session import PATIENCE, Session, left
-from servicegroup.drivers.zookeeper_watch import Client
+from servicegroup.drivers.zookeeper.client import Client
+from servicegroup.drivers.zookeeper.nodes import Node, component, parse
+from servicegroup.drivers.zookeeper.session import PATIENCE, Session, left
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 

@@ -32,9 +32,9 @@ import msgspec
 from pymemcache.client.base import Client
 
 from servicegroup.driver import Capabilities, Driver, Watcher
-from servicegroup.drivers.client_tls import FILES
-from servicegroup.drivers.memcached_options import MemcachedOptions, addresses_of, tls_of
-from servicegroup.drivers.memcached_server import Server
+from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, tls_of
+from servicegroup.drivers.memcached.server import Server
+from servicegroup.drivers.tls import FILES
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 

@@ -20,9 +20,9 @@ from kazoo.security import CREATOR_ALL_ACL
 from msgspec import Meta
 
 from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
-from servicegroup.drivers.zookeeper_nodes import OwnNodes
-from servicegroup.drivers.zookeeper_session import Session
-from servicegroup.drivers.zookeeper_view import View, Views
+from servicegroup.drivers.zookeeper.nodes import OwnNodes
+from servicegroup.drivers.zookeeper.session import Session
+from servicegroup.drivers.zookeeper.view import View, Views
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 

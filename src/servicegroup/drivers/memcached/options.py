@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from servicegroup.driver import Options
-from servicegroup.drivers.client_tls import FILES, context_of
+from servicegroup.drivers.tls import FILES, context_of
 from servicegroup.errors import ConfigError
 
 _DEFAULT_PORT = 11211

@@ -18,7 +18,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import Callback, KazooState, KeeperState
 
 from servicegroup.driver import Watcher
-from servicegroup.drivers.zookeeper_watch import LONGEST_PAUSE, Client
+from servicegroup.drivers.zookeeper.client import LONGEST_PAUSE, Client
 from servicegroup.errors import DriverUnavailable
 
 PATIENCE = 3.0

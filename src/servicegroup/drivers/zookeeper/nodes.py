@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote
 
 from kazoo.exceptions import ConnectionLoss, NodeExistsError, NoNodeError
 
-from servicegroup.drivers.zookeeper_session import PATIENCE, Session, left
-from servicegroup.drivers.zookeeper_watch import Client
+from servicegroup.drivers.zookeeper.client import Client
+from servicegroup.drivers.zookeeper.session import PATIENCE, Session, left
 from servicegroup.model import Member
 
 # Decimal digits that fit in 63 bits, hexadecimal ones that fit in 64.

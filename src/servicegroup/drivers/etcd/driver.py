@@ -21,9 +21,9 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
-from servicegroup.drivers.client_tls import FILES, context_of
-from servicegroup.drivers.etcd_gateway import Done, Gateway
-from servicegroup.drivers.etcd_keys import Held, Key, OwnKeys, Reader, below, directory
+from servicegroup.drivers.etcd.gateway import Done, Gateway
+from servicegroup.drivers.etcd.keys import Held, Key, OwnKeys, Reader, below, directory
+from servicegroup.drivers.tls import FILES, context_of
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from servicegroup.drivers.etcd_gateway import (
+from servicegroup.drivers.etcd.gateway import (
     Done,
     Gateway,
     Granted,

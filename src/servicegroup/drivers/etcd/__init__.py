@@ -1,0 +1,1 @@
+"""Driver etcd: leases and keys through etcd's JSON gateway."""

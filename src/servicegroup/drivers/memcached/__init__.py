@@ -1,0 +1,1 @@
+"""Driver memcached: an entry a member, which expires unless it is written again."""

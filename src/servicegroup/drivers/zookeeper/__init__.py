@@ -1,0 +1,1 @@
+"""Driver zookeeper: an ephemeral node a member, seen by watches."""

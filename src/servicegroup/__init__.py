@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from servicegroup.agent.agent import Membership, join
-    from servicegroup.agent.watching import watch
+    from servicegroup.agent.join import Membership, join
+    from servicegroup.agent.watch import watch
     from servicegroup.driver import Driver
     from servicegroup.driver import load as load_driver
     from servicegroup.errors import ServiceGroupError
@@ -46,7 +46,7 @@ _HOMES = {
     "Evidence": ("model", "Evidence"),
     "Limits": ("model", "Limits"),
     "Member": ("model", "Member"),
-    "Membership": ("agent.agent", "Membership"),
+    "Membership": ("agent.join", "Membership"),
     "Presence": ("model", "Presence"),
     "PresenceState": ("model", "PresenceState"),
     "Reason": ("model", "Reason"),
@@ -54,10 +54,10 @@ _HOMES = {
     "ServiceGroup": ("group", "ServiceGroup"),
     "ServiceGroupError": ("errors", "ServiceGroupError"),
     "Verdict": ("model", "Verdict"),
-    "join": ("agent.agent", "join"),
+    "join": ("agent.join", "join"),
     "judge": ("liveness", "judge"),
     "load_driver": ("driver", "load"),
-    "watch": ("agent.watching", "watch"),
+    "watch": ("agent.watch", "watch"),
 }
 
 __all__ = [

@@ -18,9 +18,9 @@ import pytest
 
 from control_plane import ControlPlane
 from servicegroup import driver
-from servicegroup.agent.agent import Membership, State, join
 from servicegroup.agent.client import DriverSettings, HttpClient, Joined, Terms
 from servicegroup.agent.heartbeats import own_options
+from servicegroup.agent.join import Membership, State, join
 from servicegroup.driver import Driver, Watcher
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Leave, Member, Presence, PresenceState, Refusals, Report, Reported

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from control_plane import ControlPlane
-from servicegroup.agent.agent import Membership, State, join
 from servicegroup.agent.client import HttpClient, Joined
+from servicegroup.agent.join import Membership, State, join
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Leave
 from waiting import until

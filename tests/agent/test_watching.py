@@ -13,7 +13,8 @@ import pytest
 
 import servicegroup
 from control_plane import ControlPlane
-from servicegroup.agent import client, watching
+from servicegroup.agent import client
+from servicegroup.agent import watch as watching
 from servicegroup.driver import load
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import Event, EventKind, Page, Wanted

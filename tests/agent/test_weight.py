@@ -17,12 +17,12 @@ def rss():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 before = rss()
-from servicegroup.agent.agent import join
+from servicegroup.agent.join import join
 membership = join("worker", host="weighed", url=sys.argv[1])
 while membership.last_report is None:
     pass
 weight = rss() - before
-from servicegroup.agent.watching import watch
+from servicegroup.agent.watch import watch
 next(watch(sys.argv[1], after=0))
 print(weight, *sys.modules)
 membership.leave()

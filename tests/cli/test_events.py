@@ -20,7 +20,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from control_plane import ControlPlane
-from servicegroup.agent import watching
+from servicegroup.agent import watch as watching
 from servicegroup.events import Event, EventKind, Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write

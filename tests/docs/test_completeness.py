@@ -12,7 +12,7 @@ from starlette.routing import Route
 import servicegroup
 from control_plane import ControlPlane
 from docs.pages import DOCS, ROOT, Page, page
-from servicegroup.agent.agent import State
+from servicegroup.agent.join import State
 from servicegroup.api.access.strategies import TrustEveryone
 from servicegroup.api.app import create_app
 from servicegroup.api.compute import microversions

@@ -20,7 +20,7 @@ from typing import Any
 import servicegroup
 from promises.history import Ended, Joined, Proof, Recorder
 from servicegroup import Membership, driver
-from servicegroup.agent import agent
+from servicegroup.agent import join as agent
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.client import Joined as Answer
 from servicegroup.driver import Driver, load

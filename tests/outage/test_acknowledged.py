@@ -27,7 +27,7 @@ from servers.mariadb import MariaDB
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.connection import Connection
-from servicegroup.agent.watching import watch
+from servicegroup.agent.watch import watch
 from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.store.database import connect
 from waiting import until

@@ -16,9 +16,9 @@ from control_plane import ControlPlane
 from scrape import Scrape
 from servers.certificates import Authority
 from servers.process import LOOPBACK, PATIENCE
-from servicegroup.agent.agent import client_for
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.heart import Busy
+from servicegroup.agent.join import client_for
 from servicegroup.controlplane.clients import BURST, Client, Clients, Limit
 from servicegroup.events import Wanted
 from servicegroup.model import Report

@@ -17,7 +17,7 @@ import pytest
 from control_plane import ControlPlane
 from servers.certificates import Authority, Pair
 from servers.process import LOOPBACK, PATIENCE
-from servicegroup.agent.agent import client_for
+from servicegroup.agent.join import client_for
 from servicegroup.api.transport.tls import ServerTls
 from servicegroup.config import load
 from servicegroup.errors import (

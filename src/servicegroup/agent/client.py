@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from servicegroup.agent.connection import Connection, Reply, TlsFiles
+from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.credentials import TlsFiles, Token
 from servicegroup.agent.heart import Busy
-from servicegroup.agent.token import Token
 from servicegroup.errors import (
     Conflict,
     ControlPlaneUnavailable,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from servicegroup.agent.credentials import TlsFiles
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 
 if TYPE_CHECKING:
@@ -34,17 +35,6 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     retry_after: float
     body: bytes
-
-
-class TlsFiles(msgspec.Struct, frozen=True):
-    """PEM files for ``https://``; empty for the authorities this host trusts, and no certificate.
-
-    ``key`` may be empty where the file ``cert`` has it too.
-    """
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
 
 
 class Connection:

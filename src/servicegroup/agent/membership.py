@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_timeout
-from servicegroup.agent.farewell import tell_leave
 from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
+from servicegroup.agent.leaving import tell_leave
 from servicegroup.errors import InvalidInput, ServiceGroupError
 from servicegroup.model import Departure, Leave, Member, Refusals, Report, check_name, topic_of
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 
-from servicegroup.agent.agent import Membership, State
+from servicegroup.agent.join import Membership, State
 
 TICK = 1.0
 """Seconds between two looks at the membership; a watchdog must allow more than two reports."""

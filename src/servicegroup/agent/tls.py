@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from servicegroup.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from servicegroup.agent.connection import TlsFiles
+    from servicegroup.agent.credentials import TlsFiles
 
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})

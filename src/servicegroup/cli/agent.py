@@ -83,8 +83,8 @@ def agent(
     reports until it is stopped itself. A control plane that is away delays nothing.
     """
     from servicegroup.agent import notify
-    from servicegroup.agent.agent import Membership, client_for
     from servicegroup.agent.check import Check
+    from servicegroup.agent.join import Membership, client_for
     from servicegroup.agent.supervisor import StartError, Supervisor
 
     _log_to_stderr()

@@ -136,7 +136,7 @@ def _until_now(register: Register, wanted: Wanted, limit: int | None) -> Iterato
 
 def _from_now_on(register: Register, wanted: Wanted, limit: int | None) -> Iterator[Event]:
     """Give the newest ``limit`` events, or those there are since a time or an id, and go on."""
-    from servicegroup.agent.watching import follow
+    from servicegroup.agent.watch import follow
 
     # A mistake in this first question ends the command; later ones are asked until answered.
     begins_now = limit is None and wanted.after is None and wanted.since is None

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from servicegroup.agent.client import REFUSALS, fault_messages
-from servicegroup.agent.connection import Connection, Reply, TlsFiles
-from servicegroup.agent.token import Token
+from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.credentials import TlsFiles, Token
 from servicegroup.cli.door import Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState

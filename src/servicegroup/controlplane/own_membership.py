@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from servicegroup.agent.agent import Membership, join
 from servicegroup.agent.client import DriverSettings, Joined, Terms
+from servicegroup.agent.join import Membership, join
 from servicegroup.controlplane.intake import Intake
 from servicegroup.controlplane.terms import joined, reported, terms
 from servicegroup.errors import ControlPlaneUnavailable

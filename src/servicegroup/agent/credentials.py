@@ -1,9 +1,14 @@
-"""The token that callers send: a text, or what a file holds now, so that it can be renewed."""
+"""What a caller shows a control plane: a token, and the files of its TLS.
+
+A token is a text, or what a file holds now, so that it can be renewed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from servicegroup.errors import InvalidInput
 
@@ -11,6 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADER = "X-Auth-Token"
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    """PEM files for ``https://``; empty for the authorities this host trusts, and no certificate.
+
+    ``key`` may be empty where the file ``cert`` has it too.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
 
 
 class Token:

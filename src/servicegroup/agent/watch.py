@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from servicegroup.agent.agent import client_for
 from servicegroup.agent.heart import Busy, retry_delay
+from servicegroup.agent.join import client_for
 from servicegroup.errors import InvalidInput, Unavailable
 from servicegroup.events import Event, EventKind, Page, Wanted
 

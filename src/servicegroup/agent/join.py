@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from servicegroup.agent.client import DEFAULT_URL, Client, HttpClient
-from servicegroup.agent.connection import TlsFiles
+from servicegroup.agent.credentials import TlsFiles
 from servicegroup.agent.membership import Membership, State
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ holes, so whoever has seen event N asks for what is after N and can tell whether
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
 
-from servicegroup.errors import ControlPlaneUnavailable
+from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Evidence, Reason
 
 
@@ -180,3 +180,14 @@ class Protection(msgspec.Struct, frozen=True):
     since: datetime
     members: int
     peak: int
+
+
+def moment(name: str, text: str) -> datetime:
+    """Return a time as naive UTC; without a zone it is UTC already. Raises InvalidInput."""
+    try:
+        given = datetime.fromisoformat(text)
+        return given.astimezone(UTC).replace(tzinfo=None) if given.tzinfo else given
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{name} {text!r} is not a time; write it like 2026-01-31T12:00:00, in UTC."
+        ) from None

@@ -286,6 +286,12 @@ class VersionRange(msgspec.Struct, frozen=True):
     maximum: int
 
 
+class BinaryVersions(VersionRange, frozen=True):
+    """The same, and how many services of the binary run each version."""
+
+    histogram: dict[int, int]
+
+
 NAME_LENGTH = 255
 """Characters a host, a binary, a group or a zone may have, as in Nova."""
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
 from servicegroup.api.v1.bodies import Edit, Leaves, Register, Reports
-from servicegroup.api.v1.query import moment, wanted_events, whole_number
+from servicegroup.api.v1.query import wanted_events, whole_number
 from servicegroup.api.v1.routes import decode_with
 from servicegroup.errors import InvalidInput
+from servicegroup.events import moment
 from servicegroup.model import Departure
 
 from .conftest import thoroughly

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from servicegroup.cli.door import open_register
 from servicegroup.cli.output import Column, output_options, pick, print_items
+from servicegroup.cli.register import open_register
 from servicegroup.comparison import Compared, Disagreement
 from servicegroup.driver import DriverState
 from servicegroup.explanation import duration

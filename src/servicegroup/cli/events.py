@@ -9,10 +9,7 @@ from datetime import datetime
 import click
 import msgspec
 
-from servicegroup.cli.door import Register, open_register
 from servicegroup.cli.logs import on_stderr
-from servicegroup.cli.moments import Moment
-from servicegroup.cli.naming import Text, named, parsed
 from servicegroup.cli.output import (
     Column,
     output_options,
@@ -20,6 +17,8 @@ from servicegroup.cli.output import (
     print_items,
     print_lines,
 )
+from servicegroup.cli.params import Moment, Text, named, parsed
+from servicegroup.cli.register import Register, open_register
 from servicegroup.events import Event, EventKind, Wanted
 from servicegroup.explanation import duration
 

@@ -8,11 +8,10 @@ from datetime import datetime
 import click
 import msgspec
 
-from servicegroup.cli.door import open_register
 from servicegroup.cli.events import COLUMNS as EVENT_COLUMNS
-from servicegroup.cli.moments import Moment
-from servicegroup.cli.naming import Name, named, one_service
 from servicegroup.cli.output import Column, output_options, pick, print_item, print_items
+from servicegroup.cli.params import Moment, Name, named, one_service
+from servicegroup.cli.register import open_register
 from servicegroup.explanation import duration
 from servicegroup.history import History
 

@@ -16,8 +16,8 @@ from servicegroup.cli.doctor import COLUMNS as CHECKS
 from servicegroup.cli.doctor import told
 from servicegroup.cli.driver import DISAGREEMENTS, NOT_READY, summary
 from servicegroup.cli.main import EXIT_CODES
-from servicegroup.cli.naming import Text
 from servicegroup.cli.output import Column, output_options, pick, print_item, print_items, printable
+from servicegroup.cli.params import Text
 from servicegroup.cli.service import SHOWN, explained, nova_manage
 from servicegroup.errors import ConfigError, NotFound, Unavailable
 from servicegroup.model import Service

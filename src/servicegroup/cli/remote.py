@@ -13,13 +13,12 @@ import msgspec
 from servicegroup.agent.client import REFUSALS, fault_messages
 from servicegroup.agent.connection import Connection, Reply
 from servicegroup.agent.credentials import TlsFiles, Token
-from servicegroup.cli.door import Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
 from servicegroup.events import Page, Protection, ToldPage, Wanted
 from servicegroup.history import History
-from servicegroup.model import Service
+from servicegroup.model import BinaryVersions, Service
 
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ class _One(msgspec.Struct):
 
 
 class _Versions(msgspec.Struct):
-    versions: list[Versions]
+    versions: list[BinaryVersions]
 
 
 class _Drivers(msgspec.Struct):
@@ -101,7 +100,7 @@ class RemoteRegister:
         """Delete one service; see ``Register``."""
         self._request("DELETE", f"/v1/services/{uuid}", None)
 
-    def versions(self, binaries: Sequence[str]) -> list[Versions]:
+    def versions(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""
         query = urlencode([("binary", binary) for binary in binaries])
         return self._ask("GET", f"/v1/versions?{query}", _Versions).versions

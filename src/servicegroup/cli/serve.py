@@ -73,7 +73,7 @@ def open_group(settings: Settings) -> ServiceGroup:
     The embedded database is created on the way; any other must have its schema already. Raises
     ConfigError, StoreUnavailable.
     """
-    from servicegroup.cli import door
+    from servicegroup.cli import register as door
 
     if settings.uses_default_database:
         _create_embedded(settings)

@@ -10,9 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from servicegroup.cli.door import Versions, open_register
 from servicegroup.cli.history import history
-from servicegroup.cli.naming import Name, Text, named, one_service
 from servicegroup.cli.output import (
     Column,
     output_options,
@@ -23,10 +21,12 @@ from servicegroup.cli.output import (
     show,
     table,
 )
+from servicegroup.cli.params import Name, Text, named, one_service
+from servicegroup.cli.register import open_register
 from servicegroup.errors import Unavailable
 from servicegroup.events import Protection
 from servicegroup.explanation import duration, explain, suspicion
-from servicegroup.model import Service
+from servicegroup.model import BinaryVersions, Service
 
 WATCH_INTERVAL = 2.0
 """Seconds between two looks of ``--watch``."""
@@ -86,7 +86,7 @@ SHOWN: list[Column[Service]] = [
 ]
 """What ``show`` knows beside the columns of a list."""
 
-VERSIONS: list[Column[Versions]] = [
+VERSIONS: list[Column[BinaryVersions]] = [
     Column("Binary", lambda v: v.binary),
     Column("Minimum", lambda v: v.minimum),
     Column("Maximum", lambda v: v.maximum),

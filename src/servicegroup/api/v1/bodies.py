@@ -12,7 +12,7 @@ import msgspec
 from servicegroup.driver import DriverState
 from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
-from servicegroup.model import Leave, Report, Service
+from servicegroup.model import BinaryVersions, Leave, Report, Service
 
 _PRINTABLE = {"format": "printable"}
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_schema=_PRINTABLE)]
@@ -80,15 +80,6 @@ class Groups(msgspec.Struct, frozen=True):
     """All groups that have a service, by name."""
 
     groups: list[GroupCount]
-
-
-class BinaryVersions(msgspec.Struct, frozen=True):
-    """Lowest and highest version of a binary, and how many services run each."""
-
-    binary: str
-    minimum: int
-    maximum: int
-    histogram: dict[int, int]
 
 
 class Versions(msgspec.Struct, frozen=True):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import EventKind, Wanted
+from servicegroup.events import EventKind, Wanted, moment
 
 
 def values(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
@@ -27,17 +26,6 @@ def whole_number(name: str, text: str, least: int, most: int) -> int:
     if not is_number or not least <= int(text) <= most:
         raise InvalidInput(f"{name} {text!r} is not a number from {least} to {most}.")
     return int(text)
-
-
-def moment(name: str, text: str) -> datetime:
-    """Return a time as naive UTC; without a zone it is UTC already. Raises InvalidInput."""
-    try:
-        given = datetime.fromisoformat(text)
-        return given.astimezone(UTC).replace(tzinfo=None) if given.tzinfo else given
-    except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{name} {text!r} is not a time; write it like 2026-01-31T12:00:00, in UTC."
-        ) from None
 
 
 def wanted_events(given: Mapping[str, str], last_event_id: str | None) -> Wanted:

@@ -18,7 +18,6 @@ from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import listed
 from servicegroup.api.v1.bodies import (
-    BinaryVersions,
     Drivers,
     Edit,
     GroupCount,
@@ -31,15 +30,15 @@ from servicegroup.api.v1.bodies import (
     Services,
     Versions,
 )
-from servicegroup.api.v1.query import has_etag, moment, values, whole_number
+from servicegroup.api.v1.query import has_etag, values, whole_number
 from servicegroup.comparison import Compared
 from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.terms import joined, terms
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Page
+from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
 from servicegroup.history import History
-from servicegroup.model import Refusals, Reported, Service
+from servicegroup.model import BinaryVersions, Refusals, Reported, Service
 from servicegroup.store.snapshots import Filters
 
 T = TypeVar("T")

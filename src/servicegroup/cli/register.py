@@ -21,7 +21,7 @@ from servicegroup.driver import DriverState
 from servicegroup.errors import ConfigError
 from servicegroup.events import Page, Protection, Wanted
 from servicegroup.history import History
-from servicegroup.model import Service, VersionRange
+from servicegroup.model import BinaryVersions, Service
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 _LOOK = 0.2
 """Seconds between two looks at the log of events, in process, while one waits for the next."""
-
-
-class Versions(VersionRange, frozen=True):
-    """The version range of a binary, and how many services run each version."""
-
-    histogram: dict[int, int]
 
 
 class Register(Protocol):
@@ -64,7 +58,7 @@ class Register(Protocol):
         """Delete a service. Raises NotFound."""
         ...
 
-    def versions(self, binaries: Sequence[str]) -> list[Versions]:
+    def versions(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return the versions of the binaries, or of all that exist."""
         ...
 
@@ -187,10 +181,10 @@ class LocalRegister:
         self._group.delete(uuid, by=operator())
         self._group.free_deleted()  # there may be no control plane to do it in the next second
 
-    def versions(self, binaries: Sequence[str]) -> list[Versions]:
+    def versions(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""
         return [
-            Versions(one.binary, one.minimum, one.maximum, self._group.histogram(one.binary))
+            BinaryVersions(one.binary, one.minimum, one.maximum, self._group.histogram(one.binary))
             for one in self._group.versions(binaries)
         ]
 

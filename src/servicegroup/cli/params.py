@@ -1,16 +1,23 @@
-"""How services are named on the command line: by uuid, by HOST and BINARY, in process by number."""
+"""What is typed on the command line, checked: which service, and which time.
+
+A service is named by its uuid, by HOST and BINARY, in process by number too. A time is how long
+ago, such as 2h, or a moment, such as 2026-01-31T12:00.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 
-from servicegroup.cli.door import Register
 from servicegroup.cli.output import printable
-from servicegroup.errors import NotFound
+from servicegroup.cli.register import Register
+from servicegroup.errors import InvalidInput, NotFound
+from servicegroup.events import moment
 from servicegroup.model import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,6 +26,9 @@ Name = int | str | tuple[str, str]
 """How a service is named: the record's number, its uuid, or host and binary."""
 
 _MAX_ID = 2**31 - 1
+
+_AGO = re.compile(r"(\d{1,9})\s*(s|min|h|d)")
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 
 
 class Text(click.ParamType[str]):
@@ -33,6 +43,29 @@ class Text(click.ParamType[str]):
         except UnicodeEncodeError:
             self.fail(f"{value!r} is not UTF-8.", param, ctx)
         return value or self.fail("it is empty.", param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A time as naive UTC; how long ago is counted back by this host's clock."""
+
+    name = "time"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the moment; fails for what is none."""
+        try:
+            if (ago := _AGO.fullmatch(value)) is None:
+                return moment("the time", value)
+            span = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return datetime.now(UTC).replace(tzinfo=None) - span
+        except (InvalidInput, OverflowError):
+            self.fail(
+                f"{value!r} is neither a time such as 2026-01-31T12:00 (UTC) nor how long ago,"
+                " such as 90s, 30min, 2h or 7d.",
+                param,
+                ctx,
+            )
 
 
 def one_service(command: F) -> F:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from servicegroup import errands
+from servicegroup import evictions as errands
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
@@ -38,9 +38,9 @@ from servicegroup.model import (
     zone_of,
 )
 from servicegroup.store import events
+from servicegroup.store.findings import suspects
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import observation
-from servicegroup.store.observing import suspects
 from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Filters, Snapshot

@@ -13,11 +13,11 @@ from aging import backdate
 from servicegroup.events import Event, EventKind, Protection, Signal, Wanted
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Report, Service
-from servicegroup.store import lease, observing
+from servicegroup.store import findings as observing
+from servicegroup.store import lease
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading
-from servicegroup.store.lease import LeaseLost
-from servicegroup.store.observing import (
+from servicegroup.store.findings import (
     FLAP_WINDOW,
     Finding,
     conclude,
@@ -25,6 +25,7 @@ from servicegroup.store.observing import (
     settle,
     suspects,
 )
+from servicegroup.store.lease import LeaseLost
 
 MINUTE = timedelta(minutes=1)
 

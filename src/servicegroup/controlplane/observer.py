@@ -28,11 +28,12 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.store import lease, observing
-from servicegroup.store.census import census
+from servicegroup.store import findings as observing
+from servicegroup.store import lease
+from servicegroup.store.findings import Finding
 from servicegroup.store.lease import LeaseLost
-from servicegroup.store.observing import Finding
 from servicegroup.store.snapshots import Snapshot
+from servicegroup.store.summaries import census
 
 
 class Observer:

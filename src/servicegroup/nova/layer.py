@@ -21,7 +21,7 @@ from servicegroup.driver import Driver, load
 from servicegroup.judging import FutureStamps
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
-from servicegroup.nova.errands import Errands
+from servicegroup.nova.evictions import Errands
 from servicegroup.nova.membership import Membership
 from servicegroup.nova.settings import load as load_settings
 from servicegroup.nova.snapshot import Snapshot

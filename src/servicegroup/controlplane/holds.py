@@ -31,7 +31,7 @@ _INTENDED = frozenset({Reason.FORCED_DOWN, Reason.LEFT, Reason.EXITED})
 """Down for these reasons, a service neither accuses a signal nor needs to be held."""
 
 
-class Sight(msgspec.Struct):
+class Observed(msgspec.Struct):
     """One service as this look sees it; the stamps are what the record will have."""
 
     service: Service
@@ -68,7 +68,7 @@ class Sight(msgspec.Struct):
         self.verdict = judge(evidence)
 
 
-class Scales:
+class Holds:
     """Weighs place after place, look after look; remembers for how long each has been calm."""
 
     def __init__(
@@ -84,41 +84,41 @@ class Scales:
         """Remember nothing any more: somebody else weighed meanwhile."""
         self._calm.clear()
 
-    def weigh(
+    def decide(
         self,
         place: Place,
-        sights: Sequence[Sight],
+        observations: Sequence[Observed],
         present: int,
         before: Mapping[tuple[Place, Signal], Protection],
         now: datetime,
     ) -> list[Protection]:
         """Hold the crowds of a place, free who needs it no more; return what is suspect there.
 
-        ``sights`` hold everybody who lacks a signal, and ``present`` is how many are present.
+        ``observations`` hold everybody who lacks a signal, and ``present`` is how many are present.
         """
         threshold = self._thresholds.of(place[0])
         found = []
         for signal in Signal:
-            lacking = [s for s in sights if s.lacks(signal)]
+            lacking = [s for s in observations if s.lacks(signal)]
             kept = present if signal is Signal.PRESENCE else present - len(lacking)
-            for sight in _accusing(signal, lacking, kept, threshold, now):
-                sight.hold(sight.held_since or now, now)
+            for observed in _accusing(signal, lacking, kept, threshold, now):
+                observed.hold(observed.held_since or now, now)
             held = [s for s in lacking if s.held_since is not None]
             suspect = self._suspicion(place, signal, held, kept, before.get((place, signal)))
             if suspect is not None:
                 found.append(suspect)
             else:
-                for sight in held:
-                    sight.hold(None, now)
-        for sight in sights:
-            _settle(sight, now)
+                for observed in held:
+                    observed.hold(None, now)
+        for observed in observations:
+            _settle(observed, now)
         return found
 
     def _suspicion(
         self,
         place: Place,
         signal: Signal,
-        held: Sequence[Sight],
+        held: Sequence[Observed],
         kept: int,
         before: Protection | None,
     ) -> Protection | None:
@@ -127,7 +127,7 @@ class Scales:
             self._calm.pop((place, signal), None)
             return None
         now = self._monotonic()
-        ids = frozenset(sight.service.id for sight in held)
+        ids = frozenset(observed.service.id for observed in held)
         known, calm_since = self._calm.get((place, signal), (frozenset(), now))
         self._calm[place, signal] = (ids, calm_since if ids == known else now)
         calm = now - self._calm[place, signal][1]
@@ -146,8 +146,8 @@ class Scales:
 
 
 def _accusing(
-    signal: Signal, lacking: Sequence[Sight], kept: int, threshold: Threshold, now: datetime
-) -> list[Sight]:
+    signal: Signal, lacking: Sequence[Observed], kept: int, threshold: Threshold, now: datetime
+) -> list[Observed]:
     """Return those who are to be held: a crowd, or what may become one; often nobody.
 
     Who is late has long to go until it is down, so reports are suspect only for a whole crowd. And
@@ -164,26 +164,26 @@ def _accusing(
     return []
 
 
-def _lost_for(sight: Sight, now: datetime) -> float:
+def _lost_for(observed: Observed, now: datetime) -> float:
     """Return for how many seconds the presence has been lost, as the stamps say; 0 for just now."""
-    return age(now, sight.absent_since or sight.held_since) or 0.0
+    return age(now, observed.absent_since or observed.held_since) or 0.0
 
 
-def _settle(sight: Sight, now: datetime) -> None:
+def _settle(observed: Observed, now: datetime) -> None:
     """Note what is known of a member by now: absent since when, and whether it is still held."""
-    if sight.held_since is not None and not any(sight.lacks(signal) for signal in Signal):
-        sight.hold(None, now)
-    if is_present(sight.evidence):
-        sight.absent_since = None
-    elif reading(sight.evidence) is PresenceState.ABSENT:
+    if observed.held_since is not None and not any(observed.lacks(signal) for signal in Signal):
+        observed.hold(None, now)
+    if is_present(observed.evidence):
+        observed.absent_since = None
+    elif reading(observed.evidence) is PresenceState.ABSENT:
         # Who was held has been absent for as long as that, but not since before its last report,
         # which would be taken for its return: not even who was known absent before it was held.
-        held, seen = sight.service.held_since, sight.service.last_seen_up
-        known = sight.absent_since
+        held, seen = observed.service.held_since, observed.service.last_seen_up
+        known = observed.absent_since
         if known is None:
-            sight.absent_since = max(held, seen or held) if held else now
-        elif held and sight.held_since is None:
-            sight.absent_since = max(known, seen or known)
+            observed.absent_since = max(held, seen or held) if held else now
+        elif held and observed.held_since is None:
+            observed.absent_since = max(known, seen or known)
 
 
 def age(now: datetime, since: datetime | None) -> float | None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from servicegroup.controlplane.holds import Place, Scales, Sight, age
+from servicegroup.controlplane.holds import Holds, Observed, Place, age
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Listening, has_life
@@ -48,7 +48,7 @@ class Observer:
         """Observe the services of ``group``; holds no lease yet."""
         self._group = group
         self._engine = group.store.engine
-        self._scales = Scales(thresholds or Thresholds(), group.limits, monotonic)
+        self._holds = Holds(thresholds or Thresholds(), group.limits, monotonic)
         self._holder = str(uuid4())
         self._number: int | None = None
         self._blind = False
@@ -116,22 +116,22 @@ class Observer:
     def _look(self, number: int, members: Collection[Member] | None) -> list[Event]:
         if number != self._looked_under:
             self._looked_under, self._looked_at = number, None
-            self._scales.forget()
+            self._holds.forget()
             members = None
         if members is None:
-            sights, now = self._look_at_all(self._settled(number))
+            observations, now = self._look_at_all(self._settled(number))
         else:
-            sights, now = self._look_at(members)
+            observations, now = self._look_at(members)
         before = observing.suspects(self._engine)
         known = {((p.group, p.zone), p.signal): p for p in before}
         after = [
             protection
-            for place, local in _by_place(sights).items()
-            for protection in self._scales.weigh(
+            for place, local in _by_place(observations).items()
+            for protection in self._holds.decide(
                 place, local, len(self._present.get(place, ())), known, now
             )
         ]
-        findings = [found for s in sights if (found := _finding(s, now)) is not None]
+        findings = [found for s in observations if (found := _finding(s, now)) is not None]
         # Nobody may take for absent who is held, while many others are recorded.
         findings.sort(key=lambda finding: finding.held_since is None)
         happened = observing.record(self._engine, number, findings)
@@ -152,7 +152,7 @@ class Observer:
         self._looked_at = listening.now
         return listening
 
-    def _look_at_all(self, listening: Listening) -> tuple[list[Sight], datetime]:
+    def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
         """See whoever may have changed, as the census and the backend say; count who is present."""
         judge, store = self._group.judge, self._group.store
         # Without a signal of its own, nobody's presence can be missing.
@@ -174,7 +174,7 @@ class Observer:
                 closer.append(entry.id)
         return self._see(store.by_ids(closer), presences)
 
-    def _look_at(self, members: Collection[Member]) -> tuple[list[Sight], datetime]:
+    def _look_at(self, members: Collection[Member]) -> tuple[list[Observed], datetime]:
         """See these members, and whoever is held or lost its presence lately."""
         snapshot = self._group.store.by_members_or_lacking(members, WINDOW)
         presences = self._group.judge.ask([service.member for service in snapshot.services])
@@ -189,15 +189,15 @@ class Observer:
 
     def _see(
         self, snapshot: Snapshot, presences: Mapping[Member, Presence]
-    ) -> tuple[list[Sight], datetime]:
+    ) -> tuple[list[Observed], datetime]:
         # Nobody has to wait for the observer's word less than the observer.
         alone = msgspec.structs.replace(snapshot.listening, observed=False)
         verdicts = self._group.judge.verdicts(snapshot.services, alone, presences)
-        sights = [
-            Sight(service, verdict, service.absent_since, service.held_since)
+        observations = [
+            Observed(service, verdict, service.absent_since, service.held_since)
             for service, verdict in zip(snapshot.services, verdicts, strict=True)
         ]
-        return sights, snapshot.listening.now
+        return observations, snapshot.listening.now
 
     def _may_down(self, presence: Presence) -> bool:
         """Tell whether somebody who was up and is not present may be down now."""
@@ -205,13 +205,13 @@ class Observer:
         return strict or presence.state is not PresenceState.UNKNOWN
 
 
-def _finding(sight: Sight, now: datetime) -> Finding | None:
+def _finding(observed: Observed, now: datetime) -> Finding | None:
     """Return what is to be recorded of a service, or None where nothing changed."""
-    service, verdict = sight.service, sight.verdict
+    service, verdict = observed.service, observed.verdict
     transition = None
     if verdict.state != service.observed_state:
         transition = _transition(service, verdict, now)
-    stamps = (sight.absent_since, sight.held_since)
+    stamps = (observed.absent_since, observed.held_since)
     if transition is None and stamps == (service.absent_since, service.held_since):
         return None
     return Finding(service, *stamps, transition)
@@ -236,10 +236,10 @@ def _transition(service: Service, verdict: Verdict, now: datetime) -> Event:
     )
 
 
-def _by_place(sights: Iterable[Sight]) -> dict[Place, list[Sight]]:
-    places: dict[Place, list[Sight]] = {}
-    for sight in sights:
-        places.setdefault((sight.service.topic, sight.service.zone), []).append(sight)
+def _by_place(observations: Iterable[Observed]) -> dict[Place, list[Observed]]:
+    places: dict[Place, list[Observed]] = {}
+    for observed in observations:
+        places.setdefault((observed.service.topic, observed.service.zone), []).append(observed)
     return places
 
 

@@ -30,7 +30,7 @@ def backdate_mark(engine: Engine, seconds: float) -> None:
 
 
 def age_everything(engine: Engine, seconds: float) -> None:
-    """Let time pass for registrations and errands, not for reports."""
+    """Let time pass for registrations and evictions, not for reports."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         then = connection.scalar(select(utcnow())) - timedelta(seconds=seconds)
         connection.execute(services.update().values(registered_at=then, created_at=then))

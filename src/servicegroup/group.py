@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from servicegroup import evictions as errands
+from servicegroup import evictions
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
@@ -51,7 +51,7 @@ _TOLD_AFTER = 3
 """Report intervals after which a deleted service's process has been told, or is gone."""
 
 _FORGOTTEN_DRIVER = 3600.0
-"""Seconds an errand waits for a driver that is not in use; its members have expired by then."""
+"""Seconds an eviction waits for a driver that is not in use; its members have expired by then."""
 
 _EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
 
@@ -297,7 +297,7 @@ class ServiceGroup:
     def delete(self, service_id: int | str, *, by: str | None = None) -> Service:
         """Soft-delete a service, as the operator ``by`` wants (spec S4). Raises NotFound.
 
-        The record goes at once, and with it an errand for each driver: whoever deletes does not
+        The record goes at once, and with it an eviction for each driver: whoever deletes does not
         wait for a backend (P12), which ``free_deleted`` of any control plane frees in a second.
         """
         service = self.get(service_id)
@@ -306,17 +306,17 @@ class ServiceGroup:
         return service
 
     def free_deleted(self) -> int:
-        """Make the backends forget deleted services and return how many errands are left.
+        """Make the backends forget deleted services and return how many evictions are left.
 
-        See ``errands.run``. Raises StoreUnavailable.
+        See ``evictions.run``. Raises StoreUnavailable.
         """
         waiting = pending(self.store.engine)
         told_after = _TOLD_AFTER * self.limits.report_interval
         in_use = {driver.name: driver for driver, _ in self.drivers()}
         finished = [e for e in waiting if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
         for name, driver in in_use.items():
-            own = [errand for errand in waiting if errand.driver == name]
-            finished += errands.run(driver, own, told_after)
+            own = [eviction for eviction in waiting if eviction.driver == name]
+            finished += evictions.run(driver, own, told_after)
         done(self.store.engine, finished)
         return len(waiting) - len(finished)
 

@@ -47,13 +47,13 @@ def test_a_delete_while_the_backend_is_down_is_caught_up_by_any_control_plane(
     group: ServiceGroup, agent: Driver, engine: Engine, server: Memcached,
     handle: Callable[[], Driver],
 ) -> None:  # fmt: skip
-    """LC-2: the errand outlives the backend's outage and the control plane that wrote it."""
+    """LC-2: the eviction outlives the backend's outage and the control plane that wrote it."""
     uuid, incarnation = joined(group, agent)
     server.freeze()
     group.delete(uuid)
     assert group.free_deleted() == 1
     assert group.services() == []
-    assert [errand.member for errand in pending(engine)] == [MEMBER]
+    assert [eviction.member for eviction in pending(engine)] == [MEMBER]
     server.thaw()
     successor = ServiceGroup(Store(engine), handle(), LIMITS)
     assert successor.free_deleted() == 1
@@ -70,7 +70,7 @@ def test_a_process_that_joins_once_more_is_freed_once_more(
     group.free_deleted()
     agent.heartbeat(MEMBER, incarnation, LIMITS.membership_ttl)
     assert living(group) == {incarnation}
-    assert group.free_deleted() == 1, "the errand waits for the process to be told"
+    assert group.free_deleted() == 1, "the eviction waits for the process to be told"
     assert not living(group)
     assert group.report([Report(uuid, incarnation)]).deleted == {uuid}
 

@@ -108,7 +108,7 @@ def test_every_way_to_delete_frees_the_backend_and_tells_the_process(
 def test_a_delete_while_the_backend_is_down_survives_a_crash_of_the_control_plane(
     plane: ControlPlane, backend: Driver, server: Memcached, tmp_path: Path
 ) -> None:
-    """LC-2: the errand is in SQL."""
+    """LC-2: the eviction is in SQL."""
     with fleet(plane.url, [HOST], tmp_path) as (agent,):
         uuid = joined(plane, backend)
         server.freeze()

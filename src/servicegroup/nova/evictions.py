@@ -19,7 +19,7 @@ MOST = 10_000
 log = logging.getLogger("servicegroup.nova")
 
 
-class Errands:
+class PendingEvictions:
     """Leaves of deleted services from one driver, tried again until each succeeded."""
 
     def __init__(self, driver: Driver, interval: float) -> None:
@@ -41,7 +41,7 @@ class Errands:
             path = f"driver {self._driver.name}"
             self._heart = Heart("Leaving of deleted services", path, self._run, self._interval)
             run = self._heart.run
-        threading.Thread(target=run, name="servicegroup-errands", daemon=True).start()
+        threading.Thread(target=run, name="servicegroup-evictions", daemon=True).start()
 
     def _run(self) -> None:
         """Do what is owed, and end the loop; raises DriverUnavailable, to be called again."""

@@ -21,7 +21,7 @@ from servicegroup.driver import Driver, load
 from servicegroup.judging import FutureStamps
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
-from servicegroup.nova.evictions import Errands
+from servicegroup.nova.evictions import PendingEvictions
 from servicegroup.nova.membership import Membership
 from servicegroup.nova.settings import load as load_settings
 from servicegroup.nova.snapshot import Snapshot
@@ -79,7 +79,9 @@ class Layer:
         self.now = now
         self._obeyed, self._not_obeyed = _Side(driver, limits), _Side(shadow, limits)
         self._future_stamps = FutureStamps(time.monotonic)
-        self._errands = [Errands(each, limits.heartbeat_interval) for each in self.drivers]
+        self._evictions = [
+            PendingEvictions(each, limits.heartbeat_interval) for each in self.drivers
+        ]
 
     @property
     def drivers(self) -> list[Driver]:
@@ -111,8 +113,8 @@ class Layer:
 
         Returns at once; it is done in a thread, as soon as each backend answers.
         """
-        for errands in self._errands:
-            errands.leave(Member(group_id, member))
+        for evictions in self._evictions:
+            evictions.leave(Member(group_id, member))
 
     def _judged(self, record: Record, side: _Side) -> Verdict:
         now = self.now()

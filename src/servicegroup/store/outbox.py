@@ -17,7 +17,7 @@ from servicegroup.store.database import reading, write
 from servicegroup.store.tables import outbox, services
 
 
-class Errand(msgspec.Struct, frozen=True):
+class Eviction(msgspec.Struct, frozen=True):
     """One incarnation of a member that a driver's backend has to forget; ``age`` in seconds."""
 
     id: int
@@ -28,7 +28,7 @@ class Errand(msgspec.Struct, frozen=True):
 
 
 def enqueue(connection: Connection, uuid: str, drivers: Sequence[str]) -> None:
-    """Write an errand for each driver, for the service that the same transaction deletes."""
+    """Write an eviction for each driver, for the service that the same transaction deletes."""
     columns = ["driver", "topic", "host", "incarnation", "created_at"]
     for name in drivers:
         row = select(
@@ -37,19 +37,19 @@ def enqueue(connection: Connection, uuid: str, drivers: Sequence[str]) -> None:
         connection.execute(outbox.insert().from_select(columns, row))
 
 
-def pending(engine: Engine, limit: int = 1_000) -> list[Errand]:
-    """Return the oldest errands. Raises StoreUnavailable."""
+def pending(engine: Engine, limit: int = 1_000) -> list[Eviction]:
+    """Return the oldest evictions. Raises StoreUnavailable."""
     query = select(outbox, utcnow()).order_by(outbox.c.id).limit(limit)
     with reading(engine) as connection:
         return [
-            Errand(id_, driver, Member(topic, host), incarnation, (now - created).total_seconds())
+            Eviction(id_, driver, Member(topic, host), incarnation, (now - created).total_seconds())
             for id_, driver, topic, host, incarnation, created, now in connection.execute(query)
         ]
 
 
-def done(engine: Engine, errands: Iterable[Errand]) -> None:
-    """Remove errands that are done. Raises StoreUnavailable."""
-    ids = [errand.id for errand in errands]
+def done(engine: Engine, evictions: Iterable[Eviction]) -> None:
+    """Remove evictions that are done. Raises StoreUnavailable."""
+    ids = [eviction.id for eviction in evictions]
     if ids:
         removal = outbox.delete().where(outbox.c.id.in_(ids))
         write(engine, lambda connection: connection.execute(removal))

@@ -242,7 +242,7 @@ class Store:
     def delete(self, uuid: str, drivers: Sequence[str], actor: str | None = None) -> None:
         """Soft-delete the record: ``deleted`` becomes its id, as in Nova. Raises NotFound.
 
-        In the same transaction each of the drivers gets an errand in the outbox, and there is an
+        In the same transaction each of the drivers gets an eviction in the outbox, and there is an
         event of ``actor``.
         """
         tombstone = (

@@ -62,7 +62,7 @@ def on_zookeeper(server: ZooKeeper) -> Settings:
     return with_layer("zookeeper", address=server.address, session_timeout=SESSION)
 
 
-def _whole(cloud: Cloud, server: ZooKeeper | Memcached, settings: Settings) -> Cloud:
+def _with_secrets(cloud: Cloud, server: ZooKeeper | Memcached, settings: Settings) -> Cloud:
     """Run Nova with these settings, its backend and its broker, every service up."""
     if not server.running:
         server.start()
@@ -75,19 +75,19 @@ def _whole(cloud: Cloud, server: ZooKeeper | Memcached, settings: Settings) -> C
 @pytest.fixture
 def default_cloud(a_cloud: Cloud, zookeeper: ZooKeeper) -> Cloud:
     """Give a Nova with the intervals it has by default, and ZooKeeper."""
-    return _whole(a_cloud, zookeeper, on_zookeeper(zookeeper))
+    return _with_secrets(a_cloud, zookeeper, on_zookeeper(zookeeper))
 
 
 @pytest.fixture
 def zookeeper_cloud(a_cloud: Cloud, zookeeper: ZooKeeper) -> Cloud:
     """Give a Nova with quick intervals and ZooKeeper."""
-    return _whole(a_cloud, zookeeper, merged(on_zookeeper(zookeeper), QUICK))
+    return _with_secrets(a_cloud, zookeeper, merged(on_zookeeper(zookeeper), QUICK))
 
 
 @pytest.fixture
 def memcached_cloud(a_cloud: Cloud, memcached: Memcached) -> Cloud:
     """Give a Nova with quick intervals and memcached."""
-    return _whole(
+    return _with_secrets(
         a_cloud, memcached, merged(with_layer("memcached", servers=memcached.address), QUICK)
     )
 

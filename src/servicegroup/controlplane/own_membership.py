@@ -28,11 +28,11 @@ BINARY = "servicegroup"
 
 def join_itself(group: ServiceGroup, intake: Intake, host: str) -> Membership:
     """Register this control plane as a service on ``host``; call it on the event loop."""
-    client = OwnClient(group, intake, asyncio.get_running_loop())
+    client = InProcessClient(group, intake, asyncio.get_running_loop())
     return join(BINARY, host=host, client=client)
 
 
-class OwnClient:
+class InProcessClient:
     """The agent's client of the control plane it lives in; called from the agent's thread."""
 
     def __init__(
@@ -49,7 +49,7 @@ class OwnClient:
         """Register in the layer."""
         registration = self._group.join(host, binary, group=group, zone=zone, version=version)
         return msgspec.structs.replace(
-            joined(self._group, registration), drivers=_whole(self._group)
+            joined(self._group, registration), drivers=_with_secrets(self._group)
         )
 
     def report(self, reports: Sequence[Report]) -> Reported:
@@ -58,7 +58,7 @@ class OwnClient:
 
     def terms(self) -> Terms:
         """Return the terms in force."""
-        return msgspec.structs.replace(terms(self._group), drivers=_whole(self._group))
+        return msgspec.structs.replace(terms(self._group), drivers=_with_secrets(self._group))
 
     def leave(self, leaves: Sequence[Leave]) -> Refusals:
         """Leave through the layer."""
@@ -77,7 +77,7 @@ class OwnClient:
             raise ControlPlaneUnavailable("The own intake did not commit in time.") from error
 
 
-def _whole(group: ServiceGroup) -> tuple[DriverSettings, ...]:
+def _with_secrets(group: ServiceGroup) -> tuple[DriverSettings, ...]:
     """Return the drivers with all their options: secrets too, since they stay in the process."""
     return tuple(
         DriverSettings(driver.name, shadow, msgspec.structs.asdict(driver.options))

@@ -60,7 +60,9 @@ def pinned_versions(services: Sequence[Service]) -> Check:
         if not one.is_up and not one.forced_down and one.version < lowest.get(one.binary, 0)
     ]
     if stale:
-        finding = f"Versions are pinned by services that are down: {some(map(_name, stale))}."
+        finding = (
+            f"Versions are pinned by services that are down: {abbreviated(map(_name, stale))}."
+        )
         remedy = "Start them, or servicegroup service delete them."
         return Check("WARN", "versions", finding, remedy)
     return Check("OK", "versions", "No service that is down pins an old version.")
@@ -70,7 +72,7 @@ def forced_down(services: Sequence[Service]) -> Check:
     """Find services that report again and were left forced down (P13)."""
     left = [one for one in services if one.forced_down and _reports_now(one)]
     if left:
-        finding = f"Forced down although they report: {some(map(_name, left))}."
+        finding = f"Forced down although they report: {abbreviated(map(_name, left))}."
         remedy = "When their hosts are safe: servicegroup service force-down --unset HOST BINARY."
         return Check("WARN", "forced down", finding, remedy)
     return Check("OK", "forced down", "No service that reports was left forced down.")
@@ -82,7 +84,7 @@ def _reports_now(one: Service) -> bool:
     return fresh and not evidence.never_reported and evidence.departure is None
 
 
-def some(names: Iterable[str]) -> str:
+def abbreviated(names: Iterable[str]) -> str:
     """Return three names at most, and how many more there are."""
     first, *others = [*names]
     shown = ", ".join([first, *others[:2]])

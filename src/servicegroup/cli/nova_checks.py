@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from servicegroup.cli.checks import Check, forced_down, pinned_versions, some
+from servicegroup.cli.checks import Check, abbreviated, forced_down, pinned_versions
 from servicegroup.cli.doctor import FEWEST_MISSES, backend
 from servicegroup.errors import StoreUnavailable
 from servicegroup.explanation import duration
@@ -107,7 +107,7 @@ def _presence(deployment: Deployment, services: Sequence[Service]) -> Iterator[C
     else:
         yield Check("OK", "presence", f"{driver.name} can tell for all {len(services)} services.")
     if strays := list(_strays(driver, services)):
-        finding = f"{driver.name} holds members without a record: {some(strays)}."
+        finding = f"{driver.name} holds members without a record: {abbreviated(strays)}."
         remedy = "Deleted services that still run leave with their next report; else stop them."
         yield Check("WARN", "strays", finding, remedy)
 
@@ -128,7 +128,7 @@ def _clocks(services: Sequence[Service]) -> Check:
     if not ahead:
         return Check("OK", "clocks", "No report is stamped in the future.")
     most = max(one.judged.evidence.stamped_ahead for one in ahead)
-    names = some([f"{one.binary} on {one.host}" for one in ahead])
+    names = abbreviated([f"{one.binary} on {one.host}" for one in ahead])
     finding = f"Reports are stamped up to {duration(most)} in the future: {names}."
     return Check("WARN", "clocks", finding, "Check NTP on the conductors' hosts and on this one.")
 

@@ -15,7 +15,7 @@ log = logging.getLogger("servicegroup.agent")
 _RETRY = 0.5
 
 
-def tell_leave(client: Client, leave: Leave, who: str, deadline: float) -> None:
+def leave_until(client: Client, leave: Leave, who: str, deadline: float) -> None:
     """Tell the control plane until it knows or the monotonic clock reaches ``deadline``.
 
     Whoever is not told finds out by silence. Says once that it tries, and whether it gave up.

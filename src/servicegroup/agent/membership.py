@@ -22,7 +22,7 @@ from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_t
 from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
-from servicegroup.agent.leaving import tell_leave
+from servicegroup.agent.leaving import leave_until
 from servicegroup.errors import InvalidInput, ServiceGroupError
 from servicegroup.model import Departure, Leave, Member, Refusals, Report, check_name, topic_of
 
@@ -193,7 +193,7 @@ class Membership:
     def _tell_leave(self, joined: Joined, deadline: float) -> None:
         how, detail = self._departure
         leave = Leave(joined.uuid, joined.incarnation, how, detail or None)
-        tell_leave(self._client, leave, self._who, deadline)
+        leave_until(self._client, leave, self._who, deadline)
 
     # -- one beat ----------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from servicegroup.store import lease
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import LeaseLost
 from servicegroup.store.snapshots import Snapshot
-from servicegroup.store.summaries import census
+from servicegroup.store.summaries import summaries
 
 
 class Observer:
@@ -153,11 +153,13 @@ class Observer:
         return listening
 
     def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
-        """See whoever may have changed, as the census and the backend say; count who is present."""
+        """See whoever may have changed, as the summaries and the backend say; count who is present."""
         judge, store = self._group.judge, self._group.store
         # Without a signal of its own, nobody's presence can be missing.
-        restless_only = not judge.driver.capabilities.separate_signal
-        everybody = census(self._engine, listening, self._group.limits, restless_only=restless_only)
+        changed_only = not judge.driver.capabilities.separate_signal
+        everybody = summaries(
+            self._engine, listening, self._group.limits, changed_only=changed_only
+        )
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
         self._present = {}
@@ -170,7 +172,7 @@ class Observer:
             elif presence is not None and entry.was_up and self._may_down(presence):
                 closer.append(entry.id)
                 continue
-            if entry.restless:
+            if entry.may_have_changed:
                 closer.append(entry.id)
         return self._see(store.by_ids(closer), presences)
 

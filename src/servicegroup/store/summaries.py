@@ -1,8 +1,8 @@
-"""The census: everybody who exists, in the few columns that tell who needs a closer look.
+"""Summaries: everybody who exists, in the few columns that tell who needs a closer look.
 
 A service that was up at the last look and still reports cannot have changed its state by its
 record alone. So the observer reads these columns of everybody, and whole records only of those
-whose record is restless or whose presence is missing.
+whose record is may_have_changed or whose presence is missing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from servicegroup.store.marks import KEPT
 from servicegroup.store.tables import services
 
 
-class Entry(NamedTuple):
-    """One service; ``restless`` says that its record may make another state of it."""
+class Summary(NamedTuple):
+    """One service; ``may_have_changed`` says that its record may make another state of it."""
 
     id: int
     group: str
@@ -29,13 +29,13 @@ class Entry(NamedTuple):
     host: str
     incarnation: int
     was_up: bool
-    restless: bool
+    may_have_changed: bool
 
 
-def census(
-    engine: Engine, listening: Listening, limits: Limits, *, restless_only: bool
-) -> list[Entry]:
-    """Return the living services, all or the restless ones, by id. Raises StoreUnavailable.
+def summaries(
+    engine: Engine, listening: Listening, limits: Limits, *, changed_only: bool
+) -> list[Summary]:
+    """Return the living services, all or the may_have_changed ones, by id. Raises StoreUnavailable.
 
     Where all are wanted there is a second signal, and a report matters as soon as it is late.
     """
@@ -43,18 +43,18 @@ def census(
     unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
     silent = now - timedelta(seconds=limits.service_down_time)
     late = now - timedelta(seconds=PATIENCE * limits.report_interval)
-    moments = {"now": now, "late": silent if restless_only else late, "silent": silent - unheard}
+    moments = {"now": now, "late": silent if changed_only else late, "silent": silent - unheard}
     with reading(engine) as connection:
-        return [Entry(*row) for row in connection.execute(_query(restless_only), moments)]
+        return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]
 
 
 @cache
-def _query(restless_only: bool) -> Select[Any]:
+def _query(changed_only: bool) -> Select[Any]:
     c = services.c
     stamp = func.coalesce(c.last_seen_up, c.created_at)
     intended = or_(c.forced_down == true(), c.departure.is_not(None))
     was_up = func.coalesce(c.observed_state, "") == "up"
-    restless = or_(
+    may_have_changed = or_(
         c.observed_state.is_(None),
         c.absent_since.is_not(None),
         c.held_since.is_not(None),
@@ -63,5 +63,5 @@ def _query(restless_only: bool) -> Select[Any]:
         and_(not_(was_up), not_(intended), stamp > bindparam("silent")),
     )
     named = (c.id, c.topic, c.zone, c.host, c.incarnation)
-    query = select(*named, was_up, restless).where(c.deleted == 0).order_by(c.id)
-    return query.where(restless) if restless_only else query
+    query = select(*named, was_up, may_have_changed).where(c.deleted == 0).order_by(c.id)
+    return query.where(may_have_changed) if changed_only else query

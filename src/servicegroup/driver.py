@@ -2,8 +2,8 @@
 
 A driver says who is present, and nothing else: it knows no SQL, no HTTP and no configuration
 file, owns no loops, timers or threads of its own (a client library's session thread excepted),
-and every method but ``roll`` is required. A new driver is one file, one entry point in the group
-``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
+and every method but ``list_group`` is required. A new driver is one file, one entry point in
+the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The options of a driver's own section; a driver extends it with its fields."""
 
 
-class Roll(msgspec.Struct, frozen=True):
+class GroupPresence(msgspec.Struct, frozen=True):
     """A backend's answer for a whole group: who is present, by host, and what is said of others."""
 
     present: dict[str, Presence]
@@ -112,7 +112,7 @@ class Driver(abc.ABC):
         Never raises: what cannot be told is UNKNOWN, with the cause in ``detail``.
         """
 
-    def roll(self, group: str) -> Roll | None:
+    def list_group(self, group: str) -> GroupPresence | None:
         """Answer for a whole group in one question, whoever is in it; never raises.
 
         None where the backend can only be asked about members whose names are known.

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import msgspec
 
-from servicegroup.driver import Driver, Roll
+from servicegroup.driver import Driver, GroupPresence
 from servicegroup.liveness import Listening, has_life, judge
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import (
@@ -93,19 +93,19 @@ class Judge:
         """
         if self.driver.capabilities.pushes:
             return self.ask
-        rolls: dict[str, Roll | None] = {}
+        listings: dict[str, GroupPresence | None] = {}
 
-        def by_roll(members: Collection[Member]) -> dict[Member, Presence]:
-            for group in {member.group for member in members} - rolls.keys():
-                rolls[group] = self.driver.roll(group)
-            named = [member for member in members if rolls[member.group] is None]
+        def by_group(members: Collection[Member]) -> dict[Member, Presence]:
+            for group in {member.group for member in members} - listings.keys():
+                listings[group] = self.driver.list_group(group)
+            named = [member for member in members if listings[member.group] is None]
             answers = self.driver.presence(named) if named else {}
             for member in members:
-                if (roll := rolls[member.group]) is not None:
-                    answers[member] = roll.present.get(member.host, roll.others)
+                if (listed := listings[member.group]) is not None:
+                    answers[member] = listed.present.get(member.host, listed.others)
             return answers
 
-        return lambda members: self._asked(members, by_roll)
+        return lambda members: self._asked(members, by_group)
 
     def _asked(self, members: Collection[Member], question: Ask) -> dict[Member, Presence]:
         if not members or not self.driver.capabilities.separate_signal:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from drivers.reference import Lives, Reference, ReferenceOptions
-from servicegroup.driver import Capabilities, Roll
+from servicegroup.driver import Capabilities, GroupPresence
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
@@ -186,8 +186,8 @@ class OmitsTheAbsent(Reference):
 
 
 class ListsNobody(Reference):
-    def roll(self, group: str) -> Roll:
-        return Roll({}, ABSENT)
+    def list_group(self, group: str) -> GroupPresence:
+        return GroupPresence({}, ABSENT)
 
 
 class BelievesInEverybody(Reference):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from servicegroup.driver import Driver, Roll, load
+from servicegroup.driver import Driver, GroupPresence, load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, Presence, PresenceState, Report
 from servicegroup.store import snapshots
@@ -59,23 +59,23 @@ def test_pieces_say_what_one_piece_says(
 
 
 class Asked:
-    """Counts what a driver is asked: rolls by group, and members by name."""
+    """Counts what a driver is asked: listings of groups, and members by name."""
 
     def __init__(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
         self.groups: Counter[str] = Counter()
         self.named = 0
-        presence, roll = driver.presence, driver.roll
+        presence, listed = driver.presence, driver.list_group
 
         def count_named(members: Collection[Member]) -> dict[Member, Presence]:
             self.named += len(members)
             return presence(members)
 
-        def count_group(group: str) -> Roll | None:
+        def count_group(group: str) -> GroupPresence | None:
             self.groups[group] += 1
-            return roll(group)
+            return listed(group)
 
         monkeypatch.setattr(driver, "presence", count_named)
-        monkeypatch.setattr(driver, "roll", count_group)
+        monkeypatch.setattr(driver, "list_group", count_group)
 
 
 def _states(group: ServiceGroup) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drivers.reference import Directory, Reference, ReferenceOptions
-from servicegroup.driver import Roll
+from servicegroup.driver import GroupPresence
 from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.nova.snapshot import Snapshot
 
@@ -29,12 +29,12 @@ class Counting(Reference):
 class Listing(Counting):
     """Can be asked for a whole group."""
 
-    def roll(self, group: str) -> Roll:
+    def list_group(self, group: str) -> GroupPresence:
         hosts = [*HOSTS, "nobody"]
         answers = {each.host: p for each, p in self.presence(members(*hosts)).items()}
         others = answers.pop("nobody")
         present = {h: p for h, p in answers.items() if p.state is PresenceState.PRESENT}
-        return Roll(present, others)
+        return GroupPresence(present, others)
 
 
 class Clock:

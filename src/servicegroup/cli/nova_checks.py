@@ -116,8 +116,8 @@ def _strays(driver: Driver, services: Sequence[Service]) -> Iterator[str]:
     """Return who is present without a record, in a backend that can list."""
     known = {(one.topic, one.host) for one in services}
     for group in sorted({topic for topic, _ in known}):
-        roll = driver.roll(group)
-        for host in sorted(roll.present) if roll else ():
+        listed = driver.list_group(group)
+        for host in sorted(listed.present) if listed else ():
             if (group, host) not in known:
                 yield f"{group} on {host}"
 

@@ -153,7 +153,7 @@ class Observer:
         return listening
 
     def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
-        """See whoever may have changed, as the summaries and the backend say; count who is present."""
+        """Observe what may have changed by its summary or its backend; count what is present."""
         judge, store = self._group.judge, self._group.store
         # Without a signal of its own, nobody's presence can be missing.
         changed_only = not judge.driver.capabilities.separate_signal

@@ -33,7 +33,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from servicegroup.driver import Driver, Options, Roll, Watcher
+from servicegroup.driver import Driver, GroupPresence, Options, Watcher
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
@@ -138,15 +138,15 @@ class RedisDriver(Driver):
 
         ``age`` is unknown; ``detail`` says for how long an entry still holds.
         """
-        rolls = self._rolls({member.group for member in members})
+        listings = self._list_groups({member.group for member in members})
         return {
-            member: rolls[member.group].present.get(member.host, rolls[member.group].others)
+            member: listings[member.group].present.get(member.host, listings[member.group].others)
             for member in members
         }
 
-    def roll(self, group: str) -> Roll:
+    def list_group(self, group: str) -> GroupPresence:
         """Ask for one group, all of it."""
-        return self._rolls({group})[group]
+        return self._list_groups({group})[group]
 
     def watch(self, callback: Watcher) -> None:
         """Do nothing: what Redis pushes may come late or never (RD-1, RD-2)."""
@@ -185,16 +185,16 @@ class RedisDriver(Driver):
         if self._failing:
             self._failing, self._doubted_at = False, time.monotonic()
 
-    def _rolls(self, groups: Collection[str]) -> dict[str, Roll]:
+    def _list_groups(self, groups: Collection[str]) -> dict[str, GroupPresence]:
         try:
             info, clock, marks, *listings = self._ask(groups)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
-            return dict.fromkeys(groups, Roll({}, unknown))
+            return dict.fromkeys(groups, GroupPresence({}, unknown))
         now = clock[0] + clock[1] / 1e6
         doubt = self._doubt(info, *marks)
         return {
-            group: _roll(listing, now, doubt)
+            group: _listed(listing, now, doubt)
             for group, listing in zip(groups, listings, strict=True)
         }
 
@@ -235,11 +235,11 @@ class RedisDriver(Driver):
         return ""
 
 
-def _roll(listing: Any, now: float, doubt: str) -> Roll:
+def _listed(listing: Any, now: float, doubt: str) -> GroupPresence:
     """Judge the entries of one group at the server's ``now``, in seconds."""
     if isinstance(listing, Exception):
         detail = f"the group's key is unreadable: {listing}"
-        return Roll({}, Presence(PresenceState.UNKNOWN, detail=detail))
+        return GroupPresence({}, Presence(PresenceState.UNKNOWN, detail=detail))
     living: dict[str, dict[int, float]] = {}
     for entry, expiry in listing:
         host, incarnation = parse_entry(entry)
@@ -250,7 +250,7 @@ def _roll(listing: Any, now: float, doubt: str) -> Roll:
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
-    return Roll({host: _present(lives) for host, lives in living.items()}, missing)
+    return GroupPresence({host: _present(lives) for host, lives in living.items()}, missing)
 
 
 def _present(living: dict[int, float]) -> Presence:

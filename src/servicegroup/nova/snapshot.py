@@ -52,9 +52,9 @@ class Snapshot:
         return found or self._meet(answers, member)
 
     def _ask(self, group: str, hosts: list[str]) -> _Answers:
-        roll = self.driver.roll(group)
-        if roll is not None:
-            return _Answers(self._monotonic(), roll.present, roll.others)
+        listed = self.driver.list_group(group)
+        if listed is not None:
+            return _Answers(self._monotonic(), listed.present, listed.others)
         members = [Member(group, host) for host in hosts]
         presences = self.driver.presence(members) if members else {}
         known = {member.host: presence for member, presence in presences.items()}

@@ -1,8 +1,8 @@
-"""Summaries: everybody who exists, in the few columns that tell who needs a closer look.
+"""Summaries of all living services, in the few columns that show which need a closer look.
 
 A service that was up at the last look and still reports cannot have changed its state by its
 record alone. So the observer reads these columns of everybody, and whole records only of those
-whose record is may_have_changed or whose presence is missing.
+whose record may have made another state of it, or whose presence is missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Summary(NamedTuple):
 def summaries(
     engine: Engine, listening: Listening, limits: Limits, *, changed_only: bool
 ) -> list[Summary]:
-    """Return the living services, all or the may_have_changed ones, by id. Raises StoreUnavailable.
+    """Return the living services by id, all or those that may have changed.
+
+    Raises StoreUnavailable.
 
     Where all are wanted there is a second signal, and a report matters as soon as it is late.
     """

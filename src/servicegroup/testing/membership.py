@@ -217,7 +217,7 @@ class MembershipContract(Harness):
     ) -> None:
         """Slashes, dots, blanks, other scripts and 255 characters; each is itself (MC-3).
 
-        Where the backend can list, the roll of the group is theirs.
+        Where the backend can list, the listing of the group is theirs.
         """
         members = [Member(group, host) for host in ODD_HOSTS]
         with self.beating(agent, members[1::2]):
@@ -225,10 +225,10 @@ class MembershipContract(Harness):
             for member in members[::2]:
                 agent.leave(member)
                 self.becomes_absent(observer, member)
-            answers, roll = observer.presence(members), observer.roll(group)
-        if roll is not None:
-            assert set(roll.present) == {member.host for member in members[1::2]}
-            assert roll.others.state is PresenceState.ABSENT
+            answers, listed = observer.presence(members), observer.list_group(group)
+        if listed is not None:
+            assert set(listed.present) == {member.host for member in members[1::2]}
+            assert listed.others.state is PresenceState.ABSENT
         assert states({one: answers[one] for one in members[1::2]}) == {PresenceState.PRESENT}
         assert states({one: answers[one] for one in members[::2]}) == {PresenceState.ABSENT}
 

@@ -20,7 +20,7 @@ from msgspec import Meta
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
+from servicegroup.driver import Capabilities, Driver, GroupPresence, Options, Watcher
 from servicegroup.drivers.etcd.gateway import Done, Gateway
 from servicegroup.drivers.etcd.keys import Held, Key, OwnKeys, Reader, below, directory
 from servicegroup.drivers.tls import FILES, context_of
@@ -120,10 +120,12 @@ class EtcdDriver(Driver):
         present, missing = self._read(lambda reader: reader.read(members))
         return {member: present.get(member, missing) for member in members}
 
-    def roll(self, group: str) -> Roll:
+    def list_group(self, group: str) -> GroupPresence:
         """Answer like ``presence`` for everybody in a group."""
         present, missing = self._read(lambda reader: reader.read_group(group))
-        return Roll({member.host: presence for member, presence in present.items()}, missing)
+        return GroupPresence(
+            {member.host: presence for member, presence in present.items()}, missing
+        )
 
     def watch(self, callback: Watcher) -> None:
         """Do nothing: the gateway answers, it does not push."""

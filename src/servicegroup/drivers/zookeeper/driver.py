@@ -19,7 +19,7 @@ from kazoo.hosts import collect_hosts
 from kazoo.security import CREATOR_ALL_ACL
 from msgspec import Meta
 
-from servicegroup.driver import Capabilities, Driver, Options, Roll, Watcher
+from servicegroup.driver import Capabilities, Driver, GroupPresence, Options, Watcher
 from servicegroup.drivers.zookeeper.nodes import OwnNodes
 from servicegroup.drivers.zookeeper.session import Session
 from servicegroup.drivers.zookeeper.view import View, Views
@@ -133,7 +133,7 @@ class ZooKeeperDriver(Driver):
         answers = {group: _answers(process.session, view) for group, view in views.items()}
         return {member: answers[member.group](member.host) for member in members}
 
-    def roll(self, group: str) -> Roll:
+    def list_group(self, group: str) -> GroupPresence:
         """Answer like ``presence`` for everybody in a group."""
         process = self._process
         view: View | DriverUnavailable
@@ -143,7 +143,7 @@ class ZooKeeperDriver(Driver):
             view = error
         answer = _answers(process.session, view)
         hosts = view.hosts if isinstance(view, View) else ()
-        return Roll({host: answer(host) for host in hosts}, answer(""))
+        return GroupPresence({host: answer(host) for host in hosts}, answer(""))
 
     def watch(self, callback: Watcher) -> None:
         """Call back, in a thread of kazoo's, for members of the groups that were asked for."""

@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     evidence: Evidence | None = None
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events: each field that is not None must match; ``after`` is an id, times are UTC.
 
     ``until`` is exclusive.

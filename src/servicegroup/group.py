@@ -20,7 +20,7 @@ from servicegroup import evictions
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
-from servicegroup.events import Log, Page, Protection, Wanted
+from servicegroup.events import EventFilter, Log, Page, Protection
 from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
@@ -187,7 +187,7 @@ class ServiceGroup:
 
     # -- what happened -----------------------------------------------------------------------
 
-    def events(self, wanted: Wanted, limit: int) -> Page:
+    def events(self, wanted: EventFilter, limit: int) -> Page:
         """Return events that match, oldest first; see ``store.events.read``."""
         for field, value in (("uuid", wanted.uuid), ("group", wanted.group)):
             if value is not None:

@@ -17,7 +17,7 @@ from servicegroup.agent import client
 from servicegroup.agent import watch as watching
 from servicegroup.driver import load
 from servicegroup.errors import Forbidden, InvalidInput
-from servicegroup.events import Event, EventKind, Page, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
 from servicegroup.store.database import connect
@@ -83,13 +83,15 @@ def test_each_event_once_and_in_order_whatever_becomes_of_the_control_plane(
     other = servicegroup.watch(after=0, uuid=up.uuid, kind=EventKind.ENABLE)
     assert {next(other).kind for _ in range(3)} == {EventKind.ENABLE}
 
-    def ask(wanted: Wanted, seconds: float) -> Page:
+    def ask(wanted: EventFilter, seconds: float) -> Page:
         page = group.events(wanted, 100)
         toggle(group, 2)
         return page
 
     last = group.event_log().last
-    assert next(watching.follow(ask, Wanted())).id == last + 1, "what came after the first answer"
+    assert next(watching.follow(ask, EventFilter())).id == last + 1, (
+        "what came after the first answer"
+    )
 
 
 def test_a_wait_is_no_outage_however_long_nothing_happens(

@@ -7,7 +7,7 @@ import pytest
 
 from servicegroup.api.call import Call, Caller, Role
 from servicegroup.api.v1 import routes as v1
-from servicegroup.events import Wanted
+from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 
 from .nova import Nova
@@ -31,7 +31,7 @@ def told(group: ServiceGroup) -> list[tuple[str, str | None, str | None]]:
     """Return kind, actor and detail of what happened after the compute had joined."""
     return [
         (event.kind.value, event.actor, event.detail)
-        for event in group.events(Wanted(after=1), 100).events
+        for event in group.events(EventFilter(after=1), 100).events
     ]
 
 

@@ -15,7 +15,7 @@ from servicegroup.api.streaming import open_stream
 from servicegroup.controlplane import feed as feeding
 from servicegroup.controlplane.feed import Feed
 from servicegroup.errors import InvalidInput, Unavailable
-from servicegroup.events import EventKind, Wanted
+from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write
 from servicegroup.store.tables import event_log
@@ -57,7 +57,7 @@ def follow(
     async def run() -> None:
         feed, line = Feed(group), Line()
         running = asyncio.create_task(feed.run())
-        stream = await open_stream(feed, Wanted(kind=EventKind.JOIN))
+        stream = await open_stream(feed, EventFilter(kind=EventKind.JOIN))
         task = asyncio.create_task(stream.run(line.receive, line.send))
         await soon(lambda: feed.followers)
         await test(feed, line, task)
@@ -112,7 +112,7 @@ def test_a_stream_ends_with_the_control_plane(group: ServiceGroup) -> None:
         feed.stop()
         await soon(task.done)
         with pytest.raises(Unavailable):
-            await open_stream(feed, Wanted())
+            await open_stream(feed, EventFilter())
 
     follow(group, test)
 
@@ -122,7 +122,7 @@ def test_one_too_many_is_refused(group: ServiceGroup, monkeypatch: pytest.Monkey
 
     async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
         with pytest.raises(Unavailable):
-            await open_stream(feed, Wanted())
+            await open_stream(feed, EventFilter())
         line.gone.set()
 
     follow(group, test)
@@ -137,7 +137,7 @@ def test_a_stream_ends_when_the_register_is_an_older_copy(group: ServiceGroup) -
         write(group.store.engine, lambda c: c.execute(event_log.update().values(last=0)))
         await soon(task.done)
         with pytest.raises(InvalidInput):
-            await open_stream(feed, Wanted(after=1))
+            await open_stream(feed, EventFilter(after=1))
 
     follow(group, test)
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from control_plane import ControlPlane
 from servicegroup.agent import watch as watching
-from servicegroup.events import Event, EventKind, Wanted
+from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write
 from servicegroup.store.events import append
@@ -195,7 +195,7 @@ def test_following_prints_a_line_an_event_and_ends_with_ctrl_c(
     ]  # fmt: skip
 
 
-def interrupted(ask: object, wanted: Wanted) -> Iterator[Event]:
+def interrupted(ask: object, wanted: EventFilter) -> Iterator[Event]:
     """Be Ctrl-C, as soon as a command in this process asks what happens after the last event."""
     assert wanted.after
     raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from servicegroup.events import EventKind, Wanted
+from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.tokens import issued
 
@@ -66,7 +66,7 @@ def test_who_made_and_ended_it_is_in_the_events(desk: Desk, group: ServiceGroup)
     desk.type("token", "rotate", "a", "--grace", "60")
     desk.type("token", "revoke", "a")
     desk.type("token", "revoke", "a")
-    found = group.events(Wanted(after=after), 9).events
+    found = group.events(EventFilter(after=after), 9).events
     assert [(event.kind, event.detail) for event in found] == [
         (EventKind.TOKEN_CREATE, "a: reporter for node1"),
         (EventKind.TOKEN_ROTATE, "a: the old secret is valid for 60 s"),

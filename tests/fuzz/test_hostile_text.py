@@ -22,7 +22,7 @@ from control_plane import ControlPlane
 from servers.process import PATIENCE
 from servicegroup.driver import load
 from servicegroup.errors import InvalidInput
-from servicegroup.events import EventKind, Wanted
+from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Limits
 from servicegroup.store.database import connect
@@ -44,7 +44,7 @@ def test_a_name_is_kept_to_the_letter(group: ServiceGroup) -> None:
     for text in TAKEN:
         life = group.join(text, text, group=text, zone=text)
         group.update(life.uuid, by=text, disabled=True, disabled_reason=text)
-        [event] = group.events(Wanted(uuid=life.uuid, kind=EventKind.DISABLE), 10).events
+        [event] = group.events(EventFilter(uuid=life.uuid, kind=EventKind.DISABLE), 10).events
         assert (event.host, event.binary, event.group, event.actor) == (text,) * 4
     for text in TAKEN:  # now that all of them are there, none may be found for another
         for field in FIELDS:
@@ -68,7 +68,7 @@ def test_a_last_word_is_kept_to_the_letter(group: ServiceGroup) -> None:
         life = group.join(f"h{number}", "b", group=f"g{number}")
         group.depart([Leave(life.uuid, life.incarnation, Departure.EXITED, text)])
         assert group.get(life.uuid).detail == text
-        [event] = group.events(Wanted(uuid=life.uuid, kind=EventKind.EXIT), 10).events
+        [event] = group.events(EventFilter(uuid=life.uuid, kind=EventKind.EXIT), 10).events
         assert event.detail == text
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
 from servicegroup.api.v1.bodies import Edit, Leaves, Register, Reports
-from servicegroup.api.v1.query import wanted_events, whole_number
+from servicegroup.api.v1.query import event_filter, whole_number
 from servicegroup.api.v1.routes import decode_with
 from servicegroup.errors import InvalidInput
 from servicegroup.events import moment
@@ -117,7 +117,7 @@ def test_a_moment_is_naive_or_refused(text: str) -> None:
 )
 def test_a_question_for_events_is_one_or_refused(given_: dict[str, str], last: str | None) -> None:
     try:
-        wanted = wanted_events(given_, last)
+        wanted = event_filter(given_, last)
     except InvalidInput:
         return
     assert wanted.uuid == given_.get("uuid")

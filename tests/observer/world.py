@@ -17,7 +17,7 @@ from observer.notes import INSTANT, Edit, Notes
 from promises.history import Settings
 from servicegroup.controlplane.observer import Observer
 from servicegroup.errors import DriverUnavailable
-from servicegroup.events import Event, EventKind, Wanted
+from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Leave, Limits, Member, Refusals, Report, Service, zone_of
 from servicegroup.protection import Thresholds
@@ -274,7 +274,7 @@ class World:
 
     def events(self, after: int = 0) -> list[Event]:
         """Return the events after one."""
-        return self.reader.events(Wanted(after=after), 100_000).events
+        return self.reader.events(EventFilter(after=after), 100_000).events
 
 
 def transitions(events: Iterable[Event]) -> list[tuple[str | None, str | None]]:

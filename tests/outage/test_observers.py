@@ -20,7 +20,7 @@ from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
 from servicegroup.controlplane.observer_loop import LEASE_INTERVAL
 from servicegroup.errors import ServiceGroupError
-from servicegroup.events import EventKind, Wanted
+from servicegroup.events import EventFilter, EventKind
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.model import Report
 from servicegroup.store import lease
@@ -132,7 +132,7 @@ class Register:
 
     def told(self, host: str) -> list[EventKind]:
         """Return the transitions of a service, in the order of their ids."""
-        wanted = Wanted(after=0, uuid=self.lives[host].uuid)
+        wanted = EventFilter(after=0, uuid=self.lives[host].uuid)
         events = read(self.engine, wanted, 10_000).events
         return [event.kind for event in events if event.kind in (UP, DOWN)]
 
@@ -197,6 +197,6 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
 
     for host in register.lives:
         assert register.told(host) == [UP, DOWN, UP]
-    events = read(register.engine, Wanted(after=0), 10_000).events
+    events = read(register.engine, EventFilter(after=0), 10_000).events
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert register.number() == number + 1, "nobody took it without need"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Event, EventKind, Log, Page, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Log, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import (
     Departure,
@@ -33,11 +33,11 @@ NOON = datetime(2030, 1, 1, 12)
 
 def told(group: ServiceGroup) -> list[Event]:
     """Return all events."""
-    return group.events(Wanted(after=0), 10_000).events
+    return group.events(EventFilter(after=0), 10_000).events
 
 
 def kinds(group: ServiceGroup, after: int = 0) -> list[EventKind]:
-    return [found.kind for found in group.events(Wanted(after=after), 10_000).events]
+    return [found.kind for found in group.events(EventFilter(after=after), 10_000).events]
 
 
 def ids(page: Page) -> list[int]:
@@ -140,7 +140,7 @@ def test_ids_have_no_holes_and_are_never_seen_out_of_order(
         place = first
         while True:
             finished = done.is_set()
-            page = read(engine, Wanted(after=place), 1_000)
+            page = read(engine, EventFilter(after=place), 1_000)
             if ids(page) != list(range(place + 1, place + 1 + len(page.events))):
                 holes.append((place, ids(page)))
             place = page.next
@@ -189,7 +189,7 @@ def test_an_event_is_read_as_it_was_written(engine: Engine) -> None:
         evidence=evidence,
     )
     (recorded,) = log(engine, [written])
-    (found,) = read(engine, Wanted(after=0), 1).events
+    (found,) = read(engine, EventFilter(after=0), 1).events
     assert (found.actor, found.detail) == ("a" * 255, "d" * 255)
     assert recorded.id == 1
     assert [getattr(found, n) for n in Event.__struct_fields__ if n not in ("actor", "detail")] == [
@@ -202,7 +202,7 @@ def test_pages_filters_and_times(engine: Engine) -> None:
     log(engine, some(4, uuid="u2", group="g2", kind=EventKind.LEAVE))
 
     def page(limit: int = 100, **wanted: object) -> tuple[list[int], int]:
-        found = read(engine, Wanted(**wanted), limit)  # type: ignore[arg-type]
+        found = read(engine, EventFilter(**wanted), limit)  # type: ignore[arg-type]
         assert found.last == 8
         return ids(found), found.next
 
@@ -220,7 +220,7 @@ def test_pages_filters_and_times(engine: Engine) -> None:
     assert page(until=late, uuid="u2") == ([5, 6], 8)
     assert page(since=late, until=late) == ([], 8)
     with pytest.raises(InvalidInput, match=r"Event 9 was never given, the newest is 8: .*\.$"):
-        read(engine, Wanted(after=9), 1)
+        read(engine, EventFilter(after=9), 1)
 
 
 def test_the_latest_of_a_kind_before_a_moment(engine: Engine) -> None:
@@ -245,13 +245,13 @@ def test_what_is_too_old_is_purged_and_told_as_a_gap(engine: Engine) -> None:
     make_old(engine, 7)
     assert purge(engine, timedelta(days=30)) == 7
     assert kept_since(engine) == NOON + timedelta(seconds=7)
-    page = read(engine, Wanted(after=2), 100)
+    page = read(engine, EventFilter(after=2), 100)
     assert [(e.kind, e.id) for e in page.events] == [
         (EventKind.GAP, 7), (EventKind.JOIN, 8), (EventKind.JOIN, 9), (EventKind.JOIN, 10),
     ]  # fmt: skip
     assert page.events[0].detail == "events 3 to 7 are not kept"
-    assert ids(read(engine, Wanted(after=7), 100)) == [8, 9, 10], "nothing is lost after 7"
-    assert ids(read(engine, Wanted(), 100)) == [8, 9, 10], "nor for who asks for the newest"
+    assert ids(read(engine, EventFilter(after=7), 100)) == [8, 9, 10], "nothing is lost after 7"
+    assert ids(read(engine, EventFilter(), 100)) == [8, 9, 10], "nor for who asks for the newest"
     assert [e.id for e in log(engine, some(1))] == [11], "ids go on"
     assert purge(engine, timedelta(days=30)) == 0
 
@@ -263,10 +263,10 @@ def test_what_is_too_many_is_purged_however_young(
     monkeypatch.setattr(log_of_events, "MAX_EVENTS", 4)
     log(engine, some(11))
     assert purge(engine, timedelta(days=30)) == 7
-    assert ids(read(engine, Wanted(after=0), 100)) == [7, 8, 9, 10, 11]
+    assert ids(read(engine, EventFilter(after=0), 100)) == [7, 8, 9, 10, 11]
     make_old(engine, 11)
     assert purge(engine, timedelta(days=30)) == 4
-    found = read(engine, Wanted(after=0), 100)
+    found = read(engine, EventFilter(after=0), 100)
     assert [(e.kind, e.id) for e in found.events] == [(EventKind.GAP, 11)]
     assert (found.next, found.last) == (11, 11)
     assert kept_since(engine) is not None
@@ -284,7 +284,7 @@ def test_a_purge_under_a_reader_loses_nothing_in_silence(engine: Engine) -> None
             purged.append(purge(engine, timedelta(days=30)))
 
     event.listen(engine, "before_cursor_execute", purge_once)
-    found = read(engine, Wanted(after=1), 3).events
+    found = read(engine, EventFilter(after=1), 3).events
     assert purged == [0, 4]
     if found[0].kind is EventKind.GAP:
         assert [e.id for e in found] == [4, 5, 6]

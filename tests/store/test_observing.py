@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from aging import backdate
-from servicegroup.events import Event, EventKind, Protection, Signal, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Protection, Signal
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Report, Service
 from servicegroup.store import findings as observing
@@ -67,7 +67,7 @@ def joined(group: ServiceGroup, count: int) -> list[Service]:
 def told(group: ServiceGroup) -> list[tuple[EventKind, str | None]]:
     """Return the events that the observer recorded, with their services."""
     kinds = (EventKind.UP, EventKind.DOWN, EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF)
-    happened = group.events(Wanted(after=0), 1_000).events
+    happened = group.events(EventFilter(after=0), 1_000).events
     return [(e.kind, e.uuid) for e in happened if e.kind in kinds]
 
 

@@ -20,7 +20,7 @@ from servicegroup.agent.client import HttpClient
 from servicegroup.agent.heart import Busy
 from servicegroup.agent.join import client_for
 from servicegroup.controlplane.clients import BURST, Client, Clients, Limit
-from servicegroup.events import Wanted
+from servicegroup.events import EventFilter
 from servicegroup.model import Report
 from transport.conftest import Serve
 from waiting import until
@@ -43,7 +43,7 @@ def ask_until_refused(client: HttpClient) -> Busy:
     """Return the refusal that comes after many questions."""
     for _ in range(int(10 * RATE * BURST)):
         try:
-            client.events(Wanted(), 0)
+            client.events(EventFilter(), 0)
         except Busy as refusal:
             return refusal
     raise AssertionError("nothing was refused")
@@ -57,7 +57,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(
         assert "asks too often" in str(refusal)
         assert refusal.retry_after == 1.0
         with closing(client_of(plane, authority, "other")) as other:
-            assert other.events(Wanted(), 0)
+            assert other.events(EventFilter(), 0)
         until(lambda: answered(client), PATIENCE, interval=1 / RATE)
     assert plane.log().count("busy exceeds a limit") == 1
     assert Scrape.of(plane).total("limited_clients_total", limit="rate") >= 1
@@ -65,7 +65,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(
 
 def answered(client: HttpClient) -> bool:
     try:
-        return bool(client.events(Wanted(), 0))
+        return bool(client.events(EventFilter(), 0))
     except Busy:
         return False
 

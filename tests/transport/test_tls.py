@@ -26,7 +26,7 @@ from servicegroup.errors import (
     Forbidden,
     InvalidInput,
 )
-from servicegroup.events import Page, Wanted
+from servicegroup.events import EventFilter, Page
 from transport.conftest import Serve, lines
 from waiting import until
 
@@ -61,7 +61,7 @@ def ask(url: str, **files: Any) -> Page:
     """Ask as the library does, on a connection of its own."""
     client = client_for(url, None, **{name: str(file) for name, file in files.items()})
     with closing(client):
-        return client.events(Wanted(), 0)
+        return client.events(EventFilter(), 0)
 
 
 def say(url: str, **files: Any) -> str:
@@ -187,12 +187,12 @@ def test_a_client_renews_its_proof_without_a_restart(
     files = {"ca": str(authority.file), "cert": str(proof.cert), "key": str(proof.key)}
     with closing(client_for(mutual.url, None, **files)) as client:
         with pytest.raises(ControlPlaneUnavailable, match="does not accept the certificate"):
-            client.events(Wanted(), 0)
+            client.events(EventFilter(), 0)
         proof.key.write_text("half of a renewal")
         with pytest.raises(ControlPlaneUnavailable, match="does not accept the certificate"):
-            client.events(Wanted(), 0)
+            client.events(EventFilter(), 0)
         authority.sign("renewing")
-        assert client.events(Wanted(), 0).last >= 0
+        assert client.events(EventFilter(), 0).last >= 0
 
 
 def test_who_must_show_a_certificate(

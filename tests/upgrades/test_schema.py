@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from servicegroup.driver import load
 from servicegroup.errors import ConfigError, StoreUnavailable
-from servicegroup.events import Wanted
+from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
 from servicegroup.store import migrate
@@ -65,7 +65,7 @@ def test_a_register_is_upgraded_steps_back_and_is_upgraded_again(first: Engine) 
     command.check(migrate.config(first))  # raises where tables and code differ
     layer = ServiceGroup(Store(first), load("db"), Limits())
     layer.join("h0", "nova-compute")
-    assert [event.incarnation for event in layer.events(Wanted(after=0), 9).events] == [4]
+    assert [event.incarnation for event in layer.events(EventFilter(after=0), 9).events] == [4]
 
 
 def test_an_upgrade_that_is_killed_is_run_again(first: Engine, database_url: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from servicegroup.events import Page, Wanted
+    from servicegroup.events import EventFilter, Page
 
 DEFAULT_URL = "http://127.0.0.1:8774"
 DEFAULT_TIMEOUT = 5.0
@@ -144,7 +144,7 @@ class HttpClient:
         except ServiceGroupError:
             return None
 
-    def events(self, wanted: Wanted, seconds: float) -> Page:
+    def events(self, wanted: EventFilter, seconds: float) -> Page:
         """Return events that match, waiting up to ``seconds`` for the first one.
 
         Raises as the other calls do, InvalidInput also for an ``after`` that was never given.

@@ -17,13 +17,13 @@ import msgspec
 from servicegroup.agent.heart import Busy, retry_delay
 from servicegroup.agent.join import client_for
 from servicegroup.errors import InvalidInput, Unavailable
-from servicegroup.events import Event, EventKind, Page, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Source = Callable[[Wanted, float], Page]
+    Source = Callable[[EventFilter, float], Page]
     """Gives events that match, waiting so many seconds for the first one if ``after`` is given."""
 
 log = logging.getLogger("servicegroup.agent")
@@ -56,7 +56,7 @@ def watch(
     a refused token.
     """
     client = client_for(url, token, ca, cert, key)
-    wanted = Wanted(after=after, group=group, uuid=uuid, kind=kind)
+    wanted = EventFilter(after=after, group=group, uuid=uuid, kind=kind)
 
     def events() -> Iterator[Event]:
         try:
@@ -67,7 +67,7 @@ def watch(
     return events()
 
 
-def follow(ask: Source, wanted: Wanted) -> Iterator[Event]:
+def follow(ask: Source, wanted: EventFilter) -> Iterator[Event]:
     """Give events that match, from ``wanted.after`` or the present on, through outages of ``ask``.
 
     Raises what ``ask`` raises, but for Unavailable.
@@ -96,7 +96,7 @@ class _Patience:
         self._ask = ask
         self._chance = chance
 
-    def ask(self, wanted: Wanted, seconds: float) -> Page:
+    def ask(self, wanted: EventFilter, seconds: float) -> Page:
         failures, lost_since = 0, 0.0
         while True:
             try:

@@ -30,7 +30,7 @@ from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.bodies import Reports
 from servicegroup.api.v1.openapi import document
-from servicegroup.api.v1.query import values, wanted_events, whole_number
+from servicegroup.api.v1.query import event_filter, values, whole_number
 from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
 from servicegroup.controlplane.background import run_chores
 from servicegroup.controlplane.clients import Clients
@@ -43,7 +43,7 @@ from servicegroup.controlplane.own_membership import join_itself
 from servicegroup.controlplane.pauses import Pauses
 from servicegroup.controlplane.terms import reported, terms
 from servicegroup.errors import Forbidden, InvalidInput
-from servicegroup.events import Wanted
+from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
 
@@ -262,9 +262,9 @@ def _route(path: str, edge: Edge, *methods: str) -> Route:
     return route
 
 
-def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], Wanted]:
+def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], EventFilter]:
     given = values(parse_qsl(request.url.query, keep_blank_values=True), route.query)
-    return given, wanted_events(given, request.headers.get("last-event-id"))
+    return given, event_filter(given, request.headers.get("last-event-id"))
 
 
 def _fits(pattern: str, path: str) -> bool:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Send
 
 from servicegroup.controlplane.feed import Feed, Follower, frame
 from servicegroup.errors import ServiceGroupError
-from servicegroup.events import Page, Wanted
+from servicegroup.events import EventFilter, Page
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a stream says that it lives."""
@@ -41,7 +41,7 @@ RETRY = b"retry: 1000\n\n"
 """What browsers do when a stream breaks: come back after a second."""
 
 
-async def wait_for(feed: Feed, wanted: Wanted, limit: int, seconds: float) -> Page:
+async def wait_for(feed: Feed, wanted: EventFilter, limit: int, seconds: float) -> Page:
     """Return events that match, waiting up to ``seconds`` for the first one."""
     deadline = time.monotonic() + seconds
     with feed.follow() as follower:
@@ -57,7 +57,7 @@ async def wait_for(feed: Feed, wanted: Wanted, limit: int, seconds: float) -> Pa
 class Stream:
     """An answer that goes on until the follower goes or the control plane stops."""
 
-    def __init__(self, feed: Feed, wanted: Wanted) -> None:
+    def __init__(self, feed: Feed, wanted: EventFilter) -> None:
         """Send what ``feed`` has after ``wanted.after``."""
         self._feed = feed
         self._wanted = wanted
@@ -77,7 +77,7 @@ class Stream:
                 leaving.cancel()
 
 
-async def open_stream(feed: Feed, wanted: Wanted) -> Stream:
+async def open_stream(feed: Feed, wanted: EventFilter) -> Stream:
     """Return the stream of events that match; without ``after``, of those to come.
 
     Raises InvalidInput for an ``after`` that was never given, Unavailable.
@@ -94,7 +94,7 @@ async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
 
 
 async def _chunks(
-    feed: Feed, wanted: Wanted, follower: Follower, leaving: asyncio.Task[None]
+    feed: Feed, wanted: EventFilter, follower: Follower, leaving: asyncio.Task[None]
 ) -> AsyncIterator[bytes]:
     place = wanted.after or 0
     yield RETRY + _bookmark(place)

@@ -19,7 +19,7 @@ from servicegroup.cli.output import (
 )
 from servicegroup.cli.params import Moment, Text, named, parsed
 from servicegroup.cli.register import Register, open_register
-from servicegroup.events import Event, EventKind, Wanted
+from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.explanation import duration
 
 NEWEST = 100
@@ -99,7 +99,7 @@ def events(
         raise click.UsageError("--follow tells everything from there on; leave out --limit.")
     columns = pick(COLUMNS, names, form)
     register = open_register(ctx)
-    wanted = Wanted(
+    wanted = EventFilter(
         after=after,
         uuid=None if service is None else _uuid(register, service, binary),
         group=group,
@@ -119,7 +119,7 @@ def _uuid(register: Register, word: str, binary: str | None) -> str:
     return name if isinstance(name, str) else named(register, name).uuid
 
 
-def _until_now(register: Register, wanted: Wanted, limit: int | None) -> Iterator[Event]:
+def _until_now(register: Register, wanted: EventFilter, limit: int | None) -> Iterator[Event]:
     """Give what there is, asked for page by page."""
     if limit is None and wanted.after is None and wanted.since is None:
         limit = NEWEST
@@ -133,7 +133,7 @@ def _until_now(register: Register, wanted: Wanted, limit: int | None) -> Iterato
         left = None if left is None else left - len(page.events)
 
 
-def _from_now_on(register: Register, wanted: Wanted, limit: int | None) -> Iterator[Event]:
+def _from_now_on(register: Register, wanted: EventFilter, limit: int | None) -> Iterator[Event]:
     """Give the newest ``limit`` events, or those there are since a time or an id, and go on."""
     from servicegroup.agent.watch import follow
 

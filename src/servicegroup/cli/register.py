@@ -19,7 +19,7 @@ import msgspec
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ConfigError
-from servicegroup.events import Page, Protection, Wanted
+from servicegroup.events import EventFilter, Page, Protection
 from servicegroup.history import History
 from servicegroup.model import BinaryVersions, Service
 
@@ -70,7 +70,7 @@ class Register(Protocol):
         """Return what obeying the shadow driver would change. InvalidInput where there is none."""
         ...
 
-    def events(self, wanted: Wanted, limit: int, wait: float = 0.0) -> Page:
+    def events(self, wanted: EventFilter, limit: int, wait: float = 0.0) -> Page:
         """Return events that match; with ``wanted.after``, wait so many seconds for the first."""
         ...
 
@@ -196,7 +196,7 @@ class LocalRegister:
         """Compare the drivers in use; see ``Register``."""
         return self._group.compare()
 
-    def events(self, wanted: Wanted, limit: int, wait: float = 0.0) -> Page:
+    def events(self, wanted: EventFilter, limit: int, wait: float = 0.0) -> Page:
         """Return events, looking again while there are none; see ``Register``."""
         deadline = time.monotonic() + wait
         page = self._group.events(wanted, limit)

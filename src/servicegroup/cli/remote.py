@@ -16,7 +16,7 @@ from servicegroup.agent.credentials import TlsFiles, Token
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
-from servicegroup.events import Page, Protection, ToldPage, Wanted
+from servicegroup.events import EventFilter, Page, Protection, ToldPage
 from servicegroup.history import History
 from servicegroup.model import BinaryVersions, Service
 
@@ -113,7 +113,7 @@ class RemoteRegister:
         """Compare the drivers in use; see ``Register``."""
         return self._ask("GET", "/v1/drivers/comparison", Compared)
 
-    def events(self, wanted: Wanted, limit: int, wait: float = 0.0) -> Page:
+    def events(self, wanted: EventFilter, limit: int, wait: float = 0.0) -> Page:
         """Return events; see ``Register``."""
         query = urlencode({**wanted.query(), "limit": limit, "wait": round(wait)})
         return self._ask("GET", f"/v1/events?{query}", ToldPage).understood()

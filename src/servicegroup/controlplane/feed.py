@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import Unavailable
-from servicegroup.events import Event, EventKind, Page, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Page
 from servicegroup.group import ServiceGroup
 
 POLL = 0.1
@@ -101,7 +101,7 @@ class Feed:
         self.stopped = True
         self._wake_all()
 
-    async def read(self, wanted: Wanted, limit: int = PAGE) -> Page:
+    async def read(self, wanted: EventFilter, limit: int = PAGE) -> Page:
         """Return events that match and are after ``wanted.after``; see ``store.events.read``."""
         after = wanted.after
         if after is None or self._last is None or not self._reaches(after, self._last):
@@ -148,7 +148,7 @@ class Feed:
             self._last = last
             self._wake_all()
         while self._last < last:
-            page = await run_in_threadpool(self._group.events, Wanted(after=self._last), PAGE)
+            page = await run_in_threadpool(self._group.events, EventFilter(after=self._last), PAGE)
             for event in page.events:
                 if event.kind is EventKind.GAP:
                     self._recent.clear()  # what is recent has no holes

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Event, EventKind, Log, Page, Wanted
+from servicegroup.events import Event, EventFilter, EventKind, Log, Page
 from servicegroup.history import INTENDED
 from servicegroup.model import Evidence
 from servicegroup.store.clock import utcnow
@@ -72,7 +72,7 @@ def log(engine: Engine) -> Log:
         return _log(connection)
 
 
-def read(engine: Engine, wanted: Wanted, limit: int) -> Page:
+def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
     """Return the first ``limit`` events that match, oldest first.
 
     Without ``after`` and ``since`` these are the newest ones. What was purged after the event that
@@ -182,7 +182,7 @@ def _log(connection: Connection) -> Log:
     return Log(*connection.execute(select(event_log.c.last, event_log.c.purged).where(_ROW)).one())
 
 
-def _matching(wanted: Wanted) -> Iterable[ColumnElement[bool]]:
+def _matching(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:
     column = events.c
     if wanted.after is not None:
         yield column.id > wanted.after

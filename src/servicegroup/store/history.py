@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, select
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Wanted
+from servicegroup.events import EventFilter
 from servicegroup.history import EDITS, TRANSITIONS, History, Standing, history, standing_before
 from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
@@ -36,7 +36,7 @@ def read_history(
         raise InvalidInput(f"since {since} is later than until {end}; give an earlier time.")
     end = max(begin, end)
     # What came later tells how the service stood when nothing else does.
-    told = read(engine, Wanted(uuid=service.uuid, since=begin), MAX_EVENTS).events
+    told = read(engine, EventFilter(uuid=service.uuid, since=begin), MAX_EVENTS).events
     earlier = [
         e for kinds in (TRANSITIONS, EDITS) for e in latest(engine, service.uuid, kinds, begin)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import EventKind, Wanted, moment
+from servicegroup.events import EventFilter, EventKind, moment
 
 
 def values(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
@@ -28,7 +28,7 @@ def whole_number(name: str, text: str, least: int, most: int) -> int:
     return int(text)
 
 
-def wanted_events(given: Mapping[str, str], last_event_id: str | None) -> Wanted:
+def event_filter(given: Mapping[str, str], last_event_id: str | None) -> EventFilter:
     """Return which events a query asks for. Raises InvalidInput.
 
     A browser whose stream broke says Last-Event-ID, newer than the ``after`` that it began with.
@@ -37,7 +37,7 @@ def wanted_events(given: Mapping[str, str], last_event_id: str | None) -> Wanted
     if kind is not None and kind not in {known.value for known in EventKind}:
         raise InvalidInput(f"kind {kind!r} is not known; use {', '.join(EventKind)}.")
     after = last_event_id or given.get("after")
-    return Wanted(
+    return EventFilter(
         after=None if after is None else whole_number("after", after, 0, 2**63 - 1),
         uuid=given.get("uuid"),
         group=given.get("group"),

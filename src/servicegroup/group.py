@@ -32,6 +32,7 @@ from servicegroup.model import (
     Registration,
     Report,
     Service,
+    ServiceFilter,
     VersionRange,
     check_name,
     topic_of,
@@ -43,7 +44,7 @@ from servicegroup.store.history import read_history
 from servicegroup.store.lease import observation
 from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
-from servicegroup.store.snapshots import Filters, Snapshot
+from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 
 _MAX_VERSION = 2**31 - 1
@@ -84,7 +85,7 @@ class ServiceGroup:
     # -- asking ----------------------------------------------------------------------------
 
     def services(
-        self, filters: Filters | None = None, *, state: str | None = None
+        self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> list[Service]:
         """Return the living services that match, judged, ordered by id.
 
@@ -93,7 +94,7 @@ class ServiceGroup:
         StoreUnavailable.
         """
         _check_state(state)
-        filters = filters or Filters()
+        filters = filters or ServiceFilter()
         found: list[Service] = []
         while True:
             page = [service for piece in self.pieces(filters) for service in piece]
@@ -104,7 +105,7 @@ class ServiceGroup:
             filters = msgspec.structs.replace(filters, marker=page[-1].uuid)
 
     def pieces(
-        self, filters: Filters | None = None, *, state: str | None = None
+        self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> Iterator[list[Service]]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
@@ -112,7 +113,7 @@ class ServiceGroup:
         waits meanwhile. Raises as ``services`` does, StoreUnavailable between pieces too.
         """
         _check_state(state)
-        filters = filters or Filters()
+        filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
                 _check_text(field, value)
@@ -132,7 +133,7 @@ class ServiceGroup:
 
     def find(self, host: str, binary: str) -> Service:
         """Return one living service by host and binary. Raises NotFound."""
-        found = self.services(Filters(host=host, binary=binary))
+        found = self.services(ServiceFilter(host=host, binary=binary))
         if not found:
             raise NotFound(f"Could not find binary {binary} on host {host}.")
         return found[0]

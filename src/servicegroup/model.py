@@ -278,6 +278,18 @@ class Reported(Refusals, frozen=True):
     terms: str = ""
 
 
+class ServiceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which services: each field that is not None must match exactly, case included."""
+
+    host: str | None = None
+    binary: str | None = None
+    group: str | None = None
+    zone: str | None = None
+    disabled: bool | None = None
+    marker: str | None = None
+    limit: int | None = None
+
+
 class VersionRange(msgspec.Struct, frozen=True):
     """Lowest and highest service version of a binary; forced-down and deleted left out (S8)."""
 

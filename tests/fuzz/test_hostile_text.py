@@ -24,9 +24,8 @@ from servicegroup.driver import load
 from servicegroup.errors import InvalidInput
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Departure, Leave, Limits
+from servicegroup.model import Departure, Leave, Limits, ServiceFilter
 from servicegroup.store.database import connect
-from servicegroup.store.snapshots import Filters
 from servicegroup.store.store import Store
 from waiting import until
 
@@ -48,7 +47,7 @@ def test_a_name_is_kept_to_the_letter(group: ServiceGroup) -> None:
         assert (event.host, event.binary, event.group, event.actor) == (text,) * 4
     for text in TAKEN:  # now that all of them are there, none may be found for another
         for field in FIELDS:
-            [found] = group.services(msgspec.convert({field: text}, Filters))
+            [found] = group.services(msgspec.convert({field: text}, ServiceFilter))
             assert {found.host, found.binary, found.topic, found.zone} == {text}
             assert found.disabled_reason == text
 

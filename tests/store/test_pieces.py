@@ -7,10 +7,9 @@ from sqlalchemy import Engine, text
 
 from servicegroup.errors import NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report
+from servicegroup.model import Report, ServiceFilter
 from servicegroup.store import snapshots
 from servicegroup.store.database import connect, of_one_moment
-from servicegroup.store.snapshots import Filters
 from servicegroup.store.store import Store
 
 COUNT = 7
@@ -34,11 +33,11 @@ def test_pieces_are_the_whole_list_in_order(group: ServiceGroup) -> None:
     assert [len(piece) for piece in pieces] == [3, 3, 1]
     assert [service.uuid for piece in pieces for service in piece] == uuids
     for filters, found in (
-        (Filters(group="web"), uuids[1::2]),
-        (Filters(marker=uuids[1]), uuids[2:]),
-        (Filters(host="h4"), uuids[4:5]),
-        (Filters(limit=4), uuids[:4]),
-        (Filters(group="nobody"), []),
+        (ServiceFilter(group="web"), uuids[1::2]),
+        (ServiceFilter(marker=uuids[1]), uuids[2:]),
+        (ServiceFilter(host="h4"), uuids[4:5]),
+        (ServiceFilter(limit=4), uuids[:4]),
+        (ServiceFilter(group="nobody"), []),
     ):
         pieces = list(group.pieces(filters))
         assert [service.uuid for piece in pieces for service in piece] == found
@@ -47,13 +46,13 @@ def test_pieces_are_the_whole_list_in_order(group: ServiceGroup) -> None:
         assert len([s for piece in group.pieces(state=state) for s in piece]) == count
         assert len(group.services(state=state)) == count
     with pytest.raises(NotFound):
-        list(group.pieces(Filters(marker="nobody")))
+        list(group.pieces(ServiceFilter(marker="nobody")))
 
 
 def test_all_pieces_are_of_one_moment_on_one_clock(store: Store, group: ServiceGroup) -> None:
     """Whoever reports, joins or goes between two pieces is as it was (SQL-1)."""
     uuids = fill(group)
-    pieces = store.pieces(Filters())
+    pieces = store.pieces(ServiceFilter())
     first = next(pieces)
     group.delete(uuids[-1])
     group.report([Report(uuids[4], 1)])
@@ -68,7 +67,7 @@ def test_all_pieces_are_of_one_moment_on_one_clock(store: Store, group: ServiceG
 def test_nobody_waits_for_a_list_that_is_read(store: Store, group: ServiceGroup) -> None:
     """Reports are committed while a list is half read (SQL-18)."""
     uuids = fill(group)
-    pieces = store.pieces(Filters())
+    pieces = store.pieces(ServiceFilter())
     next(pieces)
     assert group.report([Report(uuid, 1) for uuid in uuids]).unknown == frozenset()
     assert {service.report_count for service in group.services()} == {2}
@@ -80,7 +79,7 @@ def test_an_abandoned_list_leaves_a_connection_that_works(
 ) -> None:
     fill(group)
     for _ in range(30):  # more than the pool has
-        pieces = store.pieces(Filters())
+        pieces = store.pieces(ServiceFilter())
         next(pieces)
         pieces.close()  # type: ignore[attr-defined]
     assert len(group.services()) == COUNT

@@ -11,10 +11,9 @@ from sqlalchemy import Engine, event, select, text, update
 from aging import backdate
 from servicegroup.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Member, Report
+from servicegroup.model import Member, Report, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
-from servicegroup.store.snapshots import Filters
 from servicegroup.store.store import Store
 from servicegroup.store.tables import services
 
@@ -140,7 +139,7 @@ def test_filters_are_exact_and_case_sensitive(group: ServiceGroup) -> None:
     group.join("h1 ", "nova-scheduler", zone="z2")
 
     def found(**wanted: str) -> list[tuple[str, str]]:
-        return [(s.host, s.binary) for s in group.services(Filters(**wanted))]  # type: ignore[arg-type]
+        return [(s.host, s.binary) for s in group.services(ServiceFilter(**wanted))]  # type: ignore[arg-type]
 
     assert found(host="h1") == [("h1", "nova-compute"), ("h1", "nova-conductor")]
     assert found(host="H1") == [("H1", "nova-compute")]
@@ -159,15 +158,15 @@ def test_pages_follow_each_other_without_loss(group: ServiceGroup, engine: Engin
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         connection.execute(text("UPDATE listening SET marked_at = marked_at"))
     pages, marker = [], None
-    while page := group.services(Filters(limit=3, marker=marker)):
+    while page := group.services(ServiceFilter(limit=3, marker=marker)):
         pages.append([s.uuid for s in page])
         marker = page[-1].uuid
     assert pages == [uuids[:3], uuids[3:6], uuids[6:]]
-    assert [s.uuid for s in group.services(Filters(limit=2), state="down")] == down[:2]
-    rest = group.services(Filters(limit=2, marker=down[1]), state="down")
+    assert [s.uuid for s in group.services(ServiceFilter(limit=2), state="down")] == down[:2]
+    rest = group.services(ServiceFilter(limit=2, marker=down[1]), state="down")
     assert [s.uuid for s in rest] == down[2:]
     with pytest.raises(NotFound, match="marker"):
-        group.services(Filters(marker="00000000-0000-0000-0000-000000000000"))
+        group.services(ServiceFilter(marker="00000000-0000-0000-0000-000000000000"))
 
 
 def test_a_member_is_up_when_its_service_is(group: ServiceGroup, engine: Engine) -> None:
@@ -226,7 +225,7 @@ ODD_NAMES = ["a b", "päth/../x", "h'1; DROP TABLE services", "%s", ":x", "x" * 
 def test_odd_names_survive(group: ServiceGroup, name: str) -> None:
     uuid = group.join(name, "nova-compute", group=name, zone=name).uuid
     assert group.get(uuid).host == name
-    assert [s.uuid for s in group.services(Filters(host=name, group=name))] == [uuid]
+    assert [s.uuid for s in group.services(ServiceFilter(host=name, group=name))] == [uuid]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", "a\nb", "\ud800"])

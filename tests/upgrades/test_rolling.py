@@ -22,8 +22,7 @@ from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
 from servicegroup.errors import ControlPlaneUnavailable
-from servicegroup.model import Report
-from servicegroup.store.snapshots import Filters
+from servicegroup.model import Report, ServiceFilter
 from servicegroup.store.store import Store
 from upgrades import release
 from upgrades.conftest import SERVICES
@@ -121,7 +120,7 @@ def test_a_rolling_upgrade_and_the_way_back(
     assert witness.answers > 3
     assert other.answers > 3
     assert not fleet.refused
-    services = Store(engine).snapshot(Filters(binary="nova-compute")).services
+    services = Store(engine).snapshot(ServiceFilter(binary="nova-compute")).services
     engine.dispose()
     assert len(services) == SERVICES
     for service in services:

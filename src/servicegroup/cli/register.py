@@ -159,10 +159,10 @@ class LocalRegister:
         self, filters: Mapping[str, str], state: str | None = None, limit: int | None = None
     ) -> list[Service]:
         """Return the services that match, judged; see ``Register``."""
-        from servicegroup.store.snapshots import Filters
+        from servicegroup.model import ServiceFilter
 
         wanted = {**filters, "limit": limit}
-        return self._group.services(msgspec.convert(wanted, Filters), state=state)
+        return self._group.services(msgspec.convert(wanted, ServiceFilter), state=state)
 
     def get(self, service_id: int | str) -> Service:
         """Return one service; see ``Register``."""

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindpara
 
 from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
-from servicegroup.model import Service
+from servicegroup.model import Service, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import of_one_moment
 from servicegroup.store.lease import latest_observation
@@ -35,18 +35,6 @@ _AT_ONCE = 500
 
 PIECE = 2_000
 """Services of a piece: what a large listing holds at once."""
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Which services: each field that is not None must match exactly, case included."""
-
-    host: str | None = None
-    binary: str | None = None
-    group: str | None = None
-    zone: str | None = None
-    disabled: bool | None = None
-    marker: str | None = None
-    limit: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -72,7 +60,7 @@ def matching(filters: frozenset[str]) -> Select[Any]:
     return query.limit(bindparam("limit")) if "limit" in filters else query
 
 
-def values_of(connection: Connection, filters: Filters) -> dict[str, Any]:
+def values_of(connection: Connection, filters: ServiceFilter) -> dict[str, Any]:
     """Return the values of the filters that are set; the marker's is its id. Raises NotFound."""
     values = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
     if filters.marker is not None:
@@ -132,7 +120,7 @@ def read(
     return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)
 
 
-def read_in_pieces(engine: Engine, filters: Filters) -> Iterator[Snapshot]:
+def read_in_pieces(engine: Engine, filters: ServiceFilter) -> Iterator[Snapshot]:
     """Yield the services that match, PIECE at a time, all as of the first piece's moment."""
     listening = None
     with of_one_moment(engine) as connection:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from servicegroup.errors import Conflict, InvalidInput, NotFound
 from servicegroup.events import EventKind
 from servicegroup.liveness import Listening
-from servicegroup.model import Member, Registration, VersionRange
+from servicegroup.model import Member, Registration, ServiceFilter, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
@@ -34,7 +34,6 @@ from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
 from servicegroup.store.snapshots import (
-    Filters,
     Snapshot,
     living,
     matching,
@@ -67,18 +66,18 @@ class Store:
 
     # -- questions -------------------------------------------------------------------------
 
-    def snapshot(self, filters: Filters | None = None) -> Snapshot:
+    def snapshot(self, filters: ServiceFilter | None = None) -> Snapshot:
         """Return the services that match, with two questions however many there are.
 
         ``filters.marker`` is the uuid of the last service of the page before. Raises NotFound
         for a marker that does not exist.
         """
-        filters = filters or Filters()
+        filters = filters or ServiceFilter()
         with reading(self.engine) as connection:
             given = values_of(connection, filters)
             return read(connection, matching(frozenset(given)), given)
 
-    def pieces(self, filters: Filters) -> Iterator[Snapshot]:
+    def pieces(self, filters: ServiceFilter) -> Iterator[Snapshot]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
         What is bounded comes as one piece. Raises as ``snapshot`` does, at any time.

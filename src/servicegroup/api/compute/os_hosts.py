@@ -8,7 +8,7 @@ from servicegroup.api.access.policy import NOVA_HOST, NOVA_HOSTS
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.compute.os_services import COMPUTE, UNLISTED
 from servicegroup.errors import NotFound
-from servicegroup.store.snapshots import Filters
+from servicegroup.model import ServiceFilter
 
 _PROJECTS = ("(total)", "(used_now)", "(used_max)")
 
@@ -16,7 +16,7 @@ _PROJECTS = ("(total)", "(used_now)", "(used_max)")
 def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
     """List each enabled service as a host; ``zone`` filters."""
     call.caller.must(NOVA_HOSTS)
-    found = call.group.services(Filters(zone=query.get("zone") or None, disabled=False))
+    found = call.group.services(ServiceFilter(zone=query.get("zone") or None, disabled=False))
     hosts = [
         {"host_name": s.host, "service": s.topic, "zone": s.zone}
         for s in found
@@ -29,7 +29,7 @@ def show_host(call: Call, _: Mapping[str, str]) -> Answer:
     """Show a compute host's resources: all zero, for the register keeps none."""
     call.caller.must(NOVA_HOST)
     host = call.params["id"]
-    if not call.group.services(Filters(host=host, binary=COMPUTE)):
+    if not call.group.services(ServiceFilter(host=host, binary=COMPUTE)):
         raise NotFound(f"Host '{host}' is not mapped to any cell")
     nothing = {"cpu": 0, "memory_mb": 0, "disk_gb": 0}
     shown = [{"resource": {"host": host, "project": name, **nothing}} for name in _PROJECTS]

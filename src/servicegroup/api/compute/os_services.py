@@ -19,8 +19,7 @@ from servicegroup.api.compute.microversions import Version
 from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import listed
 from servicegroup.errors import InvalidInput, NotFound
-from servicegroup.model import Service
-from servicegroup.store.snapshots import Filters
+from servicegroup.model import Service, ServiceFilter
 
 UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 """Binaries that never report in Nova and are left out of its lists, even when asked for."""
@@ -120,7 +119,7 @@ def view(version: Version) -> Callable[[Service], Shown]:
 def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     """List the services of a host or a binary, or all; an empty value is no filter."""
     call.caller.must(NOVA_LIST)
-    filters = Filters(host=query.get("host") or None, binary=query.get("binary") or None)
+    filters = ServiceFilter(host=query.get("host") or None, binary=query.get("binary") or None)
     shown = view(call.microversion)
     pieces = call.group.pieces(filters)
     return listed([shown(s) for s in piece if s.binary not in UNLISTED] for piece in pieces)
@@ -210,7 +209,7 @@ def act(call: Call, body: Mapping[str, Any]) -> Answer:
 
 
 def _compute_of(call: Call, host: str) -> Service:
-    found = call.group.services(Filters(host=host))
+    found = call.group.services(ServiceFilter(host=host))
     if not found:
         raise NotFound(f"Host '{host}' is not mapped to any cell")
     for service in found:

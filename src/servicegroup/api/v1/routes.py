@@ -38,8 +38,7 @@ from servicegroup.errors import InvalidInput
 from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
 from servicegroup.history import History
-from servicegroup.model import BinaryVersions, Refusals, Reported, Service
-from servicegroup.store.snapshots import Filters
+from servicegroup.model import BinaryVersions, Refusals, Reported, Service, ServiceFilter
 
 T = TypeVar("T")
 
@@ -122,7 +121,7 @@ def list_services(call: Call) -> Answer:
         if has_etag(call.headers.get("if-none-match", ""), etag):
             return Answer(304, headers=headers)
     limit = whole_number("limit", wanted["limit"], 1, MAX_LIMIT) if "limit" in wanted else None
-    filters = Filters(
+    filters = ServiceFilter(
         host=wanted.get("host"),
         binary=wanted.get("binary"),
         group=wanted.get("group"),

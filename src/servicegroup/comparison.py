@@ -30,7 +30,7 @@ class Disagreement(msgspec.Struct, frozen=True):
 _UNTOLD = frozenset({Reason.JOINING, Reason.UNCONFIRMED, Reason.UNKNOWN})
 
 
-def is_untold(verdict: Verdict) -> bool:
+def is_undetermined(verdict: Verdict) -> bool:
     """Tell whether the verdict's driver cannot tell yet whether the service is present."""
     return verdict.reason in _UNTOLD
 
@@ -38,19 +38,19 @@ def is_untold(verdict: Verdict) -> bool:
 class Compared(msgspec.Struct, frozen=True):
     """What obeying the shadow would change; ``services`` is how many were compared.
 
-    ``untold`` is of how many the shadow cannot tell yet whether they are present.
+    ``undetermined`` is of how many the shadow cannot tell yet whether they are present.
     """
 
     driver: str
     shadow: str
     services: int
-    untold: int
+    undetermined: int
     disagreements: list[Disagreement]
 
     @property
     def is_ready(self) -> bool:
         """Whether obeying the shadow would change no verdict, now or when it can tell more."""
-        return not self.disagreements and not self.untold
+        return not self.disagreements and not self.undetermined
 
 
 class Comparison:
@@ -77,5 +77,5 @@ class Comparison:
             for uuid, (service, shadow) in differing.items()
         ]
         found.sort(key=lambda disagreement: -disagreement.seconds)
-        untold = sum(map(is_untold, shadows))
-        return Compared(driver, self.judge.driver.name, len(services), untold, found)
+        undetermined = sum(map(is_undetermined, shadows))
+        return Compared(driver, self.judge.driver.name, len(services), undetermined, found)

@@ -133,14 +133,14 @@ class Page(msgspec.Struct, frozen=True):
     last: int
 
 
-class ToldPage(msgspec.Struct, frozen=True):
+class RawPage(msgspec.Struct, frozen=True):
     """A page as another version may tell it: each event of it is understood as far as it goes."""
 
     events: list[msgspec.Raw]
     next: int
     last: int
 
-    def understood(self) -> Page:
+    def decode(self) -> Page:
         """Return the page in our words.
 
         Raises ControlPlaneUnavailable for what is no event in any version.

@@ -21,7 +21,7 @@ INTENDED = frozenset({Reason.LEFT, Reason.FORCED_DOWN})
 """Down for these reasons, a service did not fail: somebody wanted it so."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class StateAt(msgspec.Struct, frozen=True):
     """How a service stood at a moment: its state, None where none was recorded, and its status."""
 
     state: str | None
@@ -54,7 +54,7 @@ def is_failure(event: Event) -> bool:
     return was_up and event.reason not in INTENDED
 
 
-def standing_before(events: Iterable[Event], earlier: Iterable[Event], now: Standing) -> Standing:
+def state_before(events: Iterable[Event], earlier: Iterable[Event], now: StateAt) -> StateAt:
     """Return how the service stood before ``events`` began.
 
     ``earlier`` is the latest transition and the latest edit before them, where there are any; else
@@ -72,13 +72,13 @@ def standing_before(events: Iterable[Event], earlier: Iterable[Event], now: Stan
             state = event.after
         elif event.kind in EDITS:
             disabled = event.kind is EventKind.DISABLE
-    return Standing(state, disabled)
+    return StateAt(state, disabled)
 
 
 def history(
     uuid: str,
     events: Sequence[Event],
-    began: Standing,
+    began: StateAt,
     since: datetime,
     until: datetime,
     *,

@@ -162,7 +162,7 @@ def is_known_present(plane: Talkative) -> bool:
     found = plane.request("GET", "/v1/services?host=h1", **token)[2]["services"]
     compared = plane.request("GET", "/v1/drivers/comparison", **token)[2]
     reasons = [service["verdict"]["reason"] for service in found]
-    return reasons == ["present"] and not compared["untold"] and not compared["disagreements"]
+    return reasons == ["present"] and not compared["undetermined"] and not compared["disagreements"]
 
 
 @pytest.mark.timeout(300)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from servicegroup.errors import ControlPlaneUnavailable
-from servicegroup.events import Event, EventKind, Page, ToldPage
+from servicegroup.events import Event, EventKind, Page, RawPage
 from servicegroup.model import Reason
 
 KNOWN = Event(id=7, at=datetime(2026, 1, 2), kind=EventKind.DOWN, host="h1", reason=Reason.SILENT)
@@ -17,7 +17,7 @@ KNOWN = Event(id=7, at=datetime(2026, 1, 2), kind=EventKind.DOWN, host="h1", rea
 def told(*events: dict[str, object]) -> Page:
     """Return what is understood of a page with these events."""
     page = {"events": events, "next": 8, "last": 9}
-    return msgspec.json.decode(msgspec.json.encode(page), type=ToldPage).understood()
+    return msgspec.json.decode(msgspec.json.encode(page), type=RawPage).decode()
 
 
 def test_a_page_of_the_own_version_is_the_page() -> None:

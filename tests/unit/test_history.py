@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servicegroup.events import Event, EventKind
-from servicegroup.history import EDITS, History, Standing, history, is_failure, standing_before
+from servicegroup.history import EDITS, History, StateAt, history, is_failure, state_before
 from servicegroup.model import Reason
 
 NOON = datetime(2030, 1, 1, 12)
-UP, DOWN = Standing("up", False), Standing("down", False)
-UNKNOWN = Standing(None, False)
+UP, DOWN = StateAt("up", False), StateAt("down", False)
+UNKNOWN = StateAt(None, False)
 
 
 def at(seconds: float) -> datetime:
@@ -35,7 +35,7 @@ def edit(second: float, kind: EventKind) -> Event:
     return Event(at=at(second), kind=kind)
 
 
-def told(events: Sequence[Event], began: Standing, seconds: float = 100) -> History:
+def told(events: Sequence[Event], began: StateAt, seconds: float = 100) -> History:
     """Return the history of the seconds after noon."""
     return history("u", events, began, NOON, at(seconds))
 
@@ -61,7 +61,7 @@ def test_maintenance_counts_neither_way() -> None:
 
 
 def test_who_was_disabled_all_the_time_has_no_availability() -> None:
-    found = told([down(10)], Standing("up", True))
+    found = told([down(10)], StateAt("up", True))
     assert figures(found) == (0, 0, 100)
     assert found.availability is None
 
@@ -113,19 +113,19 @@ STANDINGS = [
     ([up(5, before=None), down(6)], [], DOWN, UNKNOWN),
     ([down(5), up(6)], [], UP, UP),
     ([], [down(-9)], UP, DOWN),  # what came before it is nearer than now
-    ([disable], [], Standing("up", True), UP),
-    ([enable], [], UP, Standing("up", True)),
-    ([enable, disable], [], Standing("up", True), Standing("up", True)),
-    ([up(5)], [disable], UP, Standing("down", True)),
+    ([disable], [], StateAt("up", True), UP),
+    ([enable], [], UP, StateAt("up", True)),
+    ([enable, disable], [], StateAt("up", True), StateAt("up", True)),
+    ([up(5)], [disable], UP, StateAt("down", True)),
     ([edit(5, EventKind.JOIN)], [], UNKNOWN, UNKNOWN),
 ]
 
 
 @pytest.mark.parametrize(("events", "earlier", "now", "was"), STANDINGS)
 def test_how_it_stood_before(
-    events: list[Event], earlier: list[Event], now: Standing, was: Standing
+    events: list[Event], earlier: list[Event], now: StateAt, was: StateAt
 ) -> None:
-    assert standing_before(events, earlier, now) == was
+    assert state_before(events, earlier, now) == was
 
 
 moments = st.floats(-50, 150)
@@ -134,11 +134,11 @@ anything = st.one_of(
     st.builds(up, moments),
     st.builds(edit, moments, st.sampled_from([*EDITS, EventKind.JOIN])),
 )
-standings = st.builds(Standing, st.sampled_from(["up", "down"]), st.booleans())
+standings = st.builds(StateAt, st.sampled_from(["up", "down"]), st.booleans())
 
 
 @given(st.lists(anything, max_size=12), standings)
-def test_the_seconds_add_up_to_the_period(events: list[Event], began: Standing) -> None:
+def test_the_seconds_add_up_to_the_period(events: list[Event], began: StateAt) -> None:
     found = told(events, began)
     assert all(part >= 0 for part in figures(found))
     assert sum(figures(found)) == pytest.approx(100)
@@ -147,18 +147,18 @@ def test_the_seconds_add_up_to_the_period(events: list[Event], began: Standing) 
 
 @given(st.lists(anything, max_size=12), st.booleans())
 def test_they_add_up_to_less_where_nothing_is_known(events: list[Event], disabled: bool) -> None:
-    assert sum(figures(told(events, Standing(None, disabled)))) <= 100 + 1e-6
+    assert sum(figures(told(events, StateAt(None, disabled)))) <= 100 + 1e-6
 
 
 @given(st.lists(anything, max_size=12), standings, st.floats(0, 100))
 def test_a_period_is_the_sum_of_its_halves(
-    events: list[Event], began: Standing, middle: float
+    events: list[Event], began: StateAt, middle: float
 ) -> None:
     events = sorted(events, key=lambda event: event.at)
     first, second = (
         [event for event in events if (event.at < at(middle)) is early] for early in (True, False)
     )
-    between = standing_before([], _latest(first), began)
+    between = state_before([], _latest(first), began)
     halves = (
         history("u", first, began, NOON, at(middle)),
         history("u", second, between, at(middle), at(100)),

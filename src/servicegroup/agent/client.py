@@ -151,10 +151,10 @@ class HttpClient:
         """
         from urllib.parse import urlencode
 
-        from servicegroup.events import ToldPage
+        from servicegroup.events import RawPage
 
         query = urlencode({**wanted.query(), "wait": round(seconds)})
-        return self._call("GET", f"/v1/events?{query}", None, ToldPage, seconds).understood()
+        return self._call("GET", f"/v1/events?{query}", None, RawPage, seconds).decode()
 
     def close(self) -> None:
         """Close the connections that are kept."""

@@ -16,7 +16,7 @@ from servicegroup.agent.credentials import TlsFiles, Token
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
-from servicegroup.events import EventFilter, Page, Protection, ToldPage
+from servicegroup.events import EventFilter, Page, Protection, RawPage
 from servicegroup.history import History
 from servicegroup.model import BinaryVersions, Service
 
@@ -116,7 +116,7 @@ class RemoteRegister:
     def events(self, wanted: EventFilter, limit: int, wait: float = 0.0) -> Page:
         """Return events; see ``Register``."""
         query = urlencode({**wanted.query(), "limit": limit, "wait": round(wait)})
-        return self._ask("GET", f"/v1/events?{query}", ToldPage).understood()
+        return self._ask("GET", f"/v1/events?{query}", RawPage).decode()
 
     def history(self, uuid: str, since: datetime | None, until: datetime | None) -> History:
         """Return a service's history; see ``Register``."""

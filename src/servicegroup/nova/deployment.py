@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from servicegroup.comparison import Compared, Disagreement, is_untold
+from servicegroup.comparison import Compared, Disagreement, is_undetermined
 from servicegroup.errors import ConfigError, StoreUnavailable
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Presence, PresenceState, Service, Verdict
@@ -78,9 +78,9 @@ class Deployment:
             for service, shadow in zip(services, shadows, strict=True)
             if service.is_up != shadow.is_up
         ]
-        untold = sum(map(is_untold, shadows))
+        undetermined = sum(map(is_undetermined, shadows))
         limits = self.layer.limits
-        return Compared(limits.driver, self.layer.shadow.name, len(services), untold, found)
+        return Compared(limits.driver, self.layer.shadow.name, len(services), undetermined, found)
 
     def _verdict(self, record: Any) -> Verdict:
         if self.layer.limits.driver == "mc":

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from servicegroup.errors import InvalidInput
 from servicegroup.events import EventFilter
-from servicegroup.history import EDITS, TRANSITIONS, History, Standing, history, standing_before
+from servicegroup.history import EDITS, TRANSITIONS, History, StateAt, history, state_before
 from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading
@@ -40,7 +40,7 @@ def read_history(
     earlier = [
         e for kinds in (TRANSITIONS, EDITS) for e in latest(engine, service.uuid, kinds, begin)
     ]
-    began = standing_before(told, earlier, Standing(service.observed_state, service.disabled))
+    began = state_before(told, earlier, StateAt(service.observed_state, service.disabled))
     kept = kept_since(engine)
     complete = kept is None or kept <= begin
     if len(told) == MAX_EVENTS and told[-1].at < end:

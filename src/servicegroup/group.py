@@ -213,7 +213,7 @@ class ServiceGroup:
         """Return which signals are suspect now, and where. Raises StoreUnavailable."""
         return suspects(self.store.engine)
 
-    def edition(self) -> str | None:
+    def revision(self) -> str | None:
         """Return a text that changes whenever a state, an edit or who exists does.
 
         One question, however many services there are; None while no observer is at work, for

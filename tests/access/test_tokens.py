@@ -174,7 +174,7 @@ def test_an_expiry_counts_without_looking_again(
     token = tokens.create(sqlite, "a", "reader", None, timedelta(seconds=1.5))
     door = Door(sqlite)
     assert door.ask(token)
-    write(sqlite, lambda c: c.execute(update(table).values(expires_at=None)))  # same edition
+    write(sqlite, lambda c: c.execute(update(table).values(expires_at=None)))  # same revision
     until(lambda: door.ask(token) is None)
     assert tokens.issued(sqlite)[0].remaining is None
 

@@ -43,7 +43,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     plane = ControlPlane(desk.connection, desk.directory)
     plane.start()
     try:
-        until(lambda: fleet.edition() is not None, what="the observer")
+        until(lambda: fleet.revision() is not None, what="the observer")
         # From filling the register to the start of the control plane, nobody listened.
         write(fleet.store.engine, lambda connection: connection.execute(listening_gaps.delete()))
         found = _doctor(desk)

@@ -145,7 +145,7 @@ def quiet_moment(name: str, planes: Sequence[ControlPlane]) -> list[Seen | Count
     all services after the last one. What is returned has to agree.
     """
     try:
-        edition = _edition(planes)
+        revision = _revision(planes)
         found: list[Seen | Counted] = []
         for plane in planes:
             found += [_ask(plane, asked, name) for asked in INTERFACES]
@@ -153,7 +153,7 @@ def quiet_moment(name: str, planes: Sequence[ControlPlane]) -> list[Seen | Count
         found.append(_ask(planes[0], "v1", name))
         ended = time.monotonic()
         until(lambda: _looked_since(planes[0], ended), PATIENCE, what="a look at all services")
-        return found if edition is not None and _edition(planes) == edition else None
+        return found if revision is not None and _revision(planes) == revision else None
     except AWAY:
         return None
 
@@ -187,11 +187,11 @@ def _count(plane: ControlPlane, moment: str) -> Counted:
     )
 
 
-def _edition(planes: Sequence[ControlPlane]) -> str | None:
+def _revision(planes: Sequence[ControlPlane]) -> str | None:
     """Return what changes with every event, where all control planes tell the same."""
     answers = [plane.request("GET", "/v1/services?limit=1") for plane in planes]
-    editions = {headers.get("ETag") for _, headers, _ in answers}
-    return editions.pop() if len(editions) == 1 else None
+    revisions = {headers.get("ETag") for _, headers, _ in answers}
+    return revisions.pop() if len(revisions) == 1 else None
 
 
 def _looked_since(plane: ControlPlane, moment: float) -> bool:

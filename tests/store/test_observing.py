@@ -134,7 +134,7 @@ def test_who_was_replaced_records_nothing(
     assert told(group) == []
     assert suspects(engine) == []
     assert group.get(services[0].uuid).observed_state is None
-    assert group.edition() is None
+    assert group.revision() is None
     assert len(record(engine, successor, [went(services[0], "up", now)])) == 1
 
 
@@ -190,19 +190,19 @@ def test_flapping_ends_by_itself(
 def test_a_look_is_concluded_with_what_is_suspect(
     group: ServiceGroup, engine: Engine, number: int, now: datetime
 ) -> None:
-    assert group.edition() is None
+    assert group.revision() is None
     first = Protection("compute", "nova", Signal.PRESENCE, now - MINUTE, 3, 3)
     other = Protection("Compute", "nova", Signal.PRESENCE, now, 4, 4)
     (on,) = conclude(engine, number, [], [first], now)
     assert (on.kind, on.group, on.zone, on.uuid) == (
         EventKind.PROTECTION_ON, "compute", "nova", None,
     )  # fmt: skip
-    edition = group.edition()
-    assert edition is not None
+    revision = group.revision()
+    assert revision is not None
     grown = msgspec.structs.replace(first, members=5, peak=5)
     assert conclude(engine, number, [first], [grown], now) == []
     assert suspects(engine) == group.protections() == [grown]
-    assert group.edition() == edition
+    assert group.revision() == revision
     late = msgspec.structs.replace(grown, signal=Signal.REPORTS)
     happened = conclude(engine, number, [grown], [grown, late, other], now)
     assert {event.kind for event in happened} == {EventKind.PROTECTION_ON}
@@ -211,7 +211,7 @@ def test_a_look_is_concluded_with_what_is_suspect(
     assert (off.kind, off.seconds, off.detail) == (
         EventKind.PROTECTION_OFF, 60, "presence of 5 members",
     )  # fmt: skip
-    assert group.edition() != edition
+    assert group.revision() != revision
     assert conclude(engine, number, [late, other], [late, other], now) == []
 
 

@@ -26,7 +26,7 @@ from servicegroup.store.tables import tokens
 PREFIX = "sg"
 """What every token begins with, so that those who scan for leaked ones know it."""
 
-Edition = tuple[int, int | None, datetime | None]
+Revision = tuple[int, int | None, datetime | None]
 """Differs whenever the tokens do: how many there are, the newest one, and when it was made."""
 
 
@@ -133,7 +133,7 @@ def issued(engine: Engine) -> list[IssuedToken]:
     return [token for token in found if token.remaining is None or token.remaining > 0]
 
 
-def edition(engine: Engine) -> Edition:
+def revision(engine: Engine) -> Revision:
     """Return what tells whether to read the tokens again. Raises StoreUnavailable."""
     query = select(func.count(), func.max(tokens.c.id), func.max(tokens.c.created_at))
     with reading(engine) as connection:

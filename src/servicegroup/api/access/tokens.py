@@ -22,7 +22,7 @@ from servicegroup.api.call import Caller, Role
 from servicegroup.config import Token
 from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import ServiceGroupError, Unauthorized, Unavailable
-from servicegroup.store.tokens import PREFIX, Edition, IssuedToken, digest, edition, issued
+from servicegroup.store.tokens import PREFIX, IssuedToken, Revision, digest, issued, revision
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Tokens:
         ]
         self._engine = engine
         self._issued: dict[str, _Key] = {}
-        self._edition: Edition | None = None
+        self._revision: Revision | None = None
         self._looked = float("-inf")
         self._blind = False
 
@@ -111,10 +111,10 @@ class Tokens:
 
     def _refresh(self) -> None:
         self._blind = True
-        found = edition(self._engine)
-        if found != self._edition:
+        found = revision(self._engine)
+        if found != self._revision:
             self._issued = {token.public_id: _key(token) for token in issued(self._engine)}
-            self._edition = found
+            self._revision = found
         self._blind = False
 
 

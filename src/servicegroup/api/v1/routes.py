@@ -113,10 +113,10 @@ def leave(call: Call) -> Answer:
 def list_services(call: Call) -> Answer:
     """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
     wanted = values(call.query, LIST_QUERY)
-    edition = call.group.edition()  # before the list, which may then be newer, never older
+    revision = call.group.revision()  # before the list, which may then be newer, never older
     headers = [("Cache-Control", "no-cache")]
-    if edition is not None:
-        etag = f'"{edition}"'
+    if revision is not None:
+        etag = f'"{revision}"'
         headers.append(("ETag", f"W/{etag}"))
         if has_etag(call.headers.get("if-none-match", ""), etag):
             return Answer(304, headers=headers)

@@ -15,7 +15,7 @@ from servicegroup.agent.connection import Connection
 from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, InvalidInput
-from servicegroup.store.database import connect, shown
+from servicegroup.store.database import connect, redacted
 
 from .conftest import fuzzed, thoroughly
 from .known_secrets import SECRETS, leaks
@@ -23,15 +23,15 @@ from .shapes import texts
 
 SECRET = SECRETS["database"].partition("/")[0]
 CLIENTS: dict[str, Callable[[str], str]] = {
-    "postgresql+psycopg": lambda url: shown(connect(url).url),
-    "mysql+pymysql": lambda url: shown(connect(url).url),
+    "postgresql+psycopg": lambda url: redacted(connect(url).url),
+    "mysql+pymysql": lambda url: redacted(connect(url).url),
     "redis": lambda url: str(RedisDriver.from_options({"url": url}).shared_options()["url"]),
     "http": lambda url: str(
         EtcdDriver.from_options({"endpoints": url}).shared_options()["endpoints"]
     ),
     "https": lambda url: Connection(url).url,
-    "sqlite": lambda url: shown(connect(url).url),
-    "none": lambda url: shown(connect(url).url),
+    "sqlite": lambda url: redacted(connect(url).url),
+    "none": lambda url: redacted(connect(url).url),
 }
 
 

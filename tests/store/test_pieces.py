@@ -9,7 +9,7 @@ from servicegroup.errors import NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Report, ServiceFilter
 from servicegroup.store import snapshots
-from servicegroup.store.database import connect, of_one_moment
+from servicegroup.store.database import connect, snapshot_read
 from servicegroup.store.store import Store
 
 COUNT = 7
@@ -102,7 +102,7 @@ def test_a_connection_that_is_lost_while_it_is_given_back_is_told_of(engine: Eng
     """The pool tidies it up, and what its driver raises then is no answer for a client."""
     if engine.dialect.name == "sqlite":
         pytest.skip("it is in the process")
-    given = of_one_moment(engine)
+    given = snapshot_read(engine)
     given.__enter__().execute(text("SELECT 1"))
     _end_all_other_connections(engine)
     with pytest.raises(StoreUnavailable):

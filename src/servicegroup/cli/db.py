@@ -31,7 +31,7 @@ def upgrade(ctx: click.Context) -> None:
     make_directory(engine)
     migrate.upgrade(engine)
     click.echo(
-        f"The schema of {database.shown(engine.url)} is at version {migrate.current(engine)}."
+        f"The schema of {database.redacted(engine.url)} is at version {migrate.current(engine)}."
     )
 
 
@@ -49,7 +49,7 @@ def downgrade(ctx: click.Context, to_version: str) -> None:
     engine = open_database(ctx)
     migrate.downgrade(engine, to_version)
     click.echo(
-        f"The schema of {database.shown(engine.url)} is at version {migrate.current(engine)}."
+        f"The schema of {database.redacted(engine.url)} is at version {migrate.current(engine)}."
     )
 
 

@@ -172,14 +172,14 @@ def _connected(settings: Settings) -> Iterator[Engine]:
 
 
 def _answer(engine: Engine) -> Check:
-    from servicegroup.store.database import reading, shown
+    from servicegroup.store.database import reading, redacted
 
     with reading(engine) as connection:
         info = connection.dialect.server_version_info or ()
         started = time.monotonic()
         connection.exec_driver_sql("SELECT 1")
         took = (time.monotonic() - started) * 1000
-    where, name = shown(engine.url), engine.dialect.name
+    where, name = redacted(engine.url), engine.dialect.name
     version = ".".join(str(part) for part in info)
     return Check("OK", "database", f"{where} answers in {took:.0f} ms, {name} {version}.")
 

@@ -88,7 +88,7 @@ def connect(url: str) -> Engine:
     return engine
 
 
-def shown(url: URL) -> str:
+def redacted(url: URL) -> str:
     """Return a database's URL without its secrets, of which the query may have some too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
@@ -122,7 +122,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def of_one_moment(engine: Engine) -> Iterator[Connection]:
+def snapshot_read(engine: Engine) -> Iterator[Connection]:
     """Give a connection on which every question is answered as of the first one's moment.
 
     It holds a transaction, so ask without a pause. Raises StoreUnavailable.
@@ -172,7 +172,7 @@ def translated(engine: Engine) -> Iterator[None]:
         # The driver's own are of the pool, which tidies up a connection that is lost.
         if isinstance(error, DBAPIError) and _is_our_fault(error):
             raise
-        where = shown(engine.url)
+        where = redacted(engine.url)
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
 

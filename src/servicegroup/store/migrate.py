@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from servicegroup.errors import ConfigError
-from servicegroup.store.database import reading, shown, translated
+from servicegroup.store.database import reading, redacted, translated
 
 VERSION_TABLE = "servicegroup_version"
 """Named after the project, so that the tables can share a database with others."""
@@ -48,7 +48,7 @@ def downgrade(engine: Engine, version: str) -> None:
     older = [known for known in versions() if found is not None and known < found]
     if version not in older:
         raise ConfigError(
-            f"The schema of {shown(engine.url)} is at version {found or 'none'} and cannot step"
+            f"The schema of {redacted(engine.url)} is at version {found or 'none'} and cannot step"
             f" back to {version!r}; older versions are: {', '.join(older) or 'none'}."
         )
     with translated(engine):
@@ -78,7 +78,7 @@ def require_current(engine: Engine) -> None:
     _refuse_newer(engine, found)
     if found != head():
         raise ConfigError(
-            f"The schema of {shown(engine.url)} is at version {found or 'none'} and this release"
+            f"The schema of {redacted(engine.url)} is at version {found or 'none'} and this release"
             f" needs {head()}; run servicegroup db upgrade."
         )
 
@@ -86,7 +86,7 @@ def require_current(engine: Engine) -> None:
 def _refuse_newer(engine: Engine, found: str | None) -> None:
     if found is not None and found not in versions():
         raise ConfigError(
-            f"The schema of {shown(engine.url)} is at version {found}, and this release knows none"
-            f" above {head()}; use the release that made it, or let that one step back with"
+            f"The schema of {redacted(engine.url)} is at version {found}, and this release knows"
+            f" none above {head()}; use the release that made it, or let that one step back with"
             f" servicegroup db downgrade {head()}."
         )

@@ -16,7 +16,7 @@ from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
 from servicegroup.model import Service, ServiceFilter
 from servicegroup.store.clock import utcnow
-from servicegroup.store.database import of_one_moment
+from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.tables import services
@@ -123,7 +123,7 @@ def read(
 def read_in_pieces(engine: Engine, filters: ServiceFilter) -> Iterator[Snapshot]:
     """Yield the services that match, PIECE at a time, all as of the first piece's moment."""
     listening = None
-    with of_one_moment(engine) as connection:
+    with snapshot_read(engine) as connection:
         values = values_of(connection, filters) | {"limit": PIECE}
         while True:
             piece = read(connection, matching(frozenset(values)), values)

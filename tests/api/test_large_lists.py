@@ -18,7 +18,7 @@ from servicegroup.api import large
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute.routes import respond
-from servicegroup.api.edge import Edge
+from servicegroup.api.endpoint import Endpoint
 from servicegroup.api.listing import listed
 from servicegroup.api.v1 import routes as v1
 from servicegroup.errors import StoreUnavailable, Unavailable
@@ -74,7 +74,7 @@ class Line:
         async def receive() -> Message:
             return {"type": "http.request"}
 
-        asyncio.run(Edge(stage)({"type": "http", "headers": []}, receive, self.send))
+        asyncio.run(Endpoint(stage)({"type": "http", "headers": []}, receive, self.send))
         return self
 
     @property

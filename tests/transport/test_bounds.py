@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from servers.process import LOOPBACK, PATIENCE, free_port
 from servicegroup.api.call import MAX_BODY, Answer
-from servicegroup.api.edge import Edge, body_of
+from servicegroup.api.endpoint import Endpoint, body_of
 from servicegroup.api.transport.protocol import MAX_MESSAGE, Protocol
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Clients, Limit
 from waiting import until
@@ -33,7 +33,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await body_of(request)
         return Answer(body=b"x" * LARGE if request.url.path == "/large" else b"ok")
 
-    await Edge(stage)(scope, receive, send)
+    await Endpoint(stage)(scope, receive, send)
 
 
 class Bounded(Protocol):

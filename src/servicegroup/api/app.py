@@ -25,7 +25,7 @@ from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
-from servicegroup.api.edge import Edge, Stage, body_of
+from servicegroup.api.endpoint import Endpoint, Stage, body_of
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.bodies import Reports
@@ -48,7 +48,7 @@ from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
 
 
-class Endpoints:
+class Handlers:
     """The HTTP side of one control plane's layer and intake."""
 
     def __init__(
@@ -77,22 +77,22 @@ class Endpoints:
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
         return [
-            _route(REPORTS.path, Edge(self.report), "POST"),
+            _route(REPORTS.path, Endpoint(self.report), "POST"),
             *(
-                _route(route.path, Edge(self._ours(route.handler, route.rule)), route.method)
+                _route(route.path, Endpoint(self._ours(route.handler, route.rule)), route.method)
                 for route in v1.ROUTES
                 if route.handler is not None
             ),
-            _route(EVENTS.path, Edge(self.events), "GET"),
-            _route(STREAM.path, Edge(self.stream), "GET"),
-            _route("/v1/openapi.json", Edge(self.openapi), "GET"),
-            _route("/metrics", Edge(self.metrics), "GET"),
-            _route("/healthz", Edge(self.healthz), "GET"),
-            _route("/readyz", Edge(self.readyz), "GET"),
-            *(_route(path, Edge(ui.ui), "GET") for path in ui.PATHS),
-            _route("/v1", Edge(self.nothing)),
-            _route("/v1/{rest:path}", Edge(self.nothing)),
-            _route("/{rest:path}", Edge(self.nova)),
+            _route(EVENTS.path, Endpoint(self.events), "GET"),
+            _route(STREAM.path, Endpoint(self.stream), "GET"),
+            _route("/v1/openapi.json", Endpoint(self.openapi), "GET"),
+            _route("/metrics", Endpoint(self.metrics), "GET"),
+            _route("/healthz", Endpoint(self.healthz), "GET"),
+            _route("/readyz", Endpoint(self.readyz), "GET"),
+            *(_route(path, Endpoint(ui.ui), "GET") for path in ui.PATHS),
+            _route("/v1", Endpoint(self.nothing)),
+            _route("/v1/{rest:path}", Endpoint(self.nothing)),
+            _route("/{rest:path}", Endpoint(self.nova)),
         ]
 
     def _ours(self, handler: Handler, rule: Rule) -> Stage:
@@ -236,8 +236,8 @@ def create_app(
     feed = Feed(group)
     observing = Observing(group, Observer(group, thresholds), feed.nudge, keep_events)
     metrics = Metrics(group, intake, observing, feed, clients or Clients())
-    endpoints = Endpoints(group, intake, feed, authenticator, pauses, metrics)
-    return Application(endpoints.routes(), lifespan, feed)
+    handlers = Handlers(group, intake, feed, authenticator, pauses, metrics)
+    return Application(handlers.routes(), lifespan, feed)
 
 
 class Application(Router):
@@ -255,9 +255,9 @@ class Application(Router):
         self._feed.stop()
 
 
-def _route(path: str, edge: Edge, *methods: str) -> Route:
+def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
     """Route exactly these methods, or all for none: what a path does not take is ours to say."""
-    route = Route(path, edge, methods=methods)
+    route = Route(path, endpoint, methods=methods)
     route.methods = set(methods) or None
     return route
 

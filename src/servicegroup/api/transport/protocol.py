@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from servicegroup.api import faults
 from servicegroup.api.access.certificates import certify, host_of
 from servicegroup.api.call import MAX_BODY, Answer
-from servicegroup.api.edge import Edge, headers_of
+from servicegroup.api.endpoint import Endpoint, headers_of
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Client, Clients, Limit
 
 OPEN = frozenset({b"/healthz", b"/readyz"})
@@ -116,7 +116,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._taken = 0
 
-    def _refusing(self, client: Client) -> Edge | None:
+    def _refusing(self, client: Client) -> Endpoint | None:
         """Return what answers instead of the application, None for a request that is in order."""
         wait = client.wait(self.loop.time())
         if wait:
@@ -130,7 +130,7 @@ class Protocol(HttpToolsProtocol):
         else:
             return None
         self.clients.refuse(client, limit)
-        return Edge(partial(_answer, answer))
+        return Endpoint(partial(_answer, answer))
 
     # -- time --------------------------------------------------------------------------------
 

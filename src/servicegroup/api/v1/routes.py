@@ -49,7 +49,7 @@ MAX_LIMIT = 10_000
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the API: everything that routing, policy and its document need to know.
 
-    What has no handler waits on the event loop and not in a thread: see ``app.Endpoints``. What
+    What has no handler waits on the event loop and not in a thread: see ``app.Handlers``. What
     has a ``limit`` gives a ``page`` of so many at the most.
     """
 

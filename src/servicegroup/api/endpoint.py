@@ -25,7 +25,7 @@ class TooLarge(ServiceGroupError):
     """The request's body is larger than a request may be (HTTP 413)."""
 
 
-class Edge:
+class Endpoint:
     """A stage as an ASGI application: maps errors to answers, gives each its request id."""
 
     def __init__(self, stage: Stage) -> None:

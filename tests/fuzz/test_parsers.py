@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
-from servicegroup.api.v1.bodies import Edit, Leaves, Register, Reports
+from servicegroup.api.v1.bodies import Edit, Leaves, NewService, Reports
 from servicegroup.api.v1.query import event_filter, whole_number
 from servicegroup.api.v1.routes import decode_with
 from servicegroup.errors import InvalidInput
@@ -24,7 +24,7 @@ from .shapes import RAW, bodies, numbers, texts
 
 lives = {"uuid": st.uuids().map(str) | texts, "incarnation": numbers}
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
-    Register: bodies(host=texts, binary=texts, group=texts, zone=texts, version=numbers),
+    NewService: bodies(host=texts, binary=texts, group=texts, zone=texts, version=numbers),
     Reports: bodies(reports=st.lists(bodies(**lives, failing=st.none() | texts), max_size=3)),
     Leaves: bodies(
         leaves=st.lists(bodies(**lives, how=st.sampled_from(Departure), detail=texts), max_size=3)

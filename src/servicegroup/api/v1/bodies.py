@@ -19,7 +19,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_sche
 Given = Annotated[str, msgspec.Meta(max_length=255, extra_json_schema=_PRINTABLE)]
 
 
-class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A registration; each one is a new incarnation of the service.
 
     Names are printable: without control, format and unassigned characters, and without spaces

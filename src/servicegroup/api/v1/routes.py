@@ -23,9 +23,9 @@ from servicegroup.api.v1.bodies import (
     GroupCount,
     Groups,
     Leaves,
+    NewService,
     One,
     Protections,
-    Register,
     Reports,
     Services,
     Versions,
@@ -85,7 +85,7 @@ def decode_with(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 def register(call: Call) -> Answer:
     """Begin a new incarnation of a service and say how to keep it up."""
-    new = decode(call, Register)
+    new = decode(call, NewService)
     check_host(call.caller, new.host)
     registration = call.group.join(
         new.host,
@@ -230,7 +230,7 @@ WAITING = (REPORTS, EVENTS, STREAM)
 
 ROUTES = (
     Route(method="POST", path="/v1/services", handler=register, rule=REPORT,
-          summary="Register a service", takes=Register, gives=Joined),
+          summary="Register a service", takes=NewService, gives=Joined),
     Route(method="POST", path="/v1/leave", handler=leave, rule=REPORT,
           summary="Record departures", takes=Leaves, gives=Refusals),
     Route(method="GET", path="/v1/terms", handler=show_terms, rule=REPORT,

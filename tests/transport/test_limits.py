@@ -19,7 +19,7 @@ from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.heart import Busy
 from servicegroup.agent.join import client_for
-from servicegroup.controlplane.clients import BURST, Client, Clients, Limit
+from servicegroup.controlplane.clients import BURST, ClientQuota, Clients, Limit
 from servicegroup.events import EventFilter
 from servicegroup.model import Report
 from transport.conftest import Serve
@@ -137,7 +137,7 @@ def report(plane: ControlPlane, authority: Authority, count: int) -> list[float]
 def test_who_is_one_client(addresses: tuple[str, ...], many: int) -> None:
     clients = Clients(rate=1, each=1)
     found = [clients.connect(None, address, 0.0) for address in addresses]
-    counted = [client for client in found if isinstance(client, Client)]
+    counted = [client for client in found if isinstance(client, ClientQuota)]
     own = many == 1 and addresses[0].startswith("127.")
     assert len(counted) == (len(addresses) if own else many)
 
@@ -145,28 +145,28 @@ def test_who_is_one_client(addresses: tuple[str, ...], many: int) -> None:
 def test_a_process_has_room_for_so_many() -> None:
     clients = Clients(most=1)
     first = clients.connect(None, "127.0.0.1", 0.0)
-    assert isinstance(first, Client)
+    assert isinstance(first, ClientQuota)
     assert clients.connect(None, "127.0.0.1", 0.0) is Limit.CONNECTIONS
     clients.disconnect(first)
-    assert isinstance(clients.connect("h1", "192.0.2.1", 0.0), Client)
+    assert isinstance(clients.connect("h1", "192.0.2.1", 0.0), ClientQuota)
 
 
 def test_a_bucket_refills_at_its_rate() -> None:
-    client = Client("h1", 2.0, 100.0)
+    client = ClientQuota("h1", 2.0, 100.0)
     assert [client.wait(100.0) for _ in range(20)] == [0.0] * 20
     assert client.wait(100.0) == 0.5
     assert client.wait(100.5) == 0.0
     assert client.wait(100.5) == 0.5
     assert not client.is_idle(109.9)
     assert client.is_idle(200.0)
-    assert Client("this host", math.inf, 0.0).wait(0.0) == 0.0
+    assert ClientQuota("this host", math.inf, 0.0).wait(0.0) == 0.0
 
 
 def test_whoever_came_once_is_forgotten() -> None:
     clients = Clients(rate=1)
     for number in range(25_000):
         client = clients.connect(f"h{number}", "192.0.2.1", number * 1.0)
-        assert isinstance(client, Client)
+        assert isinstance(client, ClientQuota)
         client.wait(number * 1.0)
         clients.disconnect(client)
     assert len(clients._known) <= 10_000

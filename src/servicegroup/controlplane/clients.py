@@ -39,7 +39,7 @@ class Limit(enum.StrEnum):
     UNREAD_ANSWER = "unread-answer"
 
 
-class Client:
+class ClientQuota:
     """One client's connections, and the requests it has left; a token bucket."""
 
     __slots__ = ("_at", "_left", "_most", "_rate", "connections", "name", "told")
@@ -87,10 +87,10 @@ class Clients:
         self._rate = rate or math.inf
         self._each = each or math.inf
         self._most = most or math.inf
-        self._known: dict[str, Client] = {}
-        self._own = Client("this host", math.inf, 0.0)
+        self._known: dict[str, ClientQuota] = {}
+        self._own = ClientQuota("this host", math.inf, 0.0)
 
-    def connect(self, host: str | None, address: str, now: float) -> Client | Limit:
+    def connect(self, host: str | None, address: str, now: float) -> ClientQuota | Limit:
         """Return the client that connects, or what it has too much of.
 
         ``host`` is the one of its certificate. Who is returned has to ``disconnect``.
@@ -104,12 +104,12 @@ class Clients:
         self.connections += 1
         return client
 
-    def disconnect(self, client: Client) -> None:
+    def disconnect(self, client: ClientQuota) -> None:
         """Forget one connection."""
         client.connections -= 1
         self.connections -= 1
 
-    def refuse(self, client: Client, limit: Limit) -> None:
+    def refuse(self, client: ClientQuota, limit: Limit) -> None:
         """Count a refusal; of each client the first one is logged."""
         self.refused[limit] += 1
         if not client.told:
@@ -118,14 +118,14 @@ class Clients:
                 "Client %s exceeds a limit: %s. Counted from here on.", client.name, limit.value
             )
 
-    def _refusal(self, client: Client) -> Limit | None:
+    def _refusal(self, client: ClientQuota) -> Limit | None:
         if self.connections >= self._most:
             return Limit.CONNECTIONS
         if client is not self._own and client.connections >= self._each:
             return Limit.CLIENT_CONNECTIONS
         return None
 
-    def _client(self, host: str | None, address: str, now: float) -> Client:
+    def _client(self, host: str | None, address: str, now: float) -> ClientQuota:
         name = host or _network(address)
         if name is None:
             return self._own
@@ -133,7 +133,7 @@ class Clients:
         if client is None:
             if len(self._known) >= _FORGETTING:
                 self._forget(now)
-            client = self._known[name] = Client(name, self._rate, now)
+            client = self._known[name] = ClientQuota(name, self._rate, now)
         return client
 
     def _forget(self, now: float) -> None:

@@ -19,7 +19,7 @@ from servicegroup.api import faults
 from servicegroup.api.access.certificates import certify, host_of
 from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.endpoint import Endpoint, headers_of
-from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Client, Clients, Limit
+from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, ClientQuota, Clients, Limit
 
 OPEN = frozenset({b"/healthz", b"/readyz"})
 """What is answered without a certificate where one is required: load balancers have none."""
@@ -43,7 +43,7 @@ class Protocol(HttpToolsProtocol):
     read_time: ClassVar[float] = 30.0
     """Seconds within which 64 KiB of an answer have to be read, or the rest of it."""
 
-    _admitted: Client | None = None
+    _admitted: ClientQuota | None = None
     _host: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -59,7 +59,7 @@ class Protocol(HttpToolsProtocol):
         self._host = host_of(transport.get_extra_info("peercert"))
         address = self.client[0] if self.client else ""
         found = self.clients.connect(self._host, address, self.loop.time())
-        if isinstance(found, Client):
+        if isinstance(found, ClientQuota):
             self._admitted = found
             self._hurry()
         else:
@@ -116,7 +116,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._taken = 0
 
-    def _refusing(self, client: Client) -> Endpoint | None:
+    def _refusing(self, client: ClientQuota) -> Endpoint | None:
         """Return what answers instead of the application, None for a request that is in order."""
         wait = client.wait(self.loop.time())
         if wait:

@@ -26,7 +26,7 @@ from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.controlplane.metrics import collector as metrics_module
 from servicegroup.controlplane.metrics.collector import Metrics
 from servicegroup.controlplane.observer import Observer
-from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.controlplane.report_spacing import Gaps
 from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
@@ -191,7 +191,7 @@ def test_a_backend_that_does_not_answer_is_measured(workers: Workers, backend: M
 def metrics_of(group: ServiceGroup) -> Metrics:
     """Return the metrics of a control plane on this layer that has done nothing yet."""
     intake = Intake(lambda reports, marking, deadline: NOBODY, 10)
-    observing = Observing(group, Observer(group), lambda: None, timedelta(days=1))
+    observer_loop = ObserverLoop(group, Observer(group), lambda: None, timedelta(days=1))
     return Metrics(group, intake, observing, Feed(group), Clients())
 
 

@@ -13,7 +13,6 @@ from aging import backdate
 from servicegroup.events import Event, EventFilter, EventKind, Protection, Signal
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Report, Service
-from servicegroup.store import findings as observing
 from servicegroup.store import lease
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading

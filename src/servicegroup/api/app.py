@@ -38,7 +38,7 @@ from servicegroup.controlplane.feed import PAGE, Feed
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.controlplane.metrics.collector import Metrics
 from servicegroup.controlplane.observer import Observer
-from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.controlplane.own_membership import join_itself
 from servicegroup.controlplane.pauses import Pauses
 from servicegroup.controlplane.terms import reported, terms
@@ -222,20 +222,26 @@ def create_app(
     async def lifespan(app: Router) -> AsyncIterator[None]:
         intake.start()
         own = join_itself(group, intake, own_name) if own_name else None
-        work = (run_chores(group), pauses.watch(), observing.run(), feed.run(), authenticator.run())
+        work = (
+            run_chores(group),
+            pauses.watch(),
+            observer_loop.run(),
+            feed.run(),
+            authenticator.run(),
+        )
         tasks = [asyncio.create_task(one) for one in work]
         yield
         for task in tasks:
             task.cancel()
-        await observing.stop()
+        await observer_loop.stop()
         if own is not None:
             await run_in_threadpool(own.leave)
         await intake.stop()
 
     pauses = Pauses()
     feed = Feed(group)
-    observing = Observing(group, Observer(group, thresholds), feed.nudge, keep_events)
-    metrics = Metrics(group, intake, observing, feed, clients or Clients())
+    observer_loop = ObserverLoop(group, Observer(group, thresholds), feed.nudge, keep_events)
+    metrics = Metrics(group, intake, observer_loop, feed, clients or Clients())
     handlers = Handlers(group, intake, feed, authenticator, pauses, metrics)
     return Application(handlers.routes(), lifespan, feed)
 

@@ -28,7 +28,6 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.store import findings as observing
 from servicegroup.store import lease
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import LeaseLost

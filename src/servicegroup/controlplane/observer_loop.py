@@ -52,7 +52,7 @@ _ALARMING = frozenset({EventKind.DOWN, EventKind.PROTECTION_ON})
 LOG = logging.getLogger(__name__)
 
 
-class Observing:
+class ObserverLoop:
     """The loops of one observer, on the event loop that they are started on."""
 
     def __init__(

@@ -26,7 +26,7 @@ from servicegroup.controlplane.metrics.instruments import (
     of_intake,
     of_observer,
 )
-from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.errors import StoreUnavailable
 from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup
@@ -48,14 +48,14 @@ class Metrics:
         self,
         group: ServiceGroup,
         intake: Intake,
-        observing: Observing,
+        observer_loop: ObserverLoop,
         feed: Feed,
         clients: Clients,
     ) -> None:
         """Measure these parts of a control plane."""
         self._group = group
         self._intake = intake
-        self._observing = observing
+        self._observer_loop = observer_loop
         self._feed = feed
         self._clients = clients
         self._question: asyncio.Task[bytes] | None = None
@@ -90,7 +90,7 @@ class Metrics:
                 if judge.driver.capabilities.separate_signal
             }
         )
-        yield from of_observer(self._observing)
+        yield from of_observer(self._observer_loop)
         yield gauge("followers", "Who follows the events here now.", self._feed.followers)
         yield from of_clients(self._clients)
 

@@ -20,7 +20,7 @@ from servicegroup.controlplane.metrics.families import (
     histogram,
     histograms,
 )
-from servicegroup.controlplane.observer_loop import Observing
+from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.judging import Questions
 
 
@@ -82,18 +82,18 @@ def of_backends(asked: Mapping[str, Questions]) -> Iterator[Metric]:
     )
 
 
-def of_observer(observing: Observing) -> Iterator[Metric]:
+def of_observer(observer_loop: ObserverLoop) -> Iterator[Metric]:
     """Return what the observer of this process did, and how quickly it found failures."""
-    yield gauge("observes", "Whether this process observes (1 or 0).", observing.observes)
-    yield histogram("observer_look_seconds", "How long looks took.", observing.look_seconds)
-    yield counters("observer_events", "Events that looks recorded.", "kind", observing.recorded)
+    yield gauge("observes", "Whether this process observes (1 or 0).", observer_loop.observes)
+    yield histogram("observer_look_seconds", "How long looks took.", observer_loop.look_seconds)
+    yield counters("observer_events", "Events that looks recorded.", "kind", observer_loop.recorded)
     yield counters(
         "observer_failures",
         "Attempts at the observer's work that failed.",
         "work",
-        {work: attempts.failures for work, attempts in observing.attempts.items()},
+        {work: attempts.failures for work, attempts in observer_loop.attempts.items()},
     )
-    yield from _of_detections(observing.detections)
+    yield from _of_detections(observer_loop.detections)
 
 
 def _of_detections(detections: Detections) -> Iterator[Metric]:

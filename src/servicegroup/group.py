@@ -39,7 +39,7 @@ from servicegroup.model import (
     zone_of,
 )
 from servicegroup.store import events
-from servicegroup.store.findings import suspects
+from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import observation
 from servicegroup.store.outbox import done, pending
@@ -211,7 +211,7 @@ class ServiceGroup:
 
     def protections(self) -> list[Protection]:
         """Return which signals are suspect now, and where. Raises StoreUnavailable."""
-        return suspects(self.store.engine)
+        return current_protections(self.store.engine)
 
     def revision(self) -> str | None:
         """Return a text that changes whenever a state, an edit or who exists does.

@@ -20,9 +20,9 @@ from servicegroup.store.findings import (
     FLAP_WINDOW,
     Finding,
     conclude,
+    current_protections,
     record,
     settle,
-    suspects,
 )
 from servicegroup.store.lease import LeaseLost
 
@@ -131,7 +131,7 @@ def test_who_was_replaced_records_nothing(
     with pytest.raises(LeaseLost):
         conclude(engine, number, [], [suspect], now)
     assert told(group) == []
-    assert suspects(engine) == []
+    assert current_protections(engine) == []
     assert group.get(services[0].uuid).observed_state is None
     assert group.revision() is None
     assert len(record(engine, successor, [went(services[0], "up", now)])) == 1
@@ -200,12 +200,12 @@ def test_a_look_is_concluded_with_what_is_suspect(
     assert revision is not None
     grown = msgspec.structs.replace(first, members=5, peak=5)
     assert conclude(engine, number, [first], [grown], now) == []
-    assert suspects(engine) == group.protections() == [grown]
+    assert current_protections(engine) == group.protections() == [grown]
     assert group.revision() == revision
     late = msgspec.structs.replace(grown, signal=Signal.REPORTS)
     happened = conclude(engine, number, [grown], [grown, late, other], now)
     assert {event.kind for event in happened} == {EventKind.PROTECTION_ON}
-    assert sorted(suspects(engine), key=str) == sorted([grown, late, other], key=str)
+    assert sorted(current_protections(engine), key=str) == sorted([grown, late, other], key=str)
     (off,) = conclude(engine, number, [grown, late, other], [late, other], now)
     assert (off.kind, off.seconds, off.detail) == (
         EventKind.PROTECTION_OFF, 60, "presence of 5 members",

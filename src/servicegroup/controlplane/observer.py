@@ -121,7 +121,7 @@ class Observer:
             observations, now = self._look_at_all(self._settled(number))
         else:
             observations, now = self._look_at(members)
-        before = observing.suspects(self._engine)
+        before = observing.current_protections(self._engine)
         known = {((p.group, p.zone), p.signal): p for p in before}
         after = [
             protection

@@ -152,7 +152,7 @@ def _settle(number: int, ids: Sequence[int], connection: Connection) -> None:
 # -- suspect signals -----------------------------------------------------------------------------
 
 
-def suspects(engine: Engine) -> list[Protection]:
+def current_protections(engine: Engine) -> list[Protection]:
     """Return which signals are suspect now, and where. Raises StoreUnavailable."""
     query = select(protections).order_by(protections.c.topic, protections.c.zone)
     with reading(engine) as connection:

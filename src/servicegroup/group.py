@@ -41,7 +41,7 @@ from servicegroup.model import (
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
-from servicegroup.store.lease import observation
+from servicegroup.store.lease import observer_status
 from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Snapshot
@@ -219,7 +219,7 @@ class ServiceGroup:
         One question, however many services there are; None while no observer is at work, for
         then states change unrecorded.
         """
-        seen = observation(self.store.engine)
+        seen = observer_status(self.store.engine)
         return f"{seen.holder}.{seen.last_event}" if seen and seen.is_current else None
 
     def compare(self) -> Compared:

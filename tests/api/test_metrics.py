@@ -192,7 +192,7 @@ def metrics_of(group: ServiceGroup) -> Metrics:
     """Return the metrics of a control plane on this layer that has done nothing yet."""
     intake = Intake(lambda reports, marking, deadline: NOBODY, 10)
     observer_loop = ObserverLoop(group, Observer(group), lambda: None, timedelta(days=1))
-    return Metrics(group, intake, observing, Feed(group), Clients())
+    return Metrics(group, intake, observer_loop, Feed(group), Clients())
 
 
 async def rendered(metrics: Metrics) -> Scrape:

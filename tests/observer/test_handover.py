@@ -159,7 +159,7 @@ def test_a_holder_that_cannot_be_told_of_is_found_free(world: World) -> None:
     world.observer()
     world.fleet(1)
     world.pass_time(3)
-    assert lease.observation(world.engine) is None
+    assert lease.observer_status(world.engine) is None
     assert transitions(world.pass_time(1)) == [("h0", "up")]
 
 

@@ -35,7 +35,7 @@ def fenced(engine: Engine, number: int) -> None:
 
     def work(connection: Connection) -> None:
         lease.fence(connection, number)
-        lease.observed(connection)
+        lease.mark_observed(connection)
 
     write(engine, work)
 
@@ -57,16 +57,16 @@ def winners(engine: Engine, seen: lease.Lease | None) -> list[int]:
 
 def test_one_of_many_takes_it_and_is_the_holder(engine: Engine) -> None:
     assert lease.current(engine) is None
-    assert lease.observation(engine) is None
+    assert lease.observer_status(engine) is None
     assert winners(engine, None) == [1]
     held = seen(engine)
     assert not held.is_free
     assert not held.blind
     lease.renew(engine, 1, blind=True)
     assert seen(engine).blind
-    assert lease.observation(engine) is None, "nobody has looked yet"
+    assert lease.observer_status(engine) is None, "nobody has looked yet"
     fenced(engine, 1)
-    looked = lease.observation(engine)
+    looked = lease.observer_status(engine)
     assert looked is not None
     assert looked.is_current
     assert looked.holder == held.holder
@@ -117,7 +117,7 @@ def test_what_is_released_is_free_at_once_and_nobody_is_waited_for(engine: Engin
     fenced(engine, 1)
     lease.release(engine, 1)
     assert seen(engine).is_free
-    assert lease.observation(engine) is None
+    assert lease.observer_status(engine) is None
     assert lease.take(engine, "second", seen(engine)) == 2
 
 
@@ -132,7 +132,7 @@ def test_within_its_fence_the_holder_cannot_be_replaced(engine: Engine) -> None:
         lease.fence(connection, 1)
         inside.set()
         assert finish.wait(10)
-        lease.observed(connection)
+        lease.mark_observed(connection)
 
     with ThreadPoolExecutor(2) as threads:
         writing = threads.submit(write, engine, work)

@@ -25,10 +25,10 @@ class Check(msgspec.Struct, frozen=True):
 
 def observer(group: ServiceGroup) -> Check:
     """Check that an observer is at work, for without one nothing is recorded or held."""
-    from servicegroup.store.lease import observation
+    from servicegroup.store.lease import observer_status
 
     start = "Start servicegroup serve, or see its log."
-    seen = observation(group.store.engine)
+    seen = observer_status(group.store.engine)
     if seen is None:
         return Check("WARN", "observer", "No control plane observes: no event is recorded.", start)
     if not seen.is_current:

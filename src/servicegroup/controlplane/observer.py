@@ -28,7 +28,7 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.store import lease
+from servicegroup.store import findings, lease
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import LeaseLost
 from servicegroup.store.snapshots import Snapshot
@@ -121,7 +121,7 @@ class Observer:
             observations, now = self._look_at_all(self._settled(number))
         else:
             observations, now = self._look_at(members)
-        before = observing.current_protections(self._engine)
+        before = findings.current_protections(self._engine)
         known = {((p.group, p.zone), p.signal): p for p in before}
         after = [
             protection
@@ -130,12 +130,12 @@ class Observer:
                 place, local, len(self._present.get(place, ())), known, now
             )
         ]
-        findings = [found for s in observations if (found := _finding(s, now)) is not None]
+        found_anew = [found for s in observations if (found := _finding(s, now)) is not None]
         # Nobody may take for absent who is held, while many others are recorded.
-        findings.sort(key=lambda finding: finding.held_since is None)
-        happened = observing.record(self._engine, number, findings)
+        found_anew.sort(key=lambda finding: finding.held_since is None)
+        happened = findings.record(self._engine, number, found_anew)
         if members is None or before != after:
-            happened += observing.conclude(self._engine, number, before, after, now)
+            happened += findings.conclude(self._engine, number, before, after, now)
         return happened
 
     def _settled(self, number: int) -> Listening:
@@ -146,7 +146,7 @@ class Observer:
         """
         listening = self._group.store.listening()
         if self._looked_at is None or listening.now < self._looked_at:
-            observing.settle(self._engine, number)
+            findings.settle(self._engine, number)
             listening = self._group.store.listening()
         self._looked_at = listening.now
         return listening

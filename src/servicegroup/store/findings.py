@@ -20,7 +20,7 @@ from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
-from servicegroup.store.lease import fence, observed
+from servicegroup.store.lease import fence, mark_observed
 from servicegroup.store.tables import protections, services
 
 BATCH = 500
@@ -56,7 +56,8 @@ def record(engine: Engine, number: int, findings: Sequence[Finding]) -> list[Eve
 
 def _record(number: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
     fence(connection, number)
-    observed(connection)  # where much is to be recorded, that takes longer than readers would wait
+    # Recording much takes longer than readers wait for the observer.
+    mark_observed(connection)
     current = _unchanged(connection, findings)
     transitions = [f.transition for f in current if f.transition is not None]
     failed = [event.uuid for event in transitions if is_failure(event) and event.uuid]
@@ -178,7 +179,7 @@ def conclude(
 
     def work(connection: Connection) -> list[Event]:
         fence(connection, number)
-        observed(connection)
+        mark_observed(connection)
         for key in old.keys() - new.keys():
             connection.execute(protections.delete().where(_is(old[key])))
         for key, protection in new.items():

@@ -47,7 +47,7 @@ class Lease(msgspec.Struct, frozen=True):
         return abs(self.age) > OBSERVER_TOLERANCE
 
 
-class Observation(msgspec.Struct, frozen=True):
+class ObserverStatus(msgspec.Struct, frozen=True):
     """Who looked at every service last, how many seconds ago, and the newest event's id."""
 
     holder: str
@@ -65,7 +65,7 @@ def latest_observation() -> ScalarSelect[Any]:
     return select(observer.c.observed_at).where(_ROW).scalar_subquery()
 
 
-def observation(engine: Engine) -> Observation | None:
+def observer_status(engine: Engine) -> ObserverStatus | None:
     """Return what the observer last said, or None where nobody ever observed."""
     log = select(event_log.c.last).scalar_subquery()
     query = select(observer.c.holder, observer.c.observed_at, utcnow(), log).where(_ROW)
@@ -74,7 +74,7 @@ def observation(engine: Engine) -> Observation | None:
     if row is None or row[1] is None:
         return None
     holder, observed_at, now, last = row
-    return Observation(holder, (now - observed_at).total_seconds(), last)
+    return ObserverStatus(holder, (now - observed_at).total_seconds(), last)
 
 
 def current(engine: Engine) -> Lease | None:
@@ -141,6 +141,6 @@ def fence(connection: Connection, number: int) -> None:
         raise LeaseLost("Another process observes now.")
 
 
-def observed(connection: Connection) -> None:
+def mark_observed(connection: Connection) -> None:
     """Say that the observer has looked at every service, now; within its fence."""
     connection.execute(observer.update().where(_ROW).values(observed_at=utcnow()))

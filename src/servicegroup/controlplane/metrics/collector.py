@@ -32,7 +32,7 @@ from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup
 from servicegroup.measuring import AGES, Distribution
 from servicegroup.model import Service
-from servicegroup.store.lease import observation
+from servicegroup.store.lease import observer_status
 
 PATIENCE = 5.0
 """Seconds a scrape waits for the register; Prometheus gives up after ten, unless told otherwise."""
@@ -119,7 +119,7 @@ def _of_register(group: ServiceGroup) -> Iterator[Metric]:
     everybody = itertools.chain.from_iterable(group.pieces())
     yield from _of_services(everybody, NEAR_SILENCE * group.limits.service_down_time)
     yield _of_protections(group.protections())
-    seen = observation(group.store.engine)
+    seen = observer_status(group.store.engine)
     lag = seen.age if seen else float("inf")
     yield gauge("observer_lag_seconds", "Seconds since any observer looked at everybody.", lag)
     log = group.event_log()

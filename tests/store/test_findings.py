@@ -13,7 +13,7 @@ from aging import backdate
 from servicegroup.events import Event, EventFilter, EventKind, Protection, Signal
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Report, Service
-from servicegroup.store import lease
+from servicegroup.store import findings, lease
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading
 from servicegroup.store.findings import (
@@ -144,7 +144,7 @@ def test_many_are_recorded_in_batches(
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observing, "BATCH", 2)
+    monkeypatch.setattr(findings, "BATCH", 2)
     services = joined(group, 5)
     last = group.event_log().last
     happened = record(engine, number, [went(service, "up", now) for service in services])

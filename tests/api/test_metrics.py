@@ -18,7 +18,6 @@ from servers.plugin import require
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE, free_port
 from servers.promtool import Promtool
-from servicegroup.controlplane import report_spacing as gaps_module
 from servicegroup.controlplane.clients import Clients
 from servicegroup.controlplane.detection_times import Detections
 from servicegroup.controlplane.feed import Feed
@@ -27,7 +26,6 @@ from servicegroup.controlplane.metrics import collector as metrics_module
 from servicegroup.controlplane.metrics.collector import Metrics
 from servicegroup.controlplane.observer import Observer
 from servicegroup.controlplane.observer_loop import ObserverLoop
-from servicegroup.controlplane.report_spacing import Gaps
 from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
@@ -90,8 +88,6 @@ def test_the_intake_is_measured(workers: Workers) -> None:
     assert after.total("intake_batch_reports_sum") == after.total("intake_reports_total")
     assert after.total("intake_failed_commits_total") == 0
     assert after.total("intake_last_commit_age_seconds") < PATIENCE
-    gaps = after.total("report_gap_seconds_count") - before.total("report_gap_seconds_count")
-    assert gaps >= COUNT
     assert after.total("report_age_seconds_bucket", group=workers.group, le="+Inf") == COUNT
 
 
@@ -305,29 +301,6 @@ def test_what_is_no_failure_is_not_a_detection(group: ServiceGroup) -> None:
         taken=0,
     )
     assert not any(seen.count for seen in detections.seconds.values())
-
-
-def test_gaps_are_of_reports_that_prove_life() -> None:
-    gaps = Gaps()
-    a, b = Report("a", 1), Report("b", 1)
-    gaps.saw([a, b], 100.0)
-    gaps.saw([a, Report("b", 1, failing="no disk")], 110.0)
-    assert (gaps.seconds.count, gaps.seconds.sum) == (1, 10.0)
-    gaps.saw([b], 130.0)
-    assert (gaps.seconds.count, gaps.seconds.sum) == (2, 40.0)
-    gaps.forget({"a"})
-    gaps.saw([a], 200.0)
-    assert gaps.seconds.count == 2
-
-
-def test_gaps_remember_so_many_services_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaps_module, "MAX_REMEMBERED", 2)
-    gaps = Gaps()
-    gaps.saw([Report(name, 1) for name in "abc"], 100.0)
-    gaps.saw([Report(name, 1) for name in "ab"], 110.0)
-    assert gaps.seconds.count == 0
-    gaps.saw([Report("a", 1)], 120.0)
-    assert gaps.seconds.count == 1
 
 
 def test_a_value_counts_at_every_edge_that_it_does_not_exceed() -> None:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from servicegroup.controlplane.report_spacing import Gaps
 from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
 from servicegroup.measuring import LATENCIES, Distribution
@@ -68,7 +67,6 @@ class Statistics(msgspec.Struct):
     refused_reports: dict[str, int] = msgspec.field(
         default_factory=lambda: dict.fromkeys(Refusals.__struct_fields__, 0)
     )
-    gaps: Gaps = msgspec.field(default_factory=Gaps)
 
 
 class Intake:
@@ -192,14 +190,10 @@ class Intake:
                 entry.answer.set_result(NOBODY if refused == NOBODY else _own(entry, refused))
 
     def _succeeded(self, batch: Sequence[Waiting], refused: Refusals, seconds: float) -> None:
-        statistics, size = self.statistics, 0
-        for entry in batch:
-            size += len(entry.reports)
-            statistics.gaps.saw(entry.reports, entry.arrived)
+        statistics, size = self.statistics, sum(len(entry.reports) for entry in batch)
         if refused != NOBODY:
             for kind, uuids in msgspec.structs.asdict(refused).items():
                 statistics.refused_reports[kind] += len(uuids)
-                statistics.gaps.forget(uuids)
         statistics.reports += size
         statistics.batches.add(size)
         statistics.commit_seconds.add(seconds)

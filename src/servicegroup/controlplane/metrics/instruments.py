@@ -44,9 +44,6 @@ def of_intake(intake: Intake) -> Iterator[Metric]:
     yield gauge("intake_waiting", "Reports that wait for their commit now.", intake.waiting)
     age = intake.last_commit_age
     yield gauge("intake_last_commit_age_seconds", "Seconds since the latest commit.", age)
-    yield histogram(
-        "report_gap_seconds", "Between two reports of a service to this intake.", done.gaps.seconds
-    )
 
 
 def of_clients(clients: Clients) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 import msgspec
 
@@ -29,16 +29,32 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     ``separate_signal``: presence is a signal beside the record; without it the driver is never
     asked. ``pushes``: ``watch`` calls back when a member changes; else changes are found by
-    asking. ``expiry_slack``: seconds by which the backend may outlive the time to live.
+    asking.
     """
 
     separate_signal: bool = True
     pushes: bool = False
-    expiry_slack: float = 0.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of a driver's own section; a driver extends it with its fields."""
+    """The options of a driver's own section; a driver extends it with its fields.
+
+    A field says of itself, in its ``Meta``, what it is for (``description``), and in ``extra``
+    whether it is a ``secret`` or ``local`` to this host; neither of these is handed to agents.
+    """
+
+
+def option_metas(options: type[Options]) -> dict[str, msgspec.Meta]:
+    """Return what each option says of itself: its help, and whether it is a secret."""
+    hints = get_type_hints(options, include_extras=True)
+    return {
+        name: next(
+            (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, msgspec.Meta)),
+            msgspec.Meta(),
+        )
+        for name, hint in hints.items()
+        if name in options.__struct_fields__
+    }
 
 
 class GroupPresence(msgspec.Struct, frozen=True):
@@ -137,9 +153,17 @@ class Driver(abc.ABC):
         Asks the backend. Raises DriverUnavailable.
         """
 
-    @abc.abstractmethod
     def shared_options(self) -> dict[str, Any]:
-        """Return the options an agent needs to join the same backend, without secrets."""
+        """Return the options an agent needs to join the same backend.
+
+        Options that are marked in their ``Meta`` as ``secret``, or as ``local`` to this host (the
+        path of a file), stay here.
+        """
+        kept = msgspec.structs.asdict(self.options)
+        for name, meta in option_metas(type(self.options)).items():
+            if meta.extra and (meta.extra.get("secret") or meta.extra.get("local")):
+                del kept[name]
+        return kept
 
     @abc.abstractmethod
     def close(self) -> None:

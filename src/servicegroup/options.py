@@ -7,11 +7,11 @@ configured like our own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from servicegroup.driver import driver_class, driver_names
+from servicegroup.driver import driver_class, driver_names, option_metas
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,14 +150,14 @@ def driver_options(name: str) -> list[cfg.Opt]:
     from oslo_config import cfg
 
     structure = driver_class(name).Options
-    hints = get_type_hints(structure, include_extras=True)
+    metas = option_metas(structure)
     return [
         cfg.StrOpt(
             field.name,
             default=None,
             sample_default=_shown(field),
-            help=_meta(hints, field).description or field.name,
-            secret=bool((_meta(hints, field).extra or {}).get("secret")),
+            help=metas[field.name].description or field.name,
+            secret=bool((metas[field.name].extra or {}).get("secret")),
         )
         for field in msgspec.structs.fields(structure)
     ]
@@ -165,9 +165,3 @@ def driver_options(name: str) -> list[cfg.Opt]:
 
 def _shown(field: msgspec.structs.FieldInfo) -> str:
     return "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
-
-
-def _meta(hints: dict[str, Any], field: msgspec.structs.FieldInfo) -> msgspec.Meta:
-    """Return what a driver's option says of itself: its help, and whether it is a secret."""
-    extras = getattr(hints[field.name], "__metadata__", ())
-    return next((extra for extra in extras if isinstance(extra, msgspec.Meta)), msgspec.Meta())

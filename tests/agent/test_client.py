@@ -108,7 +108,7 @@ def test_the_connection_is_kept_and_replaced_once_it_was_closed(
     def ask() -> object:
         reply = connection.request("GET", "/healthz", None, {}, 5)
         assert reply.status == 200
-        (kept,) = connection._idle
+        (kept,) = connection._idle.get()
         return kept
 
     with closing(Connection(control_plane.url)) as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -198,16 +197,3 @@ def test_a_delete_frees_all_lives_once_the_backend_answers(
     driver.heartbeat(MEMBER, 3, 3600.0)
     layer.leave("compute", "node1")
     until(lambda: state(driver) is not PresenceState.PRESENT)
-
-
-def test_a_layer_is_made_anew_in_a_forked_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    from servicegroup.nova import layer as module
-
-    made: list[int] = []
-    monkeypatch.setattr(module, "_layers", {})
-    monkeypatch.setattr(module, "_made", lambda: made.append(os.getpid()) or object())  # type: ignore[func-returns-value]
-    first = module.current()
-    assert module.current() is first
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert module.current() is not first
-    assert len(made) == 2

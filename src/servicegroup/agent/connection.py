@@ -8,7 +8,6 @@ seconds. Stale connections are recognised before they are used, so no request is
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import msgspec
 
 from servicegroup.agent.credentials import TlsFiles
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
+from servicegroup.per_process import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,8 +62,7 @@ class Connection:
             from servicegroup.agent.tls import Tls
 
             self._tls = Tls(files or TlsFiles())
-        self._idle: list[HTTPConnection] = []
-        self._pid = os.getpid()
+        self._idle: PerProcess[list[HTTPConnection]] = PerProcess(list)
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
@@ -86,14 +85,15 @@ class Connection:
             connection.close()
             raise
         if connection.sock is not None:
-            self._idle.append(connection)
+            self._idle.get().append(connection)
         return reply
 
     def close(self) -> None:
         """Close what is idle; the next request connects anew."""
+        idle = self._idle.get()
         with contextlib.suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                idle.pop().close()
 
     def _exchange(
         self,
@@ -116,11 +116,10 @@ class Connection:
 
     def _take(self, timeout: float) -> HTTPConnection:
         """Return an idle connection that the other side has not closed, or a new one."""
-        if self._pid != os.getpid():  # the connections belong to the process before the fork
-            self._idle, self._pid = [], os.getpid()
+        idle = self._idle.get()
         with contextlib.suppress(IndexError):
             while True:
-                connection = self._idle.pop()
+                connection = idle.pop()
                 if not _has_input(connection):
                     return connection
                 connection.close()

@@ -7,7 +7,6 @@ successfully, and the layer never asks it.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from servicegroup.driver import Capabilities, Driver, Watcher
 from servicegroup.model import Member, Presence, PresenceState
@@ -40,10 +39,6 @@ class DbDriver(Driver):
     def warnings(self) -> list[str]:
         """Return nothing: there is no backend to be wrong."""
         return []
-
-    def shared_options(self) -> dict[str, Any]:
-        """Return nothing: an agent needs no backend."""
-        return {}
 
     def close(self) -> None:
         """Do nothing."""

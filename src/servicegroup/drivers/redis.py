@@ -166,8 +166,8 @@ class RedisDriver(Driver):
         return [f"{found}: set noeviction, and give servicegroup a server of its own."]
 
     def shared_options(self) -> dict[str, Any]:
-        """Return all options; the URL without user and password."""
-        return {**msgspec.structs.asdict(self.options), "url": self._url}
+        """Return what ``Driver`` does, and the URL without user and password."""
+        return {**super().shared_options(), "url": self._url}
 
     def close(self) -> None:
         """Close connections. Members stay until they expire."""

@@ -7,7 +7,6 @@ returns, made when it is first needed, in the process that needs it.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -25,6 +24,7 @@ from servicegroup.nova.evictions import PendingEvictions
 from servicegroup.nova.membership import Membership
 from servicegroup.nova.settings import load as load_settings
 from servicegroup.nova.snapshot import Snapshot
+from servicegroup.per_process import PerProcess
 
 log = logging.getLogger("servicegroup.nova")
 
@@ -138,16 +138,9 @@ class Layer:
         )
 
 
-_layers: dict[int, Layer] = {}
-
-
 def current() -> Layer:
-    """Return the layer of this process, as nova.conf has it; what a fork inherited stays unused.
-
-    Raises ConfigError.
-    """
-    pid = os.getpid()
-    return _layers.get(pid) or _layers.setdefault(pid, _made())
+    """Return the layer of this process, as nova.conf has it. Raises ConfigError."""
+    return _layers.get()
 
 
 def _made() -> Layer:
@@ -158,6 +151,9 @@ def _made() -> Layer:
     return Layer(
         settings.limits, _driver(settings.driver), _driver(settings.shadow), timeutils.utcnow
     )
+
+
+_layers = PerProcess(_made)
 
 
 def _driver(choice: DriverChoice | None) -> Driver | None:

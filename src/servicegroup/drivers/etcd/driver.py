@@ -8,24 +8,23 @@ of the servers agrees on at that moment, so a cluster without a quorum is UNKNOW
 from __future__ import annotations
 
 import math
-import os
 import re
 import ssl
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-import msgspec
 from msgspec import Meta
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from servicegroup.driver import Capabilities, Driver, GroupPresence, Options, Watcher
+from servicegroup.driver import Driver, GroupPresence, Watcher
 from servicegroup.drivers.etcd.gateway import Done, Gateway
 from servicegroup.drivers.etcd.keys import Held, Key, OwnKeys, Reader, below, directory
-from servicegroup.drivers.tls import FILES, context_of
+from servicegroup.drivers.tls import TlsOptions, require_both
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.per_process import PerProcess
 
 REVOKE_SLACK = 1.0
 """Seconds an expired lease may live on: it is looked for twice a second, then revoked by a vote."""
@@ -36,11 +35,9 @@ ELECTION = 2.0
 TOLD = 3
 """Leases of one member that people are told of."""
 
-_LOCAL = {"password", *FILES}
 
-
-class EtcdOptions(Options, frozen=True, kw_only=True):
-    """Section ``[etcd]``. The password and the files of this host are not handed to agents."""
+class EtcdOptions(TlsOptions, frozen=True, kw_only=True):
+    """Section ``[etcd]``."""
 
     # fmt: off
     endpoints: Annotated[str, Meta(description=(
@@ -63,16 +60,6 @@ class EtcdOptions(Options, frozen=True, kw_only=True):
         "The password of username. It is never handed to agents: give it to each of them, as"
         " OS_ETCD__PASSWORD."
     ))] = ""
-    ca: Annotated[str, Meta(description=(
-        "PEM file of the authorities that may have signed the servers' certificates, for https"
-        " endpoints; empty for those this host trusts."
-    ))] = ""
-    certfile: Annotated[str, Meta(description=(
-        "PEM file of the certificate to show to servers that ask for one; empty for none."
-    ))] = ""
-    keyfile: Annotated[str, Meta(description=(
-        "PEM file of the key of certfile, not encrypted."
-    ))] = ""
     # fmt: on
 
 
@@ -80,7 +67,6 @@ class EtcdDriver(Driver):
     """Members as keys on leases; see the module."""
 
     name = "etcd"
-    capabilities = Capabilities(expiry_slack=REVOKE_SLACK)
     Options = EtcdOptions
     options: EtcdOptions
 
@@ -90,7 +76,7 @@ class EtcdDriver(Driver):
         _check(options)
         self._endpoints = _endpoints(options)
         self._tls = _tls(options)
-        self._processes: dict[int, _Process] = {}
+        self._processes = PerProcess(self._started)
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         """Renew this process's lease, and make sure that the member's key is there and on it.
@@ -144,14 +130,9 @@ class EtcdDriver(Driver):
         """Return nothing: etcd evicts nobody, and detection_time has what it granted."""
         return []
 
-    def shared_options(self) -> dict[str, Any]:
-        """Return where and how to join; not the password, nor paths that are this host's own."""
-        options = msgspec.structs.asdict(self.options)
-        return {key: value for key, value in options.items() if key not in _LOCAL}
-
     def close(self) -> None:
         """End this process's leases: its members are absent at once."""
-        process = self._processes.pop(os.getpid(), None)
+        process = self._processes.pop()
         if process is not None:
             process.own.close()
             process.gateway.close()
@@ -175,9 +156,7 @@ class EtcdDriver(Driver):
 
     @property
     def _process(self) -> _Process:
-        """What this process has of its own; what a fork inherited is never touched (ZK-14)."""
-        pid = os.getpid()
-        return self._processes.get(pid) or self._processes.setdefault(pid, self._started())
+        return self._processes.get()
 
     def _started(self) -> _Process:
         options = self.options
@@ -208,9 +187,7 @@ def _present(lives: Sequence[Held], age: float) -> Presence:
 def _check(options: EtcdOptions) -> None:
     if not re.fullmatch(r"(/[^/]+)+", options.prefix):
         raise ConfigError(f"[etcd] prefix = {options.prefix} is not a path such as /servicegroups.")
-    for one, other in (("username", "password"), ("certfile", "keyfile")):
-        if bool(getattr(options, one)) != bool(getattr(options, other)):
-            raise ConfigError(f"[etcd] {one} and {other} belong together; set both or none.")
+    require_both("etcd", options, "username", "password")
 
 
 def _endpoints(options: EtcdOptions) -> list[str]:
@@ -236,9 +213,6 @@ def _endpoints(options: EtcdOptions) -> list[str]:
 
 def _tls(options: EtcdOptions) -> ssl.SSLContext | None:
     """Return the TLS settings; raises ConfigError for files that cannot be used."""
-    given = [key for key in FILES if getattr(options, key)]
-    if given and "https://" not in options.endpoints:
-        raise ConfigError(f"[etcd] {given[0]} is for https endpoints; change one or the other.")
-    if "https://" not in options.endpoints:
-        return None
-    return context_of("etcd", options)
+    tls = "https://" in options.endpoints
+    options.check_files("etcd", tls=tls, remedy="https endpoints; change one or the other")
+    return options.context("etcd") if tls else None

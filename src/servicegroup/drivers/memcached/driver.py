@@ -25,16 +25,14 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from pymemcache.client.base import Client
 
-from servicegroup.driver import Capabilities, Driver, Watcher
+from servicegroup.driver import Driver, Watcher
 from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, tls_of
 from servicegroup.drivers.memcached.server import Server
-from servicegroup.drivers.tls import FILES
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
@@ -54,7 +52,6 @@ class MemcachedDriver(Driver):
     """Presence as keys that expire. Only the newest living incarnation of a member is known."""
 
     name = "memcached"
-    capabilities = Capabilities(expiry_slack=2.0)
     Options = MemcachedOptions
 
     def __init__(self, options: MemcachedOptions) -> None:
@@ -148,11 +145,6 @@ class MemcachedDriver(Driver):
             for server in self._servers
             if (count := server.evictions())
         ]
-
-    def shared_options(self) -> dict[str, Any]:
-        """Return where the servers are; not paths that are this host's own."""
-        options = msgspec.structs.asdict(self.options)
-        return {key: value for key, value in options.items() if key not in FILES}
 
     def close(self) -> None:
         """Close idle connections. Members stay until they expire."""

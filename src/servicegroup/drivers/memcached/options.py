@@ -8,15 +8,14 @@ from typing import Annotated
 
 import msgspec
 
-from servicegroup.driver import Options
-from servicegroup.drivers.tls import FILES, context_of
+from servicegroup.drivers.tls import TLS_REMEDY, TlsOptions
 from servicegroup.errors import ConfigError
 
 _DEFAULT_PORT = 11211
 _SERVER = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
 
 
-class MemcachedOptions(Options, frozen=True, kw_only=True):
+class MemcachedOptions(TlsOptions, frozen=True, kw_only=True):
     """The section ``[memcached]``."""
 
     servers: Annotated[
@@ -52,24 +51,6 @@ class MemcachedOptions(Options, frozen=True, kw_only=True):
             " like a server that is away, and so does one that speaks it unasked."
         ),
     ] = False
-    ca: Annotated[
-        str,
-        msgspec.Meta(
-            description="PEM file of the authorities that may have signed the servers'"
-            " certificates; empty for those this host trusts. The name in a certificate must be"
-            " the one in servers."
-        ),
-    ] = ""
-    certfile: Annotated[
-        str,
-        msgspec.Meta(
-            description="PEM file of the certificate to show to servers that ask for one; empty"
-            " for none."
-        ),
-    ] = ""
-    keyfile: Annotated[
-        str, msgspec.Meta(description="PEM file of the key of certfile, not encrypted.")
-    ] = ""
 
 
 def addresses_of(options: MemcachedOptions) -> list[tuple[str, int]]:
@@ -90,9 +71,5 @@ def _address(text: str) -> tuple[str, int]:
 
 def tls_of(options: MemcachedOptions) -> ssl.SSLContext | None:
     """Return the TLS settings; raises ConfigError for files that cannot be used."""
-    given = [key for key in FILES if getattr(options, key)]
-    if given and not options.tls:
-        raise ConfigError(f"[memcached] {given[0]} is for TLS; set tls = true, or remove it.")
-    if bool(options.certfile) != bool(options.keyfile):
-        raise ConfigError("[memcached] certfile and keyfile belong together; set both or none.")
-    return context_of("memcached", options) if options.tls else None
+    options.check_files("memcached", tls=options.tls, remedy=TLS_REMEDY)
+    return options.context("memcached") if options.tls else None

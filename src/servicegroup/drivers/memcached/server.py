@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import ssl
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
 
 from servicegroup.errors import DriverUnavailable
+from servicegroup.per_process import PerProcess
 
 T = TypeVar("T")
 
@@ -34,8 +34,7 @@ class Server:
         self._address = (host, port)
         self._timeouts = (connect_timeout, timeout)
         self._tls = tls
-        self._idle: deque[Client] = deque()
-        self._pid = os.getpid()
+        self._idle = PerProcess(deque[Client])
         self._back_at = -math.inf
         self._evictions = 0
 
@@ -70,16 +69,15 @@ class Server:
 
     def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        idle = self._idle.get()
+        while idle:
+            idle.pop().close()
 
     def _ask(self, question: Callable[[Client], T]) -> T:
-        if self._pid != os.getpid():  # the parent talks on these connections (ZK-14)
-            self.close()
-            self._pid = os.getpid()
+        idle = self._idle.get()
         while True:
-            fresh = not self._idle
-            client = self._client() if fresh else self._idle.pop()
+            fresh = not idle
+            client = self._client() if fresh else idle.pop()
             try:
                 answer = question(client)
             except BaseException as error:
@@ -87,7 +85,7 @@ class Server:
                 if fresh or not isinstance(error, (ConnectionError, MemcacheUnexpectedCloseError)):
                     raise
             else:
-                self._idle.append(client)
+                idle.append(client)
                 return answer
 
     def _client(self) -> Client:

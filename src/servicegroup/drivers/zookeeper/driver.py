@@ -14,28 +14,27 @@ import time
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 from kazoo.hosts import collect_hosts
 from kazoo.security import CREATOR_ALL_ACL
 from msgspec import Meta
 
-from servicegroup.driver import Capabilities, Driver, GroupPresence, Options, Watcher
+from servicegroup.driver import Capabilities, Driver, GroupPresence, Watcher
+from servicegroup.drivers.tls import FILES, TLS_REMEDY, TlsOptions, require_both
 from servicegroup.drivers.zookeeper.nodes import OwnNodes
 from servicegroup.drivers.zookeeper.session import Session
 from servicegroup.drivers.zookeeper.view import View, Views
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.per_process import PerProcess
 
 EXPIRY_SLACK = 0.3
 """Seconds from the expiry of a session to the event at a watcher (design section 9)."""
 
 _WARNING_PATIENCE = 5.0
-_FILES = ("ca", "certfile", "keyfile")
-_LOCAL = {"password", *_FILES}
 
 
-class ZooKeeperOptions(Options, frozen=True, kw_only=True):
-    """Section ``[zookeeper]``. Passwords and the files of this host are not handed to agents."""
+class ZooKeeperOptions(TlsOptions, frozen=True, kw_only=True):
+    """Section ``[zookeeper]``."""
 
     # fmt: off
     address: Annotated[str, Meta(description=(
@@ -72,16 +71,6 @@ class ZooKeeperOptions(Options, frozen=True, kw_only=True):
         "Whether the servers' port is a secureClientPort. A plain port does not answer to TLS, nor"
         " the other way round, and both look like a server that is away."
     ))] = False
-    ca: Annotated[str, Meta(description=(
-        "PEM file of the authorities that may have signed the servers' certificates; empty for"
-        " those this host trusts. The name in the certificate must be the one in address."
-    ))] = ""
-    certfile: Annotated[str, Meta(description=(
-        "PEM file of the certificate to show to servers that ask for one; empty for none."
-    ))] = ""
-    keyfile: Annotated[str, Meta(description=(
-        "PEM file of the key of certfile, not encrypted."
-    ))] = ""
     # fmt: on
 
 
@@ -89,7 +78,7 @@ class ZooKeeperDriver(Driver):
     """Members as ephemeral nodes; see the module."""
 
     name = "zookeeper"
-    capabilities = Capabilities(pushes=True, expiry_slack=2.0 + EXPIRY_SLACK)
+    capabilities = Capabilities(pushes=True)
     Options = ZooKeeperOptions
     options: ZooKeeperOptions
 
@@ -98,7 +87,7 @@ class ZooKeeperDriver(Driver):
         super().__init__(options)
         _check(options)
         self._watchers: list[Watcher] = []
-        self._processes: dict[int, _Process] = {}
+        self._processes = PerProcess(self._started)
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         """Make sure the member's node is there and is ours; the session keeps it until it ends.
@@ -164,22 +153,15 @@ class ZooKeeperDriver(Driver):
         found = f"ZooKeeper made {granted:g} s of session_timeout = {asked:g}, by 2 to 20 ticks"
         return [f"{found}: set what it grants, or another tickTime on the servers."]
 
-    def shared_options(self) -> dict[str, Any]:
-        """Return where and how to join; not the password, nor paths that are this host's own."""
-        options = msgspec.structs.asdict(self.options)
-        return {key: value for key, value in options.items() if key not in _LOCAL}
-
     def close(self) -> None:
         """End this process's session: its members are absent at once."""
-        process = self._processes.pop(os.getpid(), None)
+        process = self._processes.pop()
         if process is not None:
             process.session.close()
 
     @property
     def _process(self) -> _Process:
-        """What this process has of its own; what a fork inherited is never touched (ZK-14)."""
-        pid = os.getpid()
-        return self._processes.get(pid) or self._processes.setdefault(pid, self._started())
+        return self._processes.get()
 
     def _started(self) -> _Process:
         session = Session(self._notify, **_client_options(self.options))
@@ -227,7 +209,7 @@ def _client_options(options: ZooKeeperOptions) -> dict[str, Any]:
     if options.username or options.sasl_mechanism:
         chosen["default_acl"] = CREATOR_ALL_ACL
     if options.tls:
-        files = {key: getattr(options, key) or None for key in _FILES}
+        files = {key: getattr(options, key) or None for key in FILES}
         chosen |= {"use_ssl": True, "check_hostname": True, **files}
     return chosen
 
@@ -249,12 +231,8 @@ def _check(options: ZooKeeperOptions) -> None:
             f"[zookeeper] sasl_mechanism = {options.sasl_mechanism} needs the package pure-sasl;"
             " pip install pure-sasl."
         )
-    for one, other in (("username", "password"), ("certfile", "keyfile")):
-        if bool(getattr(options, one)) != bool(getattr(options, other)):
-            raise ConfigError(f"[zookeeper] {one} and {other} belong together; set both or none.")
-    given = [key for key in _FILES if getattr(options, key)]
-    if given and not options.tls:
-        raise ConfigError(f"[zookeeper] {given[0]} is for TLS; set tls = true, or remove it.")
-    for key in given:
-        if not os.access(getattr(options, key), os.R_OK):
+    require_both("zookeeper", options, "username", "password")
+    options.check_files("zookeeper", tls=options.tls, remedy=TLS_REMEDY)
+    for key in FILES:
+        if getattr(options, key) and not os.access(getattr(options, key), os.R_OK):
             raise ConfigError(f"[zookeeper] {key} = {getattr(options, key)} cannot be read.")

@@ -1,0 +1,31 @@
+"""A value in each process (ZK-14)."""
+
+from __future__ import annotations
+
+import os
+
+from servicegroup.per_process import PerProcess
+
+
+def test_a_process_keeps_its_value_until_it_is_popped() -> None:
+    values = PerProcess(list[int])
+    first = values.get()
+    assert values.get() is first
+    assert values.pop() is first
+    assert values.pop() is None
+    assert values.get() is not first
+
+
+def test_a_forked_child_makes_its_own() -> None:
+    values = PerProcess(os.getpid)
+    parent = values.get()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, str(values.get()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 20) == str(child).encode()
+    assert values.get() == parent
+    os.close(reading)
+    os.close(writing)

@@ -8,7 +8,7 @@ import msgspec
 
 from servicegroup.api import faults
 from servicegroup.api.access.strategies import EVERYBODY
-from servicegroup.api.call import Answer, Caller
+from servicegroup.api.call import Answer, Call, Caller
 from servicegroup.api.compute.routes import respond
 from servicegroup.errors import Unauthorized
 from servicegroup.group import ServiceGroup
@@ -51,7 +51,7 @@ class Reply(msgspec.Struct, frozen=True):
 class Nova:
     """The API as one caller meets it."""
 
-    def __init__(self, group: ServiceGroup, caller: Caller | None = EVERYBODY) -> None:
+    def __init__(self, group: ServiceGroup, caller: Caller = EVERYBODY) -> None:
         self.group = group
         self.caller = caller
 
@@ -74,7 +74,16 @@ class Nova:
             body = b"" if body is None else msgspec.json.encode(body)
         path, _, query = path.partition("?")
         try:
-            answer = respond(self.group, self.caller, method, root + path, query, sent, body)
+            call = Call(
+                self.group,
+                self.caller,
+                method,
+                root + path,
+                query=query,
+                headers=sent,
+                body=body,
+            )
+            answer = respond(call)
         except Unauthorized as error:
             answer = faults.answer_for(error)
         return Reply.of(answer)

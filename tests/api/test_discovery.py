@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from servicegroup.api.call import NOT_ASKED
 from servicegroup.group import ServiceGroup
 
 from .nova import Nova
@@ -29,7 +30,7 @@ V2_0 = {
 @pytest.fixture
 def stranger(group: ServiceGroup) -> Nova:
     """Give the API to a caller without a token."""
-    return Nova(group, None)
+    return Nova(group, NOT_ASKED)
 
 
 def link(path: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
@@ -45,7 +44,7 @@ def to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def listing(group: ServiceGroup, query: str = "") -> Answer:
-    call = Call(group, EVERYBODY, "GET", "/v1/services", query=parse_qsl(query))
+    call = Call(group, EVERYBODY, "GET", "/v1/services", query=query)
     return v1.list_services(call)
 
 
@@ -102,7 +101,7 @@ def test_a_large_list_has_its_length_and_the_same_content(
     monkeypatch.setattr(large, "IN_MEMORY", 100)
     monkeypatch.setattr(large, "PIECE", 64)
     path = "/v2.1/os-services"
-    line = Line().answered(respond(group, EVERYBODY, "GET", path, "", {}, b""))
+    line = Line().answered(respond(Call(group, EVERYBODY, "GET", path)))
     assert line.is_whole
     assert line.body == small.body
     assert line.announced == len(small.body)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from servicegroup.api.call import Role
+from servicegroup.api.call import NOT_ASKED, Role
 from servicegroup.api.faults import answer_for
 from servicegroup.errors import ConfigError, Conflict, DriverUnavailable, StoreUnavailable
 from servicegroup.group import ServiceGroup
@@ -37,7 +37,7 @@ def administrator(group: ServiceGroup) -> Nova:
 
 
 def stranger(group: ServiceGroup) -> Nova:
-    return Nova(group, None)
+    return Nova(group, NOT_ASKED)
 
 
 def test_put_up_to_2_52(group: ServiceGroup) -> None:

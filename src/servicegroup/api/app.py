@@ -23,7 +23,7 @@ from starlette.types import Lifespan
 from servicegroup.api import faults, ui
 from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
-from servicegroup.api.call import Answer, Call, Caller, Handler, Rule, json_answer
+from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.endpoint import Endpoint, Stage, body_of
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
@@ -104,7 +104,7 @@ class Handlers:
                 method=request.method,
                 path=request.url.path,
                 params=request.path_params,
-                query=parse_qsl(request.url.query, keep_blank_values=True),
+                query=request.url.query,
                 headers=request.headers,
                 body=await self._body(request),
             )
@@ -191,16 +191,18 @@ class Handlers:
     async def nova(self, request: Request) -> Answer:
         """Answer as Nova's API does."""
         path = request.scope["raw_path"].split(b"?")[0].decode("latin-1")
-        return await run_in_threadpool(
-            compute.respond,
-            self._group,
-            None if compute.is_open(path) else await self._authenticator.caller(request),
-            request.method,
-            path,
-            request.url.query,
-            _headers(request),
-            await self._body(request),
+        call = Call(
+            group=self._group,
+            caller=NOT_ASKED
+            if compute.is_open(path)
+            else await self._authenticator.caller(request),
+            method=request.method,
+            path=path,
+            query=request.url.query,
+            headers=_headers(request),
+            body=await self._body(request),
         )
+        return await run_in_threadpool(compute.respond, call)
 
 
 def create_app(

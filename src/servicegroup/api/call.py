@@ -10,6 +10,7 @@ import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -67,8 +68,12 @@ class Caller(msgspec.Struct, frozen=True):
             raise Forbidden(f"Policy doesn't allow {rule.name} to be performed.")
 
 
+NOT_ASKED = Caller("", frozenset())
+"""Stands for the caller of what is open to everybody: nobody was asked who they are."""
+
+
 class Call(msgspec.Struct, frozen=True):
-    """One request; ``query`` keeps order and repetitions, ``microversion`` is Nova's routes'.
+    """One request; ``query`` is what stood after the question mark, ``microversion`` Nova's.
 
     ``arrived`` is when, in seconds of ``time.monotonic``.
     """
@@ -78,11 +83,16 @@ class Call(msgspec.Struct, frozen=True):
     method: str
     path: str
     params: Mapping[str, str] = {}
-    query: Sequence[tuple[str, str]] = ()
+    query: str = ""
     headers: Mapping[str, str] = {}
     body: bytes = b""
     microversion: tuple[int, int] = (2, 1)
     arrived: float = msgspec.field(default_factory=time.monotonic)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The query's names and values, in order and with repetitions."""
+        return parse_qsl(self.query, keep_blank_values=True)
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -15,14 +15,13 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from servicegroup.api import faults
-from servicegroup.api.call import Answer, Call, Caller
+from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller
 from servicegroup.api.compute import discovery, microversions, schemas
 from servicegroup.api.compute import os_availability_zone as zones
 from servicegroup.api.compute import os_hosts as hosts
 from servicegroup.api.compute import os_services as services
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, Version
 from servicegroup.errors import InvalidInput, NotFound, Unauthorized
-from servicegroup.group import ServiceGroup
 
 MEDIA_TYPES = frozenset(
     {"", "text/plain", "application/json", "application/vnd.openstack.compute+json"}
@@ -76,35 +75,14 @@ ROUTES = (
 # fmt: on
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A request to one of the APIs; ``path`` is decoded and begins after the API's root."""
-
-    group: ServiceGroup
-    caller: Caller
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    is_legacy: bool
-
-
-def respond(
-    group: ServiceGroup,
-    caller: Caller | None,
-    method: str,
-    path: str,
-    query: str,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> Answer:
+def respond(call: Call) -> Answer:
     """Answer one request as Nova does.
 
-    ``path`` and ``query`` are as they stood in the request line; ``headers`` have lower-case
-    names, the lines of a repeated one joined by commas. There need not be a ``caller`` for a path
-    that ``is_open``; for any other, None is Unauthorized.
+    ``path`` and ``query`` of the call are as they stood in the request line; its headers have
+    lower-case names, the lines of a repeated one joined by commas. Where no caller was asked for
+    (NOT_ASKED), a path that ``is_open`` is answered, and any other is Unauthorized.
     """
-    path = unquote(path)
+    path, headers = unquote(call.path), call.headers
     if path == "/":
         return discovery.list_versions(headers)
     root, _, rest = path.removeprefix("/").partition("/")
@@ -114,11 +92,15 @@ def respond(
     is_legacy = api is discovery.LEGACY
     if not rest:
         return _versioned(headers, is_legacy, lambda _: discovery.show_version(api, headers))
-    if caller is None:
+    if call.caller is NOT_ASKED:
         raise Unauthorized
-    path = "/" + rest.lstrip("/")  # as Nova: a base URL that ends in a slash does no harm
-    request = Request(group, caller, method, path, query, headers, body, is_legacy)
-    return _versioned(headers, is_legacy, lambda version: _answer(request, version))
+    # As in Nova, a base URL that ends in a slash does no harm.
+    call = msgspec.structs.replace(call, path="/" + rest.lstrip("/"))
+
+    def answer(version: Version) -> Answer:
+        return _answer(msgspec.structs.replace(call, microversion=version), is_legacy=is_legacy)
+
+    return _versioned(headers, is_legacy, answer)
 
 
 def is_open(path: str) -> bool:
@@ -145,45 +127,38 @@ def _versioned(
     return microversions.stamped(answer, microversions.text_of(version))
 
 
-def _answer(request: Request, version: Version) -> Answer:
+def _answer(call: Call, *, is_legacy: bool) -> Answer:
     """Check what remains to be checked and let the route's handler answer."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         return faults.fault(415, "Unsupported Content-Type")
     routes = [
         (route, found)
         for route in ROUTES
-        if route.method == request.method and (found := route.pattern.fullmatch(request.path))
+        if route.method == call.method and (found := route.pattern.fullmatch(call.path))
     ]
     if not routes:
         return faults.UNROUTED
     try:
-        return _handled(request, version, routes)
+        return _handled(call, routes, is_legacy=is_legacy)
     except Exception as error:  # noqa: BLE001 - a fault has the microversion's headers too
         return faults.answer_for(error)
 
 
 def _handled(
-    request: Request, version: Version, routes: Sequence[tuple[Route, re.Match[str]]]
+    call: Call, routes: Sequence[tuple[Route, re.Match[str]]], *, is_legacy: bool
 ) -> Answer:
     """Answer with the one of the path's routes that is for the microversion."""
     first, params = routes[0]
-    content = _decoded(request.body) if first.has_body else None
-    _check_project(request.caller, params["project_id"])
+    content = _decoded(call.body) if first.has_body else None
+    _check_project(call.caller, params["project_id"])
+    version = call.microversion
     route = next((route for route, _ in routes if route.since <= version <= route.until), None)
     if route is None:
         raise NotFound("The resource could not be found.")
-    values = content if route.has_body else _query(request.query)
-    fields = route.schema.fields(values, dropping=request.is_legacy)
-    call = Call(
-        group=request.group,
-        caller=request.caller,
-        method=request.method,
-        path=request.path,
-        params=params.groupdict(),
-        microversion=version,
-    )
-    return route.handler(call, fields)
+    values = content if route.has_body else _query(call.query)
+    fields = route.schema.fields(values, dropping=is_legacy)
+    return route.handler(msgspec.structs.replace(call, params=params.groupdict()), fields)
 
 
 def _decoded(body: bytes) -> object:

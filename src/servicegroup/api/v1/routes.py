@@ -112,7 +112,7 @@ def leave(call: Call) -> Answer:
 
 def list_services(call: Call) -> Answer:
     """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
-    wanted = values(call.query, LIST_QUERY)
+    wanted = values(call.pairs, LIST_QUERY)
     revision = call.group.revision()  # before the list, which may then be newer, never older
     headers = [("Cache-Control", "no-cache")]
     if revision is not None:
@@ -159,7 +159,7 @@ def delete_service(call: Call) -> Answer:
 
 def show_history(call: Call) -> Answer:
     """Show what happened to a service over a time, and what it adds up to."""
-    given = values(call.query, HISTORY_QUERY)
+    given = values(call.pairs, HISTORY_QUERY)
     times = {name: moment(name, text) for name, text in given.items()}
     return json_answer(call.group.history(call.params["uuid"], **times))
 
@@ -182,8 +182,8 @@ def list_groups(call: Call) -> Answer:
 
 def list_versions(call: Call) -> Answer:
     """Show the range and the histogram of service versions per binary."""
-    values(call.query, ("binary",))
-    binaries = [value for name, value in call.query if name == "binary" and value]
+    values(call.pairs, ("binary",))
+    binaries = [value for name, value in call.pairs if name == "binary" and value]
     ranges = call.group.versions(binaries)
     return json_answer(
         Versions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -78,6 +79,12 @@ def test_yaml_reads_back_as_what_was_printed(data: Any) -> None:
     printed = _captured(lambda: print_data("yaml", data))
     assert yaml.safe_load(printed) == data
     assert all(line.isprintable() for line in printed.splitlines())
+
+
+def test_yaml_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(click.UsageError, match="pip install 'servicegroup"):
+        print_data("yaml", [])
 
 
 @given(plain_data)

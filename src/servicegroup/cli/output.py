@@ -7,7 +7,7 @@ terminal with a character that could steer it, and none is read as markup.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -31,10 +31,6 @@ _STYLES = {
     "WARN": "yellow",
     "FAIL": "bold red",
 }
-
-
-_YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
-"""What YAML 1.1 does not read as text."""
 
 
 class Column(Generic[T]):
@@ -144,11 +140,9 @@ def print_data(form: str, data: Any) -> None:
     """Print plain data as ``json`` or ``yaml``."""
     import json
 
-    if form == "json":
-        # ASCII only: escapes are the same to a program, and harmless to a terminal.
-        click.echo(json.dumps(data, indent=2, default=_plain))
-    else:
-        click.echo("\n".join(_yaml(data)))
+    # ASCII only: escapes are the same to a program, and harmless to a terminal.
+    text = json.dumps(data, indent=2, default=_plain)
+    click.echo(text if form == "json" else _yaml(json.loads(text)), nl=form == "json")
 
 
 # -- tables --------------------------------------------------------------------------------------
@@ -216,36 +210,11 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     return buffer.getvalue()
 
 
-def _yaml(data: Any) -> list[str]:
-    """Return plain data as lines of YAML, block style, every text quoted."""
-    if isinstance(data, Mapping) and data:
-        return [line for key, value in data.items() for line in _yaml_entry(key, value)]
-    if isinstance(data, list | tuple) and data:
-        return [
-            ("- " if at == 0 else "  ") + line
-            for value in data
-            for at, line in enumerate(_yaml(value))
-        ]
-    return [_yaml_scalar(data)]
-
-
-def _yaml_entry(key: Any, value: Any) -> list[str]:
-    text = str(key)
-    is_plain = text.isidentifier() and text.lower() not in _YAML_WORDS
-    name = text if is_plain else _yaml_scalar(text)
-    lines = _yaml(value)
-    if isinstance(value, Mapping | list | tuple) and value:
-        return [f"{name}:", *("  " + line for line in lines)]
-    return [f"{name}: {lines[0]}"]
-
-
-def _yaml_scalar(value: Any) -> str:
-    import json
-
-    if isinstance(value, str | datetime):
-        text = value if isinstance(value, str) else value.isoformat()
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{printable(escaped)}"'
-    text = json.dumps(value, default=_plain)
-    # YAML 1.1 reads 1e-05 as a text and 1.0e-05 as a number.
-    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+def _yaml(data: Any) -> str:
+    try:
+        import yaml
+    except ImportError:
+        raise click.UsageError(
+            "-f yaml needs PyYAML; pip install 'servicegroup[server]', or use -f json."
+        ) from None
+    return yaml.safe_dump(data, sort_keys=False, width=1_000)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from benchmarks.results import Claim, Section
-from control_plane import ControlPlane
-from fleet import Agent, fleet
 from servers.etcd import Etcd
 from servers.memcached import Memcached
 from servers.process import Server
 from servers.redis import Redis
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import Agent, fleet
+from support.waiting import until
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

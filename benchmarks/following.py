@@ -22,10 +22,10 @@ from benchmarks import register
 from benchmarks.detection import APART, BINARY, LIMITS, present
 from benchmarks.measure import ask, measured
 from benchmarks.results import Claim, Section, ms
-from control_plane import ControlPlane
-from fleet import Agent, fleet
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import Agent, fleet
+from support.waiting import until
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

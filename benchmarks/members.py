@@ -11,12 +11,12 @@ from benchmarks import register
 from benchmarks.detection import CASES, Case
 from benchmarks.measure import ask, measured
 from benchmarks.results import Claim, Section, ms
-from control_plane import ControlPlane
 from servers.process import Server
 from servicegroup import config
 from servicegroup.driver import Driver, load
 from servicegroup.model import Member
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

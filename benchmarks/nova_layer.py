@@ -23,7 +23,7 @@ from servers.rabbitmq import RabbitMQ
 from servers.zookeeper import ZooKeeper
 from servicegroup.driver import load
 from servicegroup.model import Member
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

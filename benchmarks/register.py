@@ -10,10 +10,10 @@ from uuid import uuid4
 from sqlalchemy import select, text
 from sqlalchemy.engine import Engine
 
-from control_plane import ControlPlane
 from servicegroup.store import database, migrate
 from servicegroup.store.clock import utcnow
 from servicegroup.store.tables import services
+from support.control_plane import ControlPlane
 
 BINARY = "nova-compute"
 

@@ -21,14 +21,14 @@ from benchmarks.measure import measured, memory
 from benchmarks.pace import Paced
 from benchmarks.results import Claim, Section, ms
 from benchmarks.scale_lists import lists
-from control_plane import ControlPlane
-from scrape import Scrape
 from servers.haproxy import HAProxy
 from servers.process import reaper
 from servicegroup.model import Limits
 from servicegroup.store import database
 from servicegroup.store.tables import services
-from waiting import until
+from support.control_plane import ControlPlane
+from support.scrape import Scrape
+from support.waiting import until
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

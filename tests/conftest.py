@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from control_plane import ControlPlane
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
+from support.control_plane import ControlPlane
 
 pytest_plugins = ["servers.plugin"]
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from control_plane import ControlPlane
 from servicegroup.store import tokens
 from servicegroup.store.database import connect
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 ADMIN = "the-administrators-token"
 

@@ -13,7 +13,7 @@ import pytest
 
 from servicegroup.store import tokens
 from servicegroup.store.tokens import issued
-from waiting import until
+from support.waiting import until
 
 from .conftest import ADMIN, Guarded
 

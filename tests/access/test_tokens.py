@@ -24,7 +24,7 @@ from servicegroup.store import tokens
 from servicegroup.store.database import connect, write
 from servicegroup.store.tables import event_log, metadata
 from servicegroup.store.tables import tokens as table
-from waiting import until
+from support.waiting import until
 
 CONFIGURED = Token("admin", tokens.digest("written-in-the-file"), "root")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from servers.process import family, signal_all
-from waiting import until
+from support.waiting import until
 
 
 class AgentProcess:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane import ControlPlane
 from servicegroup.agent.client import HttpClient, Joined, _understood, attempt_timeout
 from servicegroup.agent.connection import Connection, Reply, _seconds
 from servicegroup.agent.heart import Busy
@@ -21,6 +20,7 @@ from servicegroup.errors import (
     ServiceGroupError,
 )
 from servicegroup.model import Refusals
+from support.control_plane import ControlPlane
 
 PACE = {
     "report_interval": 10,

@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
 from servicegroup import driver
 from servicegroup.agent.client import DriverSettings, HttpClient, Joined, Terms
 from servicegroup.agent.heartbeats import own_options
@@ -24,7 +23,8 @@ from servicegroup.agent.join import Membership, State, join
 from servicegroup.driver import Driver, Watcher
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Leave, Member, Presence, PresenceState, Refusals, Report, Reported
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 TTL = 0.4
 

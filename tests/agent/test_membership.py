@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
 from servicegroup.agent.client import HttpClient, Joined
 from servicegroup.agent.join import Membership, State, join
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Leave
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 Join = Callable[..., Membership]
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from agent.agent_process import AgentProcess
-from control_plane import ControlPlane
 from servers.process import family
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 SLEEP = ("--", "sleep", "1000")
 

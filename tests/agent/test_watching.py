@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import servicegroup
-from control_plane import ControlPlane
 from servicegroup.agent import client
 from servicegroup.agent import watch as watching
 from servicegroup.driver import load
@@ -23,6 +22,7 @@ from servicegroup.model import Limits
 from servicegroup.store.database import connect
 from servicegroup.store.events import purge
 from servicegroup.store.store import Store
+from support.control_plane import ControlPlane
 
 NOBODY = "http://127.0.0.1:1"
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 MIB = 1024
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 
 class Follower:

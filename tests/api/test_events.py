@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from control_plane import ControlPlane
 from servicegroup.events import Event, EventKind
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.events import append, purge
 from servicegroup.store.tables import events
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .following import Follower
 

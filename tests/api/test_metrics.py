@@ -9,10 +9,6 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from aging import backdate
-from control_plane import ControlPlane
-from monitoring import DASHBOARD, RULES, Asked
-from scrape import Scrape
 from servers.memcached import Memcached
 from servers.plugin import require
 from servers.postgresql import PostgreSQL
@@ -35,8 +31,12 @@ from servicegroup.store.database import connect, write
 from servicegroup.store.migrate import upgrade
 from servicegroup.store.store import Store
 from servicegroup.store.tables import services
-from waiting import until
-from workers import Workers
+from support.aging import backdate
+from support.control_plane import ControlPlane
+from support.monitoring import DASHBOARD, RULES, Asked
+from support.scrape import Scrape
+from support.waiting import until
+from support.workers import Workers
 
 COUNT = 6
 LIMITS = {

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from control_plane import ControlPlane
 from servicegroup.api import streaming
 from servicegroup.api.streaming import open_stream
 from servicegroup.controlplane import feed as feeding
@@ -19,7 +18,8 @@ from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write
 from servicegroup.store.tables import event_log
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .following import Follower
 

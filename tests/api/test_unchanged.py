@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from aging import backdate
-from control_plane import ControlPlane
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.v1 import routes as v1
@@ -22,7 +20,9 @@ from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.model import Report
 from servicegroup.store.database import write
 from servicegroup.store.tables import observer as lease
-from waiting import until
+from support.aging import backdate
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 
 class Client:

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from openapi_spec_validator import validate
 
-from control_plane import ControlPlane
 from servicegroup.api.v1 import routes as v1
 from servicegroup.liveness import judge
 from servicegroup.model import Service
+from support.control_plane import ControlPlane
 
 TOKENS = {"admin": "a-secret", "reader": "r-secret", "reporter": "p-secret"}
 

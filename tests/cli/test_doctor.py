@@ -11,14 +11,14 @@ import pytest
 from click.testing import Result
 from sqlalchemy import select
 
-from control_plane import ControlPlane
 from servicegroup.cli.doctor import file_system
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.tables import listening, listening_gaps, observer
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .conftest import Desk, suspect
 

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 LIMITS: dict[str, Any] = {
     "report_interval": 1,

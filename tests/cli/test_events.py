@@ -19,14 +19,14 @@ import yaml
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from control_plane import ControlPlane
 from servicegroup.agent import watch as watching
 from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write
 from servicegroup.store.events import append
 from servicegroup.store.tables import events, services
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .conftest import HOSTILE, Desk, suspect
 

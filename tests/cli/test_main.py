@@ -14,7 +14,7 @@ import pytest
 from servicegroup import errors
 from servicegroup.cli.main import COMMANDS, cli
 from servicegroup.group import ServiceGroup
-from waiting import until
+from support.waiting import until
 
 from .conftest import Desk
 

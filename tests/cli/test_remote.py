@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane import ControlPlane
 from servicegroup.cli import remote
 from servicegroup.group import ServiceGroup
+from support.control_plane import ControlPlane
 
 from .conftest import Desk, fill
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane import ControlPlane
 from servicegroup.errors import NotFound
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Report
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .conftest import Desk
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 ADMIN = "the-administrators-token"
 READER = "a-readers-token"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 from .conftest import ADMIN, READER, join
 

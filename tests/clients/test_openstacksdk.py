@@ -10,7 +10,7 @@ import openstack
 import pytest
 from openstack import exceptions
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 from .conftest import ADMIN, READER, join
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import ControlPlane
 from docs import pages
 from docs.session import Session, Step, steps
 from servers.etcd import Etcd
@@ -26,6 +25,7 @@ from servers.plugin import require
 from servers.process import Server, free_port
 from servers.redis import Redis
 from servers.zookeeper import ZooKeeper
+from support.control_plane import ControlPlane
 
 PLANE = "127.0.0.1:8774"
 INTERVALS = {"report_interval": 1, "service_down_time": 4}

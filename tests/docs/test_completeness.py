@@ -10,7 +10,6 @@ import pytest
 from starlette.routing import Route
 
 import servicegroup
-from control_plane import ControlPlane
 from docs.pages import DOCS, ROOT, Page, page
 from servicegroup.agent.join import State
 from servicegroup.api.access.strategies import TrustEveryone
@@ -30,6 +29,7 @@ from servicegroup.nova import settings as nova_options
 from servicegroup.options import list_opts
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
+from support.control_plane import ControlPlane
 
 
 def rows(found: Page) -> dict[tuple[str, ...], list[str]]:

@@ -26,7 +26,7 @@ from servicegroup.drivers.etcd.keys import Key, directory, parse
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, repeating
-from waiting import until
+from support.waiting import until
 
 Make = Callable[..., EtcdDriver]
 

@@ -18,7 +18,7 @@ from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask
-from waiting import until
+from support.waiting import until
 
 Make = Callable[..., EtcdDriver]
 

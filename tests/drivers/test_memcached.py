@@ -14,7 +14,7 @@ from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.testing import DriverContract
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, repeating
 from servicegroup.testing.membership import MembershipContract
-from waiting import until
+from support.waiting import until
 
 Make = Callable[..., ZooKeeperDriver]
 

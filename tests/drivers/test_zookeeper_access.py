@@ -21,7 +21,7 @@ from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask
-from waiting import until
+from support.waiting import until
 
 Make = Callable[..., ZooKeeperDriver]
 

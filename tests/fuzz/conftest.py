@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from control_plane import ControlPlane
 from servers.memcached import Memcached
+from support.control_plane import ControlPlane
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 TOKEN = "fuzz-admin"

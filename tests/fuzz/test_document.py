@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 from .conftest import EXAMPLES, TOKEN
 

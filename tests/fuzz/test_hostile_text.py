@@ -18,7 +18,6 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from control_plane import ControlPlane
 from servers.process import PATIENCE
 from servicegroup.driver import load
 from servicegroup.errors import InvalidInput
@@ -27,7 +26,8 @@ from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Limits, ServiceFilter
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 from .conftest import TOKEN
 from .shapes import HOSTILE

@@ -10,8 +10,8 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane import ControlPlane
 from servicegroup.api.compute.microversions import MAX, MIN
+from support.control_plane import ControlPlane
 
 from .conftest import TOKEN, fuzzed
 from .shapes import bodies, texts

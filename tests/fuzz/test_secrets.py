@@ -21,8 +21,6 @@ import redis
 import sqlalchemy
 import urllib3
 
-from control_plane import ControlPlane
-from fleet import Agent
 from servers.etcd import Etcd
 from servers.mariadb import MariaDB
 from servers.process import PATIENCE
@@ -32,7 +30,9 @@ from servicegroup.api.v1 import routes as v1
 from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import Agent
+from support.waiting import until
 
 from .known_secrets import SECRETS, encoded, leaks
 

@@ -15,7 +15,7 @@ from servicegroup.model import Limits, Member, PresenceState
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
-from waiting import until
+from support.waiting import until
 
 LIMITS = Limits(report_interval=2, service_down_time=10, membership_ttl=2, heartbeat_interval=1)
 

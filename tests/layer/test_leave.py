@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from aging import age_everything
 from servers.memcached import Memcached
 from servicegroup.driver import Driver
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, PresenceState, Report
 from servicegroup.store.outbox import pending
 from servicegroup.store.store import Store
+from support.aging import age_everything
 
 from .conftest import LIMITS, believed
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, event
 
-from aging import age_everything, backdate
 from servers.memcached import Memcached
 from servicegroup.driver import Driver, load
 from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, Reason, Report
+from support.aging import age_everything, backdate
 
 from .conftest import LIMITS, believed
 

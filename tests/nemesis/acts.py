@@ -12,7 +12,7 @@ from nemesis.fleet import Process
 from nemesis.world import World
 from promises.history import Act, Key
 from servers.process import PATIENCE
-from waiting import until
+from support.waiting import until
 
 What = Literal["enable", "disable", "force_down", "unforce", "delete"]
 

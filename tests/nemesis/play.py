@@ -18,7 +18,7 @@ from promises.checks import violations
 from promises.history import History, Seen
 from promises.witness import quiet_moment
 from servers.process import PATIENCE
-from waiting import until
+from support.waiting import until
 
 HISTORY = "history.jsonl"
 """The name of the whole history, once the run is over."""

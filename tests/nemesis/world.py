@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from control_plane import ControlPlane, intervals
 from nemesis.clock import Clock
 from nemesis.database import SmallDisk
 from nemesis.fleet import Process
@@ -26,7 +25,8 @@ from servers.process import PATIENCE, Started
 from servers.proxy import Proxy
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 from servicegroup.model import Limits, Reason
-from waiting import until
+from support.control_plane import ControlPlane, intervals
+from support.waiting import until
 
 LIMITS = Limits(report_interval=1, service_down_time=6, heartbeat_interval=0.5, membership_ttl=2)
 SESSION = 2.0

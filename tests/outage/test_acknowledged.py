@@ -21,8 +21,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
-from ledger import Account, Register, broken, moment
 from servers.mariadb import MariaDB
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
@@ -30,7 +28,9 @@ from servicegroup.agent.connection import Connection
 from servicegroup.agent.watch import watch
 from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.store.database import connect
-from waiting import until
+from support.control_plane import ControlPlane
+from support.ledger import Account, Register, broken, moment
+from support.waiting import until
 
 ROUNDS = int(os.environ.get("ACKNOWLEDGED_ROUNDS", "2"))
 SEED = int(os.environ.get("ACKNOWLEDGED_SEED") or random.randrange(10**6))

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
-from fleet import Agent, fleet, openstack
 from servers.etcd import EtcdCluster
 from servers.memcached import Memcached
 from servers.process import PATIENCE, ask
 from servers.redis import Redis
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
-from waiting import until
-from watcher import Watcher
+from support.control_plane import ControlPlane
+from support.fleet import Agent, fleet, openstack
+from support.waiting import until
+from support.watcher import Watcher
 
 LIMITS: dict[str, Any] = {
     "report_interval": 2,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE, free_port
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 SERVICES, REPORTS, LEAVE = "/v1/services", "/v1/reports", "/v1/leave"
 SOMEBODY = {"host": "h1", "binary": "nova-compute"}

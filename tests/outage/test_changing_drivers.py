@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
-from crowd import BINARY, crowd
 from servers.memcached import Memcached
 from servers.zookeeper import ZooKeeper
-from waiting import until
-from watcher import Watcher
+from support.control_plane import ControlPlane
+from support.crowd import BINARY, crowd
+from support.waiting import until
+from support.watcher import Watcher
 
 COUNT = 50
 LIMITS: dict[str, Any] = {

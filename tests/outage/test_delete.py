@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
-from fleet import Agent, fleet
 from servers.memcached import Memcached
 from servers.process import PATIENCE
 from servicegroup.driver import Driver, load
 from servicegroup.model import Member
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import Agent, fleet
+from support.waiting import until
 
 LIMITS: dict[str, Any] = {
     "report_interval": 2,

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane import ControlPlane, intervals
 from servers.memcached import Memcached
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE, ask
@@ -25,8 +24,9 @@ from servicegroup.events import Event, EventKind, Page, Signal
 from servicegroup.history import TRANSITIONS
 from servicegroup.liveness import LOOK_INTERVAL, judge
 from servicegroup.model import Member, PresenceState, Reason
-from simulation import BINARY, COUNT, GROUP, LIMITS, Fleet, zone
-from waiting import until
+from support.control_plane import ControlPlane, intervals
+from support.simulation import BINARY, COUNT, GROUP, LIMITS, Fleet, zone
+from support.waiting import until
 
 RACK = "z0"
 

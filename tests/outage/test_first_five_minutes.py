@@ -6,10 +6,10 @@ import os
 import signal
 from pathlib import Path
 
-from control_plane import ControlPlane
-from fleet import fleet, openstack
 from servers.process import PATIENCE
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import fleet, openstack
+from support.waiting import until
 
 
 def test_three_agents_go_down_for_three_reasons(

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
-from fleet import Agent, fleet
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.driver import load
@@ -20,7 +18,9 @@ from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
-from waiting import until
+from support.control_plane import ControlPlane
+from support.fleet import Agent, fleet
+from support.waiting import until
 
 LIMITS: dict[str, Any] = {"report_interval": 1, "service_down_time": 4}
 DOWN_TIME = 4.0

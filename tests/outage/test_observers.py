@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from control_plane import ControlPlane
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
@@ -26,7 +25,8 @@ from servicegroup.model import Report
 from servicegroup.store import lease
 from servicegroup.store.database import connect, reading
 from servicegroup.store.events import read
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 DOWN_TIME = 4.0
 BUSY = 3.0

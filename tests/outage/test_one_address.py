@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import ControlPlane, intervals
-from crowd import BINARY, crowd
-from scrape import Scrape
 from servers.haproxy import SAMPLE, HAProxy
 from servers.plugin import require
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.model import Limits
-from waiting import until
+from support.control_plane import ControlPlane, intervals
+from support.crowd import BINARY, crowd
+from support.scrape import Scrape
+from support.waiting import until
 
 LIMITS = Limits(report_interval=1, service_down_time=8)
 COUNT = 12

@@ -13,8 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from control_plane import ControlPlane, intervals
-from crowd import BINARY, Crowd, crowd
 from servers.memcached import Memcached
 from servers.process import PATIENCE, ask
 from servers.proxy import Proxy
@@ -23,8 +21,10 @@ from servicegroup import liveness
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import Limits
 from servicegroup.protection import Threshold
-from waiting import until
-from watcher import Watcher
+from support.control_plane import ControlPlane, intervals
+from support.crowd import BINARY, Crowd, crowd
+from support.waiting import until
+from support.watcher import Watcher
 
 HALF = 6
 ALONE = 3

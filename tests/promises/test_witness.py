@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from control_plane import ControlPlane
 from promises.checks import PROMISES
 from promises.history import Counted, History, Seen, Settings
 from promises.witness import INTERFACES, quiet_moment
 from servers.process import PATIENCE
 from servicegroup.model import Limits
-from waiting import until
+from support.control_plane import ControlPlane
+from support.waiting import until
 
 LIMITS = Limits(report_interval=1, service_down_time=4)
 

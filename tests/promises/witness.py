@@ -13,16 +13,16 @@ import urllib3
 from keystoneauth1.exceptions import ClientException
 from openstack import exceptions
 
-from control_plane import ControlPlane
 from promises.following import Told
 from promises.history import LOG, Counted, Seen, Shown
-from scrape import Scrape
 from servers.process import PATIENCE
 from servicegroup.api.v1.bodies import Services
 from servicegroup.events import Page
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import Reason
-from waiting import until
+from support.control_plane import ControlPlane
+from support.scrape import Scrape
+from support.waiting import until
 
 AWAY = (
     AssertionError,

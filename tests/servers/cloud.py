@@ -17,7 +17,7 @@ from servers.placement import Placement
 from servers.postgresql import PostgreSQL
 from servers.process import Started
 from servers.rabbitmq import RabbitMQ
-from waiting import until
+from support.waiting import until
 
 JOINING = 120.0
 """Seconds in which every process of Nova has joined, on a busy machine."""

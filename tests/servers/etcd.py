@@ -10,7 +10,7 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from servers.process import LOOPBACK, PATIENCE, Ensemble, Server, free_port
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from servers.process import LOOPBACK, PATIENCE, Server, unprivileged
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

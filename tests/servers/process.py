@@ -24,7 +24,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

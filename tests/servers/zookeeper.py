@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servers.process import LOOPBACK, PATIENCE, Ensemble, Server, ask, free_port
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

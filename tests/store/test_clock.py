@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, select
 
 from servicegroup.store.clock import utcnow
-from waiting import until
+from support.waiting import until
 
 
 def test_the_clock_goes_on_within_a_transaction(engine: Engine) -> None:

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, select
 
-from aging import backdate
 from servicegroup.events import Event, EventFilter, EventKind, Protection, Signal
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Report, Service
@@ -25,6 +24,7 @@ from servicegroup.store.findings import (
     settle,
 )
 from servicegroup.store.lease import LeaseLost
+from support.aging import backdate
 
 MINUTE = timedelta(minutes=1)
 

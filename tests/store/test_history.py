@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from aging import backdate
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
@@ -16,6 +15,7 @@ from servicegroup.store import history as store_history
 from servicegroup.store.database import write
 from servicegroup.store.events import append
 from servicegroup.store.tables import event_log, events
+from support.aging import backdate
 
 HOUR = timedelta(hours=1)
 

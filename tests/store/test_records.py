@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, event, select, text, update
 
-from aging import backdate
 from servicegroup.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, Report, ServiceFilter
@@ -16,6 +15,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.store import Store
 from servicegroup.store.tables import services
+from support.aging import backdate
 
 
 def test_a_new_service_is_up_before_its_first_report(group: ServiceGroup) -> None:

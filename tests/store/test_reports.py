@@ -10,12 +10,12 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from aging import backdate, backdate_mark
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening_gaps, services
+from support.aging import backdate, backdate_mark
 
 
 def test_a_report_moves_the_stamp_and_the_counter(group: ServiceGroup) -> None:

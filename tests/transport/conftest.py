@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from control_plane import ControlPlane
 from servers.certificates import Authority, Pair
+from support.control_plane import ControlPlane
 
 Serve = Callable[..., ControlPlane]
 

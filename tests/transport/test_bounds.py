@@ -19,7 +19,7 @@ from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.endpoint import Endpoint, body_of
 from servicegroup.api.transport.protocol import MAX_MESSAGE, Protocol
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Clients, Limit
-from waiting import until
+from support.waiting import until
 
 TIME = 0.5
 LARGE = 64 * MAX_BODY

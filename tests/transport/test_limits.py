@@ -12,8 +12,6 @@ from statistics import quantiles
 
 import pytest
 
-from control_plane import ControlPlane
-from scrape import Scrape
 from servers.certificates import Authority
 from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.client import HttpClient
@@ -22,8 +20,10 @@ from servicegroup.agent.join import client_for
 from servicegroup.controlplane.clients import BURST, ClientQuota, Clients, Limit
 from servicegroup.events import EventFilter
 from servicegroup.model import Report
+from support.control_plane import ControlPlane
+from support.scrape import Scrape
+from support.waiting import until
 from transport.conftest import Serve
-from waiting import until
 
 RATE, CONNECTIONS = 2, 4
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
 from servers.certificates import Authority, Pair
 from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.join import client_for
@@ -27,8 +26,9 @@ from servicegroup.errors import (
     InvalidInput,
 )
 from servicegroup.events import EventFilter, Page
+from support.control_plane import ControlPlane
+from support.waiting import until
 from transport.conftest import Serve, lines
-from waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from servers.process import Server, ask
-from waiting import until
+from support.waiting import until
 
 PATIENCE = 60.0
 """Seconds until the page has to show what is so; a busy machine has two cores for all of it."""

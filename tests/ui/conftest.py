@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from selenium import webdriver
 
-from control_plane import ControlPlane
 from servers.plugin import require
+from support.control_plane import ControlPlane
 from ui.browser import Browser, Chromedriver, tab
 
 

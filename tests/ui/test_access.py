@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
+from support.waiting import until
 from ui.browser import PATIENCE, Browser, Chromedriver
-from waiting import until
 
 TOKENS = {"admin": "a-secret", "reader": "r-secret", "reporter": "p-secret"}
 NODE1 = {"host": "node1", "binary": "nova-compute"}

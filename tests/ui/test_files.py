@@ -7,10 +7,10 @@ import re
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
 from servicegroup.api.ui import MEDIA_TYPES, POLICY, table
 from servicegroup.events import EventKind, Signal
 from servicegroup.model import Reason
+from support.control_plane import ControlPlane
 
 FILES = {name: file.body.decode() for name, file in table().items()}
 SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js")}

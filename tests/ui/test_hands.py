@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
+from support.waiting import until
 from ui.browser import PATIENCE, Browser
-from waiting import until
 
 HOSTS = ("alpha", "beta", "gamma")
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
+from support.waiting import until
 from ui.browser import PATIENCE, Browser
-from waiting import until
 
 COUNT = 10_000
 DAY = 86_400

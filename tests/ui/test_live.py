@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import ControlPlane
-from fleet import fleet
+from support.control_plane import ControlPlane
+from support.fleet import fleet
+from support.waiting import until
 from ui.browser import PATIENCE, Browser
-from waiting import until
 
 
 @pytest.fixture(scope="module")

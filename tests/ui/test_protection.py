@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import ControlPlane
 from servers.memcached import Memcached
 from servicegroup.driver import load
 from servicegroup.model import Member
+from support.control_plane import ControlPlane
+from support.waiting import until
 from ui.browser import PATIENCE, Browser
-from waiting import until
 
 TTL = 3
 HOSTS = ("node1", "node2", "node3", "node4")

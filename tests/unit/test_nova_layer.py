@@ -15,7 +15,7 @@ from drivers.reference import Directory, Reference, ReferenceOptions
 from servicegroup.model import Limits, Member, OnUnknown, PresenceState, Reason, Verdict
 from servicegroup.nova.layer import Layer
 from servicegroup.nova.membership import STARTED, Membership
-from waiting import until
+from support.waiting import until
 
 NOW = datetime(2026, 1, 1, 12)
 MEMBER = Member("compute", "node1")

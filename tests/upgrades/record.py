@@ -27,11 +27,11 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from control_plane import ControlPlane
-from fleet import Agent
 from servicegroup.store import migrate
+from support.control_plane import ControlPlane
+from support.fleet import Agent
+from support.waiting import until
 from upgrades.exchange import Exchange
-from waiting import until
 
 DIALECTS = ("sqlite", "postgresql", "mysql")
 

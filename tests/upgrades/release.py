@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import Engine, MetaData, text
 from sqlalchemy.engine import make_url
 
-from control_plane import ControlPlane
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.migrate import VERSION_TABLE
+from support.control_plane import ControlPlane
 
 COMMIT = "9b02795c15e7e92d752e2d71bdda319c14495a46"
 """The newest one of version 0.1.0 before the schema changed for the first time."""

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from control_plane import ControlPlane
-from ledger import moment
 from servers.mariadb import MariaDB
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
@@ -24,11 +22,13 @@ from servicegroup.agent.client import HttpClient
 from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.model import Report, ServiceFilter
 from servicegroup.store.store import Store
+from support.control_plane import ControlPlane
+from support.ledger import moment
+from support.waiting import until
+from support.watcher import Watcher
 from upgrades import release
 from upgrades.conftest import SERVICES
 from upgrades.release import FirstControlPlane
-from waiting import until
-from watcher import Watcher
 
 LIMITS: dict[str, Any] = {"report_interval": 2, "service_down_time": 20}
 

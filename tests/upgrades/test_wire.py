@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from control_plane import ControlPlane
-from fleet import fleet
 from servers.process import PATIENCE
 from servicegroup.agent.client import Joined
 from servicegroup.model import Refusals, Reported
+from support.control_plane import ControlPlane
+from support.fleet import fleet
+from support.waiting import until
 from upgrades.exchange import Exchange, covers
 from upgrades.release import RECORDED, FirstControlPlane
-from waiting import until
 
 HOSTS = ["h1", "h2"]
 BINARY = "nova-compute"

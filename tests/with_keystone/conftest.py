@@ -10,8 +10,8 @@ import msgspec
 import openstack
 import pytest
 
-from control_plane import ControlPlane
 from servers.keystone import PASSWORD, REGION, Keystone
+from support.control_plane import ControlPlane
 
 # The library warns of its own doings: how it calls itself, and what is installed nowhere here.
 QUIET = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")

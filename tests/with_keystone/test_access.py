@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from servers.process import PATIENCE
-from waiting import until
+from support.waiting import until
 
 from .conftest import QUIET, USERS, Cloud
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from servers.process import PATIENCE
-from waiting import until
+from support.waiting import until
 
 from .conftest import QUIET, Cloud
 

@@ -18,7 +18,7 @@ from servers.plugin import require
 from servers.postgresql import PostgreSQL
 from servers.rabbitmq import RabbitMQ
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.waiting import until
 
 TICK = 0.5
 SESSION = 2

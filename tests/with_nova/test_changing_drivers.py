@@ -12,7 +12,7 @@ from servers.memcached import Memcached
 from servers.nova import cached_in, with_layer
 from servers.openstack import Settings, merged
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.waiting import until
 
 from .conftest import QUICK, SESSION, all_are_back
 

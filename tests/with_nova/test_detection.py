@@ -7,7 +7,7 @@ import time
 import pytest
 
 from servers.cloud import Cloud
-from waiting import until
+from support.waiting import until
 
 from .conftest import SESSION, TICK
 

@@ -6,7 +6,7 @@ from servers.cloud import Cloud
 from servers.memcached import Memcached
 from servicegroup.driver import load
 from servicegroup.model import Member, PresenceState
-from waiting import until
+from support.waiting import until
 
 from .conftest import QUICK, all_are_back, nobody_goes_down
 

@@ -10,7 +10,7 @@ from kazoo.client import KazooClient
 
 from servers.cloud import Cloud
 from servers.zookeeper import ZooKeeper
-from waiting import until
+from support.waiting import until
 
 from .conftest import DETECTED, HOSTS, QUICK, SESSION, all_are_back, nobody_goes_down
 

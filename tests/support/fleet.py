@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from waiting import until
+from support.waiting import until
 
 
 class Agent:

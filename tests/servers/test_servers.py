@@ -27,7 +27,7 @@ from servers.plugin import require
 from servers.postgresql import PostgreSQL, Standby
 from servers.process import Server, ServerError, ask, family, free_port
 from servers.redis import Redis
-from waiting import until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SHARED = [
     "postgresql",
     "mariadb",

@@ -14,7 +14,7 @@ import urllib3
 
 from servers.process import free_port, freeze
 from servicegroup.model import Limits
-from waiting import until
+from support.waiting import until
 
 
 def intervals(limits: Limits) -> dict[str, float]:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from docs.pages import page
-from monitoring import DASHBOARD, RULES
 from servers.plugin import require
 from servers.promtool import Promtool
+from support.monitoring import DASHBOARD, RULES
 
 ALERTS = {rule["alert"]: rule for rule in RULES.alerts()}
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
-CONTRIB = Path(__file__).parents[1] / "contrib"
+CONTRIB = Path(__file__).parents[2] / "contrib"
 
 _SELECTOR = re.compile(r"\b(servicegroup_\w+|up)\b(?:\{([^}]*)\})?(?![\w.])")
 _MATCHER = re.compile(r"(\w+)\s*[=!]~?")

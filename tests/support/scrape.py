@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from control_plane import ControlPlane
+from support.control_plane import ControlPlane
 
 
 class Scrape:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from control_plane import ControlPlane
-from scrape import Scrape
 from servers.process import PATIENCE
 from servicegroup.driver import Driver
 from servicegroup.model import Member, Registration
-from waiting import until
+from support.control_plane import ControlPlane
+from support.scrape import Scrape
+from support.waiting import until
 
 
 class Workers:

@@ -1,0 +1,1 @@
+"""What tests of several folders share; `CONTRIBUTING.md` says which simulated fleet to take."""

@@ -50,12 +50,23 @@ make_venv() {
     exit 1
 }
 
+# What is installed takes a minute or two, so it is counted while it happens.
 install() {
     if has uv; then
-        uv pip install --quiet --python .venv/bin/python "$@"
-    else
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+        uv pip install --python .venv/bin/python "$@"
+        return
     fi
+    {
+        .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off "$@" ||
+            echo "exit status $?"
+    } | awk -v of="$(grep -c '^[a-zA-Z].*==' requirements.lock 2>/dev/null || true)" -v tty="$(
+        [ ! -t 2 ] || echo 1
+    )" '
+        function say(text) { printf tty ? "\rbootstrap: %-60s" : "bootstrap: %s\n", text >"/dev/stderr" }
+        /^Collecting / { if (++n % (tty ? 1 : 25) == 0) say(n " of " of " packages: " $2) }
+        /^Installing collected/ { say("unpacking them") }
+        /^exit status / { status = $3 }
+        END { if (tty) printf "\n" >"/dev/stderr"; exit status }'
 }
 
 fill_venv() {
@@ -70,6 +81,7 @@ fill_venv() {
         has uv || install 'pip>=25.1'
         install -e '.[all]' --group dev
     fi
+    say "compiling the packages"
     # Every test starts processes, and most of their start would be compiling; uv does not compile.
     .venv/bin/python -m compileall -q .venv/lib >/dev/null 2>&1 || true
     wanted >"$stamp"

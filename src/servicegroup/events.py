@@ -14,6 +14,7 @@ import msgspec
 
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Evidence, Reason
+from servicegroup.uuids import one_form
 
 
 class EventKind(enum.StrEnum):
@@ -97,6 +98,11 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     kind: EventKind | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Bring the uuid to the form in which events have it (F-54)."""
+        if self.uuid is not None:
+            msgspec.structs.force_setattr(self, "uuid", one_form(self.uuid))
 
     def matches(self, event: Event) -> bool:
         """Tell whether an event is among them."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -46,6 +45,7 @@ from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
+from servicegroup.uuids import uuid_of
 
 _MAX_VERSION = 2**31 - 1
 _TOLD_AFTER = 3
@@ -125,7 +125,7 @@ class ServiceGroup:
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
         if isinstance(service_id, str):
-            _check_uuid(service_id)
+            service_id = uuid_of(service_id)
         found = self._judged(self.store.by_id(service_id))
         if not found:
             raise NotFound(f"Service {service_id} could not be found.")
@@ -345,10 +345,3 @@ def _check_text(field: str, value: str) -> None:
 def _check_state(value: str | None) -> None:
     if value not in (None, "up", "down"):
         raise InvalidInput(f"state {value!r} is not known; use up or down.")
-
-
-def _check_uuid(value: str) -> None:
-    try:
-        UUID(value)
-    except ValueError:
-        raise InvalidInput(f"Invalid uuid {value}") from None

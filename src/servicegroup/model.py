@@ -12,7 +12,9 @@ from typing import Annotated, Self
 
 import msgspec
 
+from servicegroup import uuids
 from servicegroup.errors import InvalidInput
+from servicegroup.uuids import one_form
 
 
 class Member(msgspec.Struct, frozen=True, order=True):
@@ -226,9 +228,11 @@ class Service(msgspec.Struct, frozen=True, gc=False):
         return "disabled" if self.disabled else "enabled"
 
 
-Uuid = Annotated[str, msgspec.Meta(max_length=36, pattern=r"^[^\x00]*$")]
+_TEXT = r"^[^\x00]*$"
+# The pattern is checked by ``OfLife``, which looks at each uuid anyway.
+Uuid = Annotated[str, msgspec.Meta(max_length=uuids.LONGEST, extra_json_schema={"pattern": _TEXT})]
 Incarnation = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-Remark = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
+Remark = Annotated[str, msgspec.Meta(pattern=_TEXT)]
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -238,19 +242,29 @@ class Registration(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-class Report(msgspec.Struct, frozen=True):
-    """One service's report. ``failing`` withholds the stamp and says why it is not working."""
+class OfLife(msgspec.Struct, frozen=True):
+    """What is said of one life of a service; its uuid is in its one form, however it was spelt."""
 
     uuid: Uuid
     incarnation: Incarnation
+
+    def __post_init__(self) -> None:
+        """Bring the uuid to its form (F-54). Raises InvalidInput for what no uuid can hold."""
+        if not uuids.is_written(self.uuid):
+            if "\0" in self.uuid:
+                raise InvalidInput(f"uuid {self.uuid!r} holds a character that no uuid has.")
+            msgspec.structs.force_setattr(self, "uuid", uuids.one_form(self.uuid))
+
+
+class Report(OfLife, frozen=True):
+    """One service's report. ``failing`` withholds the stamp and says why it is not working."""
+
     failing: Remark | None = None
 
 
-class Leave(msgspec.Struct, frozen=True):
+class Leave(OfLife, frozen=True):
     """One service's departure: stopped in order, or seen to exit, with a detail for people."""
 
-    uuid: Uuid
-    incarnation: Incarnation
     how: Departure = Departure.STOPPED
     detail: Remark | None = None
 
@@ -288,6 +302,11 @@ class ServiceFilter(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool | None = None
     marker: str | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Bring the marker to the form in which records have it (F-54)."""
+        if self.marker is not None:
+            msgspec.structs.force_setattr(self, "marker", one_form(self.marker))
 
 
 class VersionRange(msgspec.Struct, frozen=True):

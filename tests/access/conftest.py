@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,10 +51,9 @@ class Guarded(msgspec.Struct):
         return self.ask(token, "GET", "/v2.1/os-availability-zone")[0] == 200
 
 
-@pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    directory = tmp_path_factory.mktemp("guarded")
-    connection = f"sqlite:///{directory / 'r.sqlite'}"
+@contextmanager
+def guarding(connection: str, directory: Path) -> Iterator[Guarded]:
+    """Run a control plane that asks for tokens on a database."""
     known = f"admin:{hashlib.sha256(ADMIN.encode()).hexdigest()}:root"
     plane = ControlPlane(
         connection, directory, f"auth_strategy = token\ntoken = {known}", report_interval=1
@@ -62,3 +63,23 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     yield Guarded(plane, engine)
     engine.dispose()
     plane.stop()
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    directory = tmp_path_factory.mktemp("guarded")
+    with guarding(f"sqlite:///{directory / 'r.sqlite'}", directory) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def guarded_anywhere(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """Give the same on each of the three databases."""
+    directory = tmp_path_factory.mktemp("guarded")
+    connection = f"sqlite:///{directory / 'r.sqlite'}"
+    if request.param != "sqlite":
+        connection = request.getfixturevalue(request.param).database()
+    with guarding(connection, directory) as found:
+        yield found

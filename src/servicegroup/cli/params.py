@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from uuid import UUID
 
 import click
 
@@ -19,6 +18,7 @@ from servicegroup.cli.register import Register
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import moment
 from servicegroup.model import Service
+from servicegroup.uuids import uuid_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,8 +86,8 @@ def parsed(words: Sequence[str]) -> Name:
         return (words[0], words[1])
     try:
         (word,) = words
-        return int(word[:11]) if word.isascii() and word.isdigit() else str(UUID(word))
-    except ValueError:
+        return int(word[:11]) if word.isascii() and word.isdigit() else uuid_of(word)
+    except (ValueError, InvalidInput):
         given = printable(" ".join(words))
         raise click.UsageError(f"{given!r} is neither an ID nor HOST BINARY.") from None
 

@@ -38,11 +38,16 @@ Name = String(255).with_variant(
 )
 """A name compared exactly on every database: case and trailing blanks included."""
 
+Uuid = String(36).with_variant(
+    mysql.VARCHAR(36, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
+)
+"""A uuid that is compared exactly: what speaks for a service names it as the record does (F-54)."""
+
 services = Table(
     "services",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("uuid", String(36), nullable=False),
+    Column("uuid", Uuid, nullable=False),
     Column("host", Name, nullable=False),
     Column("binary", Name, nullable=False),
     Column("topic", Name, nullable=False),

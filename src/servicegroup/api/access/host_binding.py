@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from starlette.concurrency import run_in_threadpool
@@ -28,13 +28,15 @@ class Hosts:
 
         What no record has passes: there is nothing to protect, and its process is told.
         """
-        if not uuids <= self._known.keys():
+        found = {uuid: self._known[uuid] for uuid in uuids if uuid in self._known}
+        if len(found) < len(uuids):
             if len(self._known) + len(uuids) > _REMEMBERED:
                 self._known.clear()
-            unknown = [uuid for uuid in uuids if uuid not in self._known]
-            self._known |= await run_in_threadpool(self._store.hosts, unknown)
-        for uuid in uuids:
-            _check(host, self._known.get(uuid, host), uuid)
+            unknown = [uuid for uuid in uuids if uuid not in found]
+            matched = await run_in_threadpool(self._store.hosts, unknown)
+            self._known |= matched
+            found |= matched
+        _check_all(host, found)
 
 
 def check_host(caller: Caller, host: str) -> None:
@@ -46,8 +48,13 @@ def check_host(caller: Caller, host: str) -> None:
 def check_services(caller: Caller, store: Store, uuids: Iterable[str]) -> None:
     """Raise Forbidden unless the caller may speak for these services; StoreUnavailable."""
     if caller.host is not None:
-        for uuid, host in store.hosts(set(uuids)).items():
-            _check(caller.host, host, uuid)
+        _check_all(caller.host, store.hosts(set(uuids)))
+
+
+def _check_all(own: str, hosts: Mapping[str, str]) -> None:
+    """Check every record that was matched, by its own uuid, whatever it was asked for by (F-54)."""
+    for uuid, host in hosts.items():
+        _check(own, host, uuid)
 
 
 def _check(own: str, host: str, service: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -20,6 +19,7 @@ from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import listed
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service, ServiceFilter
+from servicegroup.uuids import uuid_of
 
 UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 """Binaries that never report in Nova and are left out of its lists, even when asked for."""
@@ -251,13 +251,8 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _uuid(call: Call) -> str:
-    """Return the id as given, which is how it is looked up, if it is like a UUID."""
-    text = call.params["id"]
-    try:
-        UUID(text)
-    except ValueError:
-        raise InvalidInput(f"Invalid uuid {text}") from None
-    return text
+    """Return the id in the form in which records have it. Raises InvalidInput."""
+    return uuid_of(call.params["id"])
 
 
 def _check_editable(binary: str) -> None:

@@ -33,8 +33,8 @@ _ID = {"type": "string", "format": "uuid"}
 _MOMENT = {"type": "string", "format": "date-time"}
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("host", "binary", "group", "zone", "uuid"), _NAME),
-    "marker": _ID,
+    **dict.fromkeys(("host", "binary", "group", "zone"), _NAME),
+    **dict.fromkeys(("uuid", "marker"), _ID),
     **dict.fromkeys(("since", "until"), _MOMENT),
     "state": {"type": "string", "enum": ["up", "down"]},
     "kind": {"type": "string", "enum": [str(kind) for kind in EventKind]},

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from servicegroup.errors import InvalidInput
 from servicegroup.events import EventFilter, EventKind, moment
+from servicegroup.uuids import uuid_of
 
 
 def values(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
@@ -39,7 +40,7 @@ def event_filter(given: Mapping[str, str], last_event_id: str | None) -> EventFi
     after = last_event_id or given.get("after")
     return EventFilter(
         after=None if after is None else whole_number("after", after, 0, 2**63 - 1),
-        uuid=given.get("uuid"),
+        uuid=uuid_of(given["uuid"]) if "uuid" in given else None,
         group=given.get("group"),
         kind=next((known for known in EventKind if known.value == kind), None),
         since=moment("since", given["since"]) if "since" in given else None,

@@ -80,7 +80,7 @@ def test_both_lives_of_a_service_in_one_batch(group: ServiceGroup) -> None:
     group.join("h1", "nova-compute")
     refused = group.report([Report(uuid, 2), Report(uuid, 1), Report(uuid, 2)])
     assert refused == Refusals(superseded=frozenset({uuid}))
-    assert group.get(uuid).report_count == 1
+    assert group.get(uuid).report_count == 2
 
 
 def test_departures_are_told_apart_and_kept(group: ServiceGroup) -> None:
@@ -139,6 +139,45 @@ def test_a_thousand_reports_are_one_update(group: ServiceGroup, engine: Engine) 
     changes = [statement for statement in statements if not statement.startswith("BEGIN")]
     assert len(changes) == 1
     assert {s.report_count for s in group.services()} == {2}
+
+
+def test_every_report_of_a_batch_is_counted(group: ServiceGroup, engine: Engine) -> None:
+    """F-58: a relay and the service's own agent report at once, and both are acknowledged."""
+    times = [*range(1, 10), 50, 64, 100]
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in times]
+    deleted, gone = (group.join(name, "nova-compute").uuid for name in ("deleted", "gone"))
+    group.delete(deleted)
+    group.depart([Leave(gone, 1)])
+    reports = [Report(uuid, 1) for uuid, n in zip(uuids, times, strict=True) for _ in range(n)]
+    reports += [Report(deleted, 1), Report(gone, 1)] * 2
+    reports += [Report(uuid, 1, failing="no disk") for uuid in uuids[:3]]
+    random.Random(58).shuffle(reports)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    refused = group.report(reports, marking=False)
+    assert refused == Refusals(deleted=frozenset({deleted}), left=frozenset({gone}))
+    changes = [statement for statement in statements if statement.startswith("UPDATE")]
+    assert len(changes) <= 1 + 7 + 3, "one for all, one a power of two, one a failing service"
+    found = {service.uuid: service for service in group.services()}
+    assert [found[uuid].report_count for uuid in uuids] == times, "withheld ones do not count"
+    assert found[gone].report_count == 0
+    assert all(found[uuid].last_seen_up is not None for uuid in uuids)
+
+
+def test_writers_that_count_the_same_lives_lose_nothing(group: ServiceGroup) -> None:
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(20)]
+    writers = [ReportWriter(group.store.engine) for _ in range(4)]
+
+    def work(number: int) -> None:
+        order = random.Random(number)
+        for _ in range(10):
+            reports = [Report(uuid, 1) for uuid in uuids for _ in range(3)]
+            order.shuffle(reports)
+            assert writers[number].commit(reports, marking=False) == Refusals()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert {service.report_count for service in group.services()} == {4 * 10 * 3}
 
 
 def test_reading_asks_twice_however_many_there_are(group: ServiceGroup, engine: Engine) -> None:

@@ -3,12 +3,14 @@
 One UPDATE stamps a whole batch. It finds its rows by id, in order, so that batches of several
 writers never wait for each other in a circle (SQL-11), and it matches uuid and incarnation, so
 that neither a superseded process nor an id that a restored backup gave to another service can
-refresh a record. What did not match is looked up in the same transaction.
+refresh a record. What did not match is looked up in the same transaction, and what a life reported
+more than once is counted in it (F-58).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +39,9 @@ from servicegroup.store.events import about, append
 from servicegroup.store.marks import mark
 from servicegroup.store.tables import services
 
+Life = tuple[str, int]
+"""A service's uuid and which incarnation of it."""
+
 _REMEMBERED_IDS = 200_000
 
 _life = services.c.uuid + ":" + cast(services.c.incarnation, String)
@@ -59,7 +64,7 @@ class ReportWriter:
         ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and
         Unavailable after the ``deadline`` of ``write``; then nothing of the batch is stored.
         """
-        working = {(report.uuid, report.incarnation) for report in reports if not report.failing}
+        working = Counter((r.uuid, r.incarnation) for r in reports if not r.failing)
         failing = {
             (report.uuid, report.incarnation): str(report.failing)[:255]
             for report in reports
@@ -103,23 +108,38 @@ class ReportWriter:
 
         return write(self._engine, work)
 
-    def _stamp(self, connection: Connection, lives: set[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Stamp the lives that match and return candidates for refusal; empty: all matched."""
-        if not lives:
+    def _stamp(self, connection: Connection, working: Counter[Life]) -> set[Life]:
+        """Stamp the lives that match and return candidates for refusal; empty: all matched.
+
+        Each is counted as often as it reported. What is beyond the first report of a life is added
+        in powers of two, so that it takes a few statements whatever a batch holds; the rows are
+        locked by then.
+        """
+        if not working:
             return set()
-        self._learn(connection, {uuid for uuid, _ in lives})
+        self._learn(connection, {uuid for uuid, _ in working})
+        lives = set(working)
+        found = self._count(connection, lives, 1)
+        if len(lives) < working.total():
+            more = {life: times - 1 for life, times in working.items() if times > 1}
+            for power in range(max(more.values()).bit_length()):
+                counted = {life for life, times in more.items() if times >> power & 1}
+                self._count(connection, counted, 1 << power)
+        return set() if found == len(lives) else lives
+
+    def _count(self, connection: Connection, lives: set[Life], reports: int) -> int:
+        """Stamp the lives that match for so many reports each, and return how many did."""
         known = [(self._ids[uuid], uuid, n) for uuid, n in lives if uuid in self._ids]
         if connection.dialect.name == "postgresql":
             rows = [{"id": id_, "uuid": uuid, "incarnation": n} for id_, uuid, n in known]
-            batch = {"batch": msgspec.json.encode(rows).decode()}
-            found = connection.execute(_STAMPING_JSON, batch).rowcount
-        else:
-            lists: dict[str, list[Any]] = {
-                "ids": sorted(id_ for id_, _, _ in known),
-                "lives": [f"{uuid}:{n}" for _, uuid, n in known],
-            }
-            found = connection.execute(_STAMPING_LISTS, lists).rowcount
-        return set() if found == len(lives) else lives
+            batch = {"batch": msgspec.json.encode(rows).decode(), "reports": reports}
+            return connection.execute(_STAMPING_JSON, batch).rowcount
+        lists: dict[str, Any] = {
+            "ids": sorted(id_ for id_, _, _ in known),
+            "lives": [f"{uuid}:{n}" for _, uuid, n in known],
+            "reports": reports,
+        }
+        return connection.execute(_STAMPING_LISTS, lists).rowcount
 
     def _learn(self, connection: Connection, uuids: set[str]) -> None:
         unknown = [uuid for uuid in uuids if uuid not in self._ids]
@@ -131,7 +151,7 @@ class ReportWriter:
         known = select(services.c.uuid, services.c.id).where(services.c.uuid.in_(unknown))
         self._ids.update((uuid, number) for uuid, number in connection.execute(known))
 
-    def _refusals(self, connection: Connection, lives: set[tuple[str, int]]) -> Refusals:
+    def _refusals(self, connection: Connection, lives: set[Life]) -> Refusals:
         """Look up why lives did not match, and forget what was remembered wrongly of them."""
         if not lives:
             return Refusals()
@@ -143,7 +163,7 @@ class ReportWriter:
         return _classified(lives, rows)
 
 
-def _classified(lives: set[tuple[str, int]], rows: Mapping[str, Sequence[Any]]) -> Refusals:
+def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:
     deleted, superseded, left, unknown = kinds = tuple(set[str]() for _ in range(4))
     for uuid, incarnation in lives:
         if uuid not in rows:
@@ -165,7 +185,7 @@ def _departed(connection: Connection, leave: Leave) -> Event:
     return about(connection, leave.uuid, kind, detail=leave.detail)
 
 
-def _tell(connection: Connection, life: tuple[str, int], detail: str) -> tuple[str, int] | None:
+def _tell(connection: Connection, life: Life, detail: str) -> Life | None:
     """Keep what a service that withholds its report says of itself; the stamp does not move."""
     return None if _change_one(connection, *life, {"detail": detail}) else life
 
@@ -184,7 +204,7 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
         .values(
             last_seen_up=utcnow(),
             updated_at=utcnow(),
-            report_count=services.c.report_count + 1,
+            report_count=services.c.report_count + bindparam("reports", type_=Integer),
             detail=None,
         )
     )

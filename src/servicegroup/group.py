@@ -40,7 +40,7 @@ from servicegroup.model import (
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
-from servicegroup.store.lease import observer_status
+from servicegroup.store.lease import obeys, observer_status
 from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Snapshot
@@ -216,11 +216,13 @@ class ServiceGroup:
     def revision(self) -> str | None:
         """Return a text that changes whenever a state, an edit or who exists does.
 
-        One question, however many services there are; None while no observer is at work, for
-        then states change unrecorded.
+        One question, however many services there are; None while no observer of this driver is at
+        work, for then states change unrecorded.
         """
         seen = observer_status(self.store.engine)
-        return f"{seen.holder}.{seen.last_event}" if seen and seen.is_current else None
+        if seen is None or not seen.is_current or not obeys(seen.holder, self.driver.name):
+            return None
+        return f"{seen.holder}.{seen.last_event}"
 
     def compare(self) -> Compared:
         """Return the services whose verdict would change if the shadow driver were obeyed.

@@ -72,7 +72,7 @@ class Judge:
     ) -> None:
         """Ask ``driver`` and measure by ``limits``; ``monotonic`` ages stamps from the future.
 
-        What the observer keeps of absences and holds is about the driver that is obeyed.
+        What the observer keeps of absences and holds counts for the driver that it is about.
         """
         self.driver = driver
         self._obeyed = obeyed
@@ -127,8 +127,9 @@ class Judge:
         members = [service.member for service in services]
         if presences is None:
             presences = self.ask(members)
+        told = self._obeyed and listening.is_about(self.driver.name)
         if not presences:
-            return [judge(self._evidence(service, None, listening)) for service in services]
+            return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
         for service, member in zip(services, members, strict=True):
             presence = presences.get(member, _NOT_ASKED)
@@ -136,7 +137,7 @@ class Judge:
                 self.saw_present(service.id, service.incarnation)
             if len(presence.incarnations) > _LIVES_TOLD:
                 presence = _bounded(presence, service.incarnation)
-            found.append(judge(self._evidence(service, presence, listening)))
+            found.append(judge(self._evidence(service, presence, listening, told)))
         return found
 
     def saw_present(self, service_id: int, incarnation: int) -> None:
@@ -144,8 +145,9 @@ class Judge:
         self._seen_present[service_id] = incarnation
 
     def _evidence(
-        self, service: Service, presence: Presence | None, listening: Listening
+        self, service: Service, presence: Presence | None, listening: Listening, told: bool
     ) -> Evidence:
+        """Return what a verdict follows from; the observer's word counts if it is ``told``."""
         now = listening.now
         stamp = service.last_seen_up or service.created_at
         age = (now - stamp).total_seconds()
@@ -153,7 +155,7 @@ class Judge:
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
             age = self._future_stamps.age(service.id, stamp, age)
-        absent, held = (service.absent_since, service.held_since) if self._obeyed else (None, None)
+        absent, held = (service.absent_since, service.held_since) if told else (None, None)
         return Evidence(
             self.limits,
             age,
@@ -169,7 +171,7 @@ class Judge:
             None if absent is None else (now - absent).total_seconds(),
             ahead,
             None if held is None else (now - held).total_seconds(),
-            listening.observed and self._obeyed,
+            listening.observed and told,
         )
 
 

@@ -155,12 +155,13 @@ class Listening(msgspec.Struct, frozen=True):
 
     Silence counts only while somebody listened, so a control plane or a database that was away
     accuses nobody, and whoever died before the gap is still found. ``observed`` says whether an
-    observer was at work.
+    observer was at work, and ``driver`` whose answers its word is about, where that is known.
     """
 
     now: datetime
     gaps: tuple[Gap, ...] = ()
     observed: bool = False
+    driver: str | None = None
 
     @classmethod
     def of(
@@ -169,6 +170,7 @@ class Listening(msgspec.Struct, frozen=True):
         marked_at: datetime | None,
         gaps: Iterable[Gap],
         observed_at: datetime | None = None,
+        driver: str | None = None,
     ) -> Listening:
         """Merge stored gaps and the one that is still open since ``marked_at`` (None: never)."""
         everything = list(gaps)
@@ -178,7 +180,12 @@ class Listening(msgspec.Struct, frozen=True):
             everything.append(Gap(marked_at, now))
         tolerance = timedelta(seconds=OBSERVER_TOLERANCE)
         observed = observed_at is not None and abs(now - observed_at) <= tolerance
-        return cls(now, _merged(everything), observed)
+        return cls(now, _merged(everything), observed, driver)
+
+    def is_about(self, driver: str) -> bool:
+        """Tell whether the observer's word counts beside this driver's answers (F-52)."""
+        # The record has room for the first characters of a name only.
+        return self.driver is None or driver.startswith(self.driver)
 
     def unheard_since(self, stamp: datetime) -> float:
         """Return the seconds between ``stamp`` and now in which nobody listened."""

@@ -32,12 +32,16 @@ _INTENDED = frozenset({Reason.FORCED_DOWN, Reason.LEFT, Reason.EXITED})
 
 
 class Observed(msgspec.Struct):
-    """One service as this look sees it; the stamps are what the record will have."""
+    """One service as this look sees it; the stamps are what the record will have.
+
+    ``held_before`` is since when the look before held it, None where that obeyed another driver.
+    """
 
     service: Service
     verdict: Verdict
     absent_since: datetime | None
     held_since: datetime | None
+    held_before: datetime | None
 
     @property
     def evidence(self) -> Evidence:
@@ -47,12 +51,13 @@ class Observed(msgspec.Struct):
     def lacks(self, signal: Signal) -> bool:
         """Tell whether this one of the two signals is missing while the other goes on.
 
-        Presence counts as missing when the member is known to be absent, or was and is held. A
-        report is late long before the service is silent, so that a crowd is known before its
-        first member is down.
+        Without a driver's answer there is one signal alone, and nothing that could accuse it
+        (F-52). Presence counts as missing when the member is known to be absent, or was and is
+        held. A report is late long before the service is silent, so that a crowd is known before
+        its first member is down.
         """
         evidence = self.evidence
-        if self.verdict.reason in _INTENDED:
+        if evidence.presence is None or self.verdict.reason in _INTENDED:
             return False
         if signal is Signal.REPORTS:
             return is_present(evidence) and not still_reports(evidence)
@@ -173,12 +178,12 @@ def _settle(observed: Observed, now: datetime) -> None:
     """Note what is known of a member by now: absent since when, and whether it is still held."""
     if observed.held_since is not None and not any(observed.lacks(signal) for signal in Signal):
         observed.hold(None, now)
-    if is_present(observed.evidence):
+    if observed.evidence.presence is None or is_present(observed.evidence):
         observed.absent_since = None
     elif reading(observed.evidence) is PresenceState.ABSENT:
         # Who was held has been absent for as long as that, but not since before its last report,
         # which would be taken for its return: not even who was known absent before it was held.
-        held, seen = observed.service.held_since, observed.service.last_seen_up
+        held, seen = observed.held_before, observed.service.last_seen_up
         known = observed.absent_since
         if known is None:
             observed.absent_since = max(held, seen or held) if held else now

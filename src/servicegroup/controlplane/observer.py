@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from uuid import uuid4
 
 import msgspec
 
@@ -48,7 +47,7 @@ class Observer:
         self._group = group
         self._engine = group.store.engine
         self._holds = Holds(thresholds or Thresholds(), group.limits, monotonic)
-        self._holder = str(uuid4())
+        self._holder = lease.holder_for(group.driver.name)
         self._number: int | None = None
         self._blind = False
         self._looked_under: int | None = None
@@ -114,15 +113,19 @@ class Observer:
 
     def _look(self, number: int, members: Collection[Member] | None) -> list[Event]:
         if number != self._looked_under:
-            self._looked_under, self._looked_at = number, None
+            self._looked_at = None
             self._holds.forget()
             members = None
+        inherits = False
         if members is None:
-            observations, now = self._look_at_all(self._settled(number))
+            listening = self._settled(number)
+            inherits = not listening.is_about(self._group.driver.name)
+            observations, now = self._look_at_all(listening)
         else:
             observations, now = self._look_at(members)
         before = findings.current_protections(self._engine)
-        known = {((p.group, p.zone), p.signal): p for p in before}
+        # What another driver's answers accused ends, and is weighed anew by this one's (F-52).
+        known = {} if inherits else {((p.group, p.zone), p.signal): p for p in before}
         after = [
             protection
             for place, local in _by_place(observations).items()
@@ -135,7 +138,9 @@ class Observer:
         found_anew.sort(key=lambda finding: finding.held_since is None)
         happened = findings.record(self._engine, number, found_anew)
         if members is None or before != after:
-            happened += findings.conclude(self._engine, number, before, after, now)
+            by = self._holder if inherits else None
+            happened += findings.conclude(self._engine, number, before, after, now, by)
+        self._looked_under = number
         return happened
 
     def _settled(self, number: int) -> Listening:
@@ -194,8 +199,11 @@ class Observer:
         # Nobody has to wait for the observer's word less than the observer.
         alone = msgspec.structs.replace(snapshot.listening, observed=False)
         verdicts = self._group.judge.verdicts(snapshot.services, alone, presences)
+        own = alone.is_about(self._group.driver.name)
         observations = [
-            Observed(service, verdict, service.absent_since, service.held_since)
+            Observed(service, verdict, service.absent_since, service.held_since, service.held_since)
+            if own
+            else Observed(service, verdict, None, None, None)
             for service, verdict in zip(snapshot.services, verdicts, strict=True)
         ]
         return observations, snapshot.listening.now

@@ -169,31 +169,49 @@ def conclude(
     before: Sequence[Protection],
     after: Sequence[Protection],
     at: datetime,
+    by: str | None = None,
 ) -> list[Event]:
     """End a look at every service: say that it was made, and keep what is suspect from now on.
 
+    ``by`` names a holder whose driver is another one than that of the looks before: with it, all
+    that was recorded before this look is forgotten, and every suspicion of theirs ends (F-52).
     Returns the events of it, as recorded. Raises LeaseLost, StoreUnavailable.
     """
     old = {(p.group, p.zone, p.signal): p for p in before}
     new = {(p.group, p.zone, p.signal): p for p in after}
+    # One that begins anew in the same place is another one.
+    kept = set() if by else old.keys() & new.keys()
 
     def work(connection: Connection) -> list[Event]:
         fence(connection, number)
-        mark_observed(connection)
-        for key in old.keys() - new.keys():
+        mark_observed(connection, by)
+        if by:
+            _forget(connection, at)
+        for key in old.keys() - kept:
             connection.execute(protections.delete().where(_is(old[key])))
         for key, protection in new.items():
-            if key not in old:
+            if key not in kept:
                 connection.execute(protections.insert().values(_columns(protection)))
             elif protection != old[key]:
                 change = protections.update().where(_is(protection))
                 now = {"members": protection.members, "peak": protection.peak}
                 connection.execute(change.values(now))
-        happened = [_event(new[k], EventKind.PROTECTION_ON, at) for k in new.keys() - old.keys()]
-        happened += [_event(old[k], EventKind.PROTECTION_OFF, at) for k in old.keys() - new.keys()]
-        return append(connection, happened)
+        ended = [_event(old[k], EventKind.PROTECTION_OFF, at) for k in old.keys() - kept]
+        begun = [_event(new[k], EventKind.PROTECTION_ON, at) for k in new.keys() - kept]
+        return append(connection, ended + begun)
 
     return write(engine, work)
+
+
+def _forget(connection: Connection, before: datetime) -> None:
+    """Forget every absence and hold that was noted before a moment."""
+    stamps = [services.c[name] for name in ("absent_since", "held_since")]
+    chosen = select(services.c.id).where(or_(*(stamp < before for stamp in stamps)))
+    ids = list(connection.scalars(chosen.order_by(services.c.id).with_for_update()))
+    cleared = {stamp.name: case((stamp < before, None), else_=stamp) for stamp in stamps}
+    for start in range(0, len(ids), BATCH):
+        some = services.c.id.in_(ids[start : start + BATCH])
+        connection.execute(services.update().where(some).values(cleared))
 
 
 def _is(protection: Protection) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, Engine, ScalarSelect, select
@@ -21,9 +22,30 @@ from servicegroup.store.tables import event_log, observer
 
 _ROW = observer.c.id == 1
 
+_DRIVER_LENGTH = 12
+"""Characters of a driver's name in the name of a holder; drivers that share them pass for one."""
+
+_HOLDER_LENGTH = 36
+
 
 class LeaseLost(ServiceGroupError):
     """Another process observes now; nothing was written."""
+
+
+def holder_for(driver: str) -> str:
+    """Return a new name for an observer, which says whose answers it obeys (F-52)."""
+    return f"{driver[:_DRIVER_LENGTH]}/{uuid4().hex}"[:_HOLDER_LENGTH]
+
+
+def driver_of(holder: str | None) -> str | None:
+    """Return whose answers a holder obeys, None where its release did not say so."""
+    name, slash, _ = (holder or "").partition("/")
+    return name if slash else None
+
+
+def obeys(holder: str | None, driver: str) -> bool:
+    """Tell whether what a holder recorded is, as far as is known, about answers of this driver."""
+    return driver_of(holder) in (None, driver[:_DRIVER_LENGTH])
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -65,6 +87,11 @@ def latest_observation() -> ScalarSelect[Any]:
     return select(observer.c.observed_at).where(_ROW).scalar_subquery()
 
 
+def latest_holder() -> ScalarSelect[Any]:
+    """Return who that was, likewise: absences and holds of the record are its word."""
+    return select(observer.c.holder).where(_ROW).scalar_subquery()
+
+
 def observer_status(engine: Engine) -> ObserverStatus | None:
     """Return what the observer last said, or None where nobody ever observed."""
     log = select(event_log.c.last).scalar_subquery()
@@ -91,9 +118,13 @@ def current(engine: Engine) -> Lease | None:
 def take(engine: Engine, holder: str, seen: Lease | None) -> int:
     """Take the lease as it was seen, and return the new number.
 
-    Raises LeaseLost where another process was faster, StoreUnavailable.
+    A holder that obeys another driver is named only once it has concluded a look (``observed``):
+    until then the record is about the former driver's answers. Raises LeaseLost where another
+    process was faster, StoreUnavailable.
     """
-    mine = {"holder": holder, "renewed_at": utcnow(), "blind": False}
+    mine: dict[str, Any] = {"renewed_at": utcnow(), "blind": False}
+    if seen is None or obeys(seen.holder, driver_of(holder) or ""):
+        mine["holder"] = holder
 
     def work(connection: Connection) -> int:
         if seen is None:
@@ -141,6 +172,12 @@ def fence(connection: Connection, number: int) -> None:
         raise LeaseLost("Another process observes now.")
 
 
-def mark_observed(connection: Connection) -> None:
-    """Say that the observer has looked at every service, now; within its fence."""
-    connection.execute(observer.update().where(_ROW).values(observed_at=utcnow()))
+def mark_observed(connection: Connection, holder: str | None = None) -> None:
+    """Say that the observer has looked at every service, now; within its fence.
+
+    With its name, also that the record is about answers of its driver alone.
+    """
+    values: dict[str, Any] = {"observed_at": utcnow()}
+    if holder is not None:
+        values["holder"] = holder
+    connection.execute(observer.update().where(_ROW).values(values))

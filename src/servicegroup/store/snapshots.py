@@ -17,7 +17,7 @@ from servicegroup.liveness import Listening
 from servicegroup.model import Service, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
-from servicegroup.store.lease import latest_observation
+from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.tables import services
 
@@ -46,7 +46,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 def living() -> Select[Any]:
     """Return the query for every service that is not deleted, to be read by ``read``."""
-    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation())
+    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation(), latest_holder())
     return query.where(services.c.deleted == 0)
 
 
@@ -110,14 +110,15 @@ def read(
     found: list[Service] = []
     first = None
     for rows in connection.execute(query, values).partitions(_AT_ONCE):
-        found += [Service(*(row[:-3] + _OF_THE_LIVING)) for row in rows]
+        found += [Service(*(row[:-4] + _OF_THE_LIVING)) for row in rows]
         first = first or rows[0]
     if first is None:
         now = connection.scalar(select(utcnow()))
         return Snapshot(Listening(now), [])
     # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
-    now, marked_at, observed_at = first[-3:]
-    return Snapshot(Listening.of(now, marked_at, gaps_of(connection), observed_at), found)
+    now, marked_at, observed_at, holder = first[-4:]
+    gaps = gaps_of(connection)
+    return Snapshot(Listening.of(now, marked_at, gaps, observed_at, driver_of(holder)), found)
 
 
 def read_in_pieces(engine: Engine, filters: ServiceFilter) -> Iterator[Snapshot]:

@@ -29,7 +29,7 @@ from servicegroup.model import Member, Registration, ServiceFilter, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
-from servicegroup.store.lease import latest_observation
+from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import gaps_of, latest_mark
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
@@ -113,10 +113,11 @@ class Store:
 
     def listening(self) -> Listening:
         """Return who listened and observed when, without any service."""
-        query = select(utcnow(), latest_mark(), latest_observation())
+        query = select(utcnow(), latest_mark(), latest_observation(), latest_holder())
         with reading(self.engine) as connection:
-            now, marked_at, observed_at = connection.execute(query).one()
-            return Listening.of(now, marked_at, gaps_of(connection), observed_at)
+            now, marked_at, observed_at, holder = connection.execute(query).one()
+            gaps = gaps_of(connection)
+            return Listening.of(now, marked_at, gaps, observed_at, driver_of(holder))
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""

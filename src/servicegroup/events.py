@@ -6,18 +6,18 @@ holes, so whoever has seen event N asks for what is after N and can tell whether
 
 from __future__ import annotations
 
-import enum
 from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
 
+from servicegroup.enumeration import OpenEnum
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Evidence, Reason
 from servicegroup.uuids import one_form
 
 
-class EventKind(enum.StrEnum):
+class EventKind(OpenEnum):
     """What happened, with a sentence for people, the same everywhere."""
 
     sentence: str
@@ -27,6 +27,13 @@ class EventKind(enum.StrEnum):
         kind = str.__new__(cls, value)
         kind._value_ = value
         kind.sentence = sentence
+        return kind
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        kind = super()._missing_(value)
+        if kind is not None:
+            kind.sentence = "Something that only a newer release has words for."
         return kind
 
     # fmt: off
@@ -48,11 +55,10 @@ class EventKind(enum.StrEnum):
                      "Many lost one signal at once: the signal is suspect, the other one decides.")
     PROTECTION_OFF = "protection-off", "The suspect signal is believed again."
     GAP = "gap", "Older events are not kept any more: list the services again."
-    OTHER = "other", "Something that only a newer version has words for."
     # fmt: on
 
 
-class Signal(enum.StrEnum):
+class Signal(OpenEnum):
     """One of the two proofs of life; each can be suspect while the other is credible."""
 
     PRESENCE = "presence"
@@ -140,7 +146,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class RawPage(msgspec.Struct, frozen=True):
-    """A page as another version may tell it: each event of it is understood as far as it goes."""
+    """A page as another release may tell it: each event of it is understood as far as it goes."""
 
     events: list[msgspec.Raw]
     next: int
@@ -149,7 +155,7 @@ class RawPage(msgspec.Struct, frozen=True):
     def decode(self) -> Page:
         """Return the page in our words.
 
-        Raises ControlPlaneUnavailable for what is no event in any version.
+        Raises ControlPlaneUnavailable for what is no event in any release.
         """
         try:
             return Page([_understood(event) for event in self.events], self.next, self.last)
@@ -160,18 +166,12 @@ class RawPage(msgspec.Struct, frozen=True):
 
 
 def _understood(told: msgspec.Raw) -> Event:
-    """Return an event, or of one with newer words what there is, with its kind as the detail."""
+    """Return an event; without its evidence where a newer release made that of other parts."""
     try:
         return msgspec.json.decode(told, type=Event)
     except msgspec.ValidationError:
         fields = msgspec.json.decode(told, type=dict[str, object])
-        known = {name: fields[name] for name in _PLAIN if name in fields}
-        known |= {"kind": EventKind.OTHER, "detail": str(fields.get("kind"))}
-        return msgspec.convert(known, Event)
-
-
-_PLAIN = ("id", "at", "uuid", "host", "binary", "group", "zone", "before", "after", "actor")
-"""The fields of an event whose values are no words of a version."""
+        return msgspec.convert({**fields, "evidence": None}, Event)
 
 
 class Protection(msgspec.Struct, frozen=True):

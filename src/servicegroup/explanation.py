@@ -77,12 +77,14 @@ def suspicion(protection: Protection) -> str:
     return (
         f"Protection: {signal} of {place} is suspect since"
         f" {protection.since.isoformat(' ', 'seconds')};"
-        f" {protection.members} that lost it are up by their {_other(signal)}."
+        f" {protection.members} that lost it are up by {_other(signal)}."
     )
 
 
-def _other(signal: Signal) -> Signal:
-    return Signal.REPORTS if signal is Signal.PRESENCE else Signal.PRESENCE
+def _other(signal: Signal) -> str:
+    """Return what decides while this signal is suspect, which a newer release may have more of."""
+    others = {Signal.PRESENCE: Signal.REPORTS, Signal.REPORTS: Signal.PRESENCE}
+    return f"their {others[signal]}" if signal in others else "what else proves their life"
 
 
 def _suspect(evidence: Evidence) -> Signal:
@@ -133,7 +135,7 @@ def _otherwise(verdict: Verdict) -> str:
         " to the backend.",
         Reason.UNKNOWN: f"It is up again when {limits.driver} answers, or with on_unknown ="
         f" {OnUnknown.RECORD}.",
-    }[verdict.reason]
+    }.get(verdict.reason, "See the documentation of the release that the control plane runs.")
 
 
 def duration(value: float) -> str:

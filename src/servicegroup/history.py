@@ -116,5 +116,5 @@ def history(
 def _count(seconds: dict[str, float], state: str | None, disabled: bool, span: float) -> None:
     if disabled:
         seconds["maintenance"] += span
-    elif state is not None:
+    elif state in seconds:  # of a state that only a newer release knows nothing is known (F-53)
         seconds[state] += span

@@ -18,7 +18,6 @@ from servicegroup.driver import Driver, GroupPresence
 from servicegroup.liveness import Listening, has_life, judge
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import (
-    Departure,
     Evidence,
     Limits,
     Member,
@@ -162,7 +161,7 @@ class Judge:
             listening.unheard_since(stamp) if listening.gaps else 0.0,
             service.last_seen_up is None,
             service.forced_down,
-            Departure(service.departure) if service.departure else None,
+            service.departure,
             service.detail,
             service.incarnation,
             (now - service.registered_at).total_seconds(),

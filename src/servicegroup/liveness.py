@@ -74,13 +74,14 @@ def reading(evidence: Evidence) -> PresenceState:
     Presence counts only for that incarnation (LC-4). ABSENT reads UNKNOWN while the service is
     joining, while the driver is suspect (AND-2), and until the observer, where one is at work, has
     weighed it against the others. UNKNOWN does not raise the dead: a member last known absent
-    stays absent until a report newer than that absence.
+    stays absent until a report newer than that absence. An answer in a newer release's word is
+    UNKNOWN (F-53).
     """
     if evidence.presence is None:
         return PresenceState.UNKNOWN
     if is_present(evidence):
         return PresenceState.PRESENT
-    gone = evidence.presence.state is not PresenceState.UNKNOWN and not (
+    gone = _is_told(evidence.presence) and not (
         _joining(evidence)
         or _presence_is_suspect(evidence)
         or (evidence.observed and evidence.absent_age is None)
@@ -91,6 +92,12 @@ def reading(evidence: Evidence) -> PresenceState:
 def is_present(evidence: Evidence) -> bool:
     """Tell whether the backend holds the record's own incarnation."""
     return evidence.presence is not None and has_life(evidence.presence, evidence.incarnation)
+
+
+def _is_told(presence: Presence) -> bool:
+    """Tell whether the backend's answer is one of who is there and who is not."""
+    state = presence.state
+    return state is PresenceState.ABSENT or state is PresenceState.PRESENT
 
 
 def has_life(presence: Presence, incarnation: int | None) -> bool:
@@ -128,7 +135,7 @@ def _joining(evidence: Evidence) -> bool:
     absent = evidence.absent_age
     return (
         presence is not None
-        and presence.state is not PresenceState.UNKNOWN
+        and _is_told(presence)
         and (evidence.observed or not evidence.seen_present)
         and age is not None
         and age <= evidence.limits.report_interval

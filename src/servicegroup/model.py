@@ -13,6 +13,7 @@ from typing import Annotated, Self
 import msgspec
 
 from servicegroup import uuids
+from servicegroup.enumeration import OpenEnum
 from servicegroup.errors import InvalidInput
 from servicegroup.uuids import one_form
 
@@ -24,7 +25,7 @@ class Member(msgspec.Struct, frozen=True, order=True):
     host: str
 
 
-class PresenceState(enum.StrEnum):
+class PresenceState(OpenEnum):
     """What a backend says of a member. UNKNOWN is an answer, and different from ABSENT."""
 
     PRESENT = "present"
@@ -53,17 +54,18 @@ class Departure(enum.StrEnum):
     EXITED = "exited"
 
 
-class OnUnknown(enum.StrEnum):
+class OnUnknown(OpenEnum):
     """What decides when the driver cannot tell: the record, or caution (the spec's strict AND)."""
 
     RECORD = "record"
     DOWN = "down"
 
 
-class Reason(enum.StrEnum):
+class Reason(OpenEnum):
     """Why a verdict is what it is: its state, and a sentence for people, the same everywhere.
 
-    Both are plain attributes, because a list asks every service for them.
+    Both are plain attributes, because a list asks every service for them. A reason that only a
+    newer release knows is none to rely on: its state is down.
     """
 
     state: str
@@ -75,6 +77,13 @@ class Reason(enum.StrEnum):
         reason._value_ = value
         reason.state = state
         reason.sentence = sentence
+        return reason
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        reason = super()._missing_(value)
+        if reason is not None:
+            reason.state, reason.sentence = "down", "Only a newer release has words for it."
         return reason
 
     # fmt: off
@@ -131,7 +140,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     unheard: float = 0.0
     never_reported: bool = False
     forced_down: bool = False
-    departure: Departure | None = None
+    departure: str | None = None
     detail: str | None = None
     incarnation: int | None = None
     registered_age: float | None = None

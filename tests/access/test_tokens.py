@@ -201,3 +201,16 @@ def test_every_refusal_compares_as_much_as_every_success(
         door.tokens._find(one)
         work.add(tuple(compared))
     assert work == {(64, 64)}, "two hashes each, whole"
+
+
+def test_a_role_of_a_newer_release_lets_nobody_do_anything_and_locks_nobody_out(
+    sqlite: Engine,
+) -> None:
+    """F-53: after a step back there may be tokens of such a role."""
+    ours = tokens.create(sqlite, "ours", "reader", None, None)
+    theirs = tokens.create(sqlite, "theirs", "reader", None, None)
+    newer = update(table).where(table.c.name == "theirs").values(role="auditor")
+    write(sqlite, lambda connection: connection.execute(newer))
+    door = Door(sqlite)
+    assert door.ask(ours) == Caller("ours", frozenset({Role.READER}))
+    assert door.ask(theirs) == Caller("theirs", frozenset())

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from servicegroup.cli import remote
@@ -181,3 +182,28 @@ def test_an_odd_answer_is_one_sentence(
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stderr.strip().isprintable()
+
+
+def test_a_newer_control_plane_s_words_are_shown(desk: Desk, fleet: ServiceGroup) -> None:
+    """F-53: a reason, an answer, a departure and a policy that this release does not know."""
+    found = fleet.find("cmp1", "nova-compute")
+    suspect = {
+        "group": "compute", "zone": "nova", "signal": "pings", "since": found.created_at,
+        "members": 3, "peak": 3,
+    }  # fmt: skip
+    answer = msgspec.json.encode({"services": [found], "next": None, "protections": [suspect]})
+    for known, newer in (
+        (b'"reason":"reporting"', b'"reason":"quarantined"'),
+        (b'"on_unknown":"record"', b'"on_unknown":"ask"'),
+        (b'"departure":null', b'"departure":"migrated"'),
+        (b'"presence":null', b'"presence":{"state":"sulking"}'),
+    ):
+        assert known in answer
+        answer = answer.replace(known, newer)
+    with _somebody_else(200, answer) as url:
+        for words in (("show", "cmp1", "nova-compute"), ("list", "-f", "json"), ("list", "--why")):
+            result = desk.type("--url", url, "service", *words)
+            assert result.exit_code == 0, result.stderr
+            said = "quarantined" if "--why" not in words else "Its reports are fresh."
+            assert said in result.stdout
+    assert "pings of group compute, zone nova is suspect" in result.stderr

@@ -213,4 +213,12 @@ def _event(row: Iterable[Any]) -> Event:
     stored = dict(zip(_COLUMNS, row, strict=True))
     evidence = stored.pop("evidence")
     found = msgspec.convert(stored, Event)
-    return msgspec.structs.replace(found, evidence=evidence and _decode_evidence(evidence))
+    return msgspec.structs.replace(found, evidence=evidence and _evidence(evidence))
+
+
+def _evidence(stored: str) -> Evidence | None:
+    """Return an event's evidence, None for what a newer release made of other parts (F-53)."""
+    try:
+        return _decode_evidence(stored)
+    except msgspec.MsgspecError:
+        return None

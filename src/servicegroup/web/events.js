@@ -47,4 +47,4 @@ function announce(event) {
 }
 
 const sentence = ({ kind, host, binary, group, zone }) =>
-  (host === null ? `${KINDS[kind]} for ${group}, ${zone}` : `${host} ${binary} ${KINDS[kind]}`);
+  (host === null ? `${KINDS[kind] ?? kind} for ${group}, ${zone}` : `${host} ${binary} ${KINDS[kind] ?? kind}`);

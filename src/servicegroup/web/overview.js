@@ -59,7 +59,7 @@ function drawConnection(tally) {
 }
 
 const banner = memo(({ group, zone, signal, since: began, members, peak }) => {
-  const { what, todo } = SUSPECT[signal];
+  const { what, todo } = SUSPECT[signal] ?? { what: "lost it together.", todo: "" };
   const most = peak > members ? ` (${count(peak)} at the most)` : "";
   return h("li", { class: "banner" }, mark("held"), h("div", {},
     h("p", {}, h("b", {}, `Protection: the ${signal} of group ${group}, zone ${zone}, is suspect. `),

@@ -115,7 +115,7 @@ function drawHistory(history, service) {
   const [begin, end] = [Math.max(epoch(history.since), epoch(service.created_at)), epoch(history.until)];
   $("timeline").replaceChildren(...stretches(history.events, service, begin, end).map(([look, from, to]) => {
     const part = h("span", { class: `part look-${look}`,
-      title: `${LOOKS[look]} for ${duration((to - from) / 1000)} from ${new Date(from).toISOString().slice(0, 19)}` });
+      title: `${LOOKS[look] ?? look} for ${duration((to - from) / 1000)} from ${new Date(from).toISOString().slice(0, 19)}` });
     part.style.flexGrow = Math.max(1, to - from);
     return part;
   }));

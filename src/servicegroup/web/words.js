@@ -53,10 +53,9 @@ export const KINDS = {
   "protection-on": "Protection began",
   "protection-off": "Protection ended",
   gap: "Older events are not kept",
-  other: "Something newer than this page",
 };
 
-/** What to do when a signal is suspect. */
+/** What to do when a signal is suspect; a newer release may know of more. */
 export const SUSPECT = {
   presence: {
     what: "vanished from the driver's backend together while their reports go on: the backend is suspect,"

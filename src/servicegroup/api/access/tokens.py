@@ -129,7 +129,9 @@ def is_ours(text: str) -> bool:
 
 
 def _key(token: IssuedToken) -> _Key:
-    caller = Caller(token.name, frozenset({Role(token.role)}), host=token.host)
+    # A role that only a newer release knows lets nobody do anything, and locks nobody else out.
+    roles = frozenset(role for role in Role if role.value == token.role)
+    caller = Caller(token.name, roles, host=token.host)
     if token.remaining is None:
         return _Key(token.sha256, caller)
     return _Key(token.sha256, caller, time.monotonic() + token.remaining)

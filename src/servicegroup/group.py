@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -89,38 +90,36 @@ class ServiceGroup:
     ) -> list[Service]:
         """Return the living services that match, judged, ordered by id.
 
-        ``state`` (``up`` or ``down``) is applied after judging; more is read until a page of
-        ``filters.limit`` is full. Raises NotFound for a marker that does not exist,
-        StoreUnavailable.
+        ``state`` is ``up`` or ``down``; ``filters.limit`` counts services of that state. However
+        few match, it costs no more than the whole list (F-51). Raises NotFound for a marker that
+        does not exist, StoreUnavailable.
         """
-        _check_state(state)
-        filters = filters or ServiceFilter()
-        found: list[Service] = []
-        while True:
-            page = [service for piece in self.pieces(filters) for service in piece]
-            found += [s for s in page if state is None or s.judged.state == state]
-            limit = filters.limit
-            if state is None or limit is None or len(page) < limit or len(found) >= limit:
-                return found[:limit]
-            filters = msgspec.structs.replace(filters, marker=page[-1].uuid)
+        return [service for piece in self.pieces(filters, state=state) for service in piece]
 
     def pieces(
         self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> Iterator[list[Service]]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
-        ``filters.limit`` counts services of any state. Read them without a pause: the database
-        waits meanwhile. Raises as ``services`` does, StoreUnavailable between pieces too.
+        Read them without a pause: the database waits. Raises as ``services``, between pieces too.
         """
         _check_state(state)
         filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
                 _check_text(field, value)
-        ask = self.judge.inquiry()
-        for snapshot in self.store.pieces(filters):
-            judged = self._judged(snapshot, ask)
-            yield judged if state is None else [s for s in judged if s.judged.state == state]
+        ask, room = self.judge.inquiry(), filters.limit
+        if state is not None:  # SQL cannot count what is judged here
+            filters = msgspec.structs.replace(filters, limit=None)
+        with closing(self.store.pieces(filters)) as snapshots:
+            for snapshot in snapshots:
+                found = self._judged(snapshot, ask)
+                if state is not None:
+                    found = [s for s in found if s.judged.state == state][:room]
+                yield found
+                room = None if room is None else room - len(found)
+                if room == 0:
+                    return
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
@@ -206,8 +205,7 @@ class ServiceGroup:
 
         Raises NotFound, InvalidInput for a time that ends before it begins.
         """
-        service = self.get(service_id)
-        return read_history(self.store.engine, service, since, until)
+        return read_history(self.store.engine, self.get(service_id), since, until)
 
     def protections(self) -> list[Protection]:
         """Return which signals are suspect now, and where. Raises StoreUnavailable."""
@@ -232,8 +230,7 @@ class ServiceGroup:
         if self._comparison is None:
             raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
         snapshot = self.store.snapshot()
-        services = self._judged(snapshot)
-        return self._comparison.of(self.driver.name, services, snapshot.listening)
+        return self._comparison.of(self.driver.name, self._judged(snapshot), snapshot.listening)
 
     # -- changing --------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pag
 from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.endpoint import Endpoint, Stage, body_of
+from servicegroup.api.listing import Lists
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.bodies import Reports
@@ -67,6 +68,7 @@ class Handlers:
         self._pauses = pauses
         self._metrics = metrics
         fingerprint = terms(group).fingerprint
+        self._lists = Lists()
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
         self._authenticator = authenticator
@@ -108,7 +110,7 @@ class Handlers:
                 headers=request.headers,
                 body=await self._body(request),
             )
-            return await run_in_threadpool(handler, call)
+            return await self._lists.made(await run_in_threadpool(handler, call))
 
         return stage
 
@@ -202,7 +204,7 @@ class Handlers:
             headers=_headers(request),
             body=await self._body(request),
         )
-        return await run_in_threadpool(compute.respond, call)
+        return await self._lists.made(await run_in_threadpool(compute.respond, call))
 
 
 def create_app(

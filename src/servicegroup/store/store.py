@@ -6,7 +6,7 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -77,7 +77,7 @@ class Store:
             given = values_of(connection, filters)
             return read(connection, matching(frozenset(given)), given)
 
-    def pieces(self, filters: ServiceFilter) -> Iterator[Snapshot]:
+    def pieces(self, filters: ServiceFilter) -> Generator[Snapshot]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
         What is bounded comes as one piece. Raises as ``snapshot`` does, at any time.

@@ -1,7 +1,7 @@
 """Lists of services as JSON, made piece by piece: memory holds some of them at a time.
 
-Judging a list is work for a processor. Threads that do it at once are no faster than one, and keep
-reports and small questions from the interpreter, so what takes a whole list has to wait its turn.
+Judging a list is work for a processor. Threads that do it at once are little faster than one, and
+keep reports and small questions from the interpreter, so what takes a whole list waits its turn.
 """
 
 from __future__ import annotations

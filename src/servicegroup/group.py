@@ -242,12 +242,14 @@ class ServiceGroup:
         group: str = "",
         zone: str = "",
         version: int = 0,
+        most: int | None = None,
         deadline: float = math.inf,
     ) -> Registration:
         """Register a service: a new incarnation of its record, created if it is new.
 
-        Raises InvalidInput, Conflict when another binary holds this host in the group, and
-        Unavailable after the ``deadline`` of ``write``: too late, it would end a younger life.
+        Raises InvalidInput, Conflict when another binary holds this host in the group or a new
+        service would be one more than the ``most`` of its host, and Unavailable after the
+        ``deadline`` of ``write``: too late, it would end a younger life.
         """
         topic = group or topic_of(binary)
         zone = zone or zone_of(topic)
@@ -255,7 +257,7 @@ class ServiceGroup:
             check_name(field, value)
         if not 0 <= version <= _MAX_VERSION:
             raise InvalidInput(f"version {version} is not between 0 and {_MAX_VERSION}.")
-        return self.store.register(host, binary, topic, zone, version, deadline)
+        return self.store.register(host, binary, topic, zone, version, deadline, most)
 
     def report(
         self, reports: Sequence[Report], *, marking: bool = True, deadline: float = math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from servicegroup.controlplane.clients import Client, Clients, Limit
+from servicegroup.controlplane.clients import ClientQuota, Clients, Limit
 
 
 @pytest.mark.parametrize("leaving", [False, True])
@@ -12,14 +12,14 @@ def test_each_new_client_costs_a_constant_share(
     monkeypatch: pytest.MonkeyPatch, *, leaving: bool
 ) -> None:
     """Of 30,000 clients none makes more than two be examined, whether they stay or leave."""
-    examined, is_idle = 0, Client.is_idle
+    examined, is_idle = 0, ClientQuota.is_idle
 
-    def counted(client: Client, now: float) -> bool:
+    def counted(client: ClientQuota, now: float) -> bool:
         nonlocal examined
         examined += 1
         return is_idle(client, now)
 
-    monkeypatch.setattr(Client, "is_idle", counted)
+    monkeypatch.setattr(ClientQuota, "is_idle", counted)
     clients = Clients()
     for number in range(30_000):
         before = examined

@@ -47,6 +47,7 @@ from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
+from servicegroup.store.retention import KEEP, KEEP_OF_OPERATORS
 
 
 class Handlers:
@@ -214,7 +215,8 @@ def create_app(
     own_name: str = "",
     *,
     thresholds: Thresholds | None = None,
-    keep_events: timedelta = timedelta(days=30),
+    keep_events: timedelta = KEEP,
+    keep_of_operators: timedelta = KEEP_OF_OPERATORS,
     clients: Clients | None = None,
 ) -> Application:
     """Return the ASGI application; its lifespan runs the intake and the observer.
@@ -244,7 +246,8 @@ def create_app(
 
     pauses = Pauses()
     feed = Feed(group)
-    observer_loop = ObserverLoop(group, Observer(group, thresholds), feed.nudge, keep_events)
+    observer = Observer(group, thresholds)
+    observer_loop = ObserverLoop(group, observer, feed.nudge, keep_events, keep_of_operators)
     metrics = Metrics(group, intake, observer_loop, feed, clients or Clients())
     handlers = Handlers(group, intake, feed, authenticator, pauses, metrics)
     return Application(handlers.routes(), lifespan, feed)

@@ -124,6 +124,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
         own_name=name,
         thresholds=settings.thresholds,
         keep_events=settings.keep_events,
+        keep_of_operators=settings.keep_of_operators,
         clients=clients,
     )
     server = server_of(app, clients, settings)

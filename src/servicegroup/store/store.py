@@ -184,18 +184,26 @@ class Store:
     # -- changes ---------------------------------------------------------------------------
 
     def register(
-        self, host: str, binary: str, topic: str, zone: str, version: int, deadline: float
+        self,
+        host: str,
+        binary: str,
+        topic: str,
+        zone: str,
+        version: int,
+        deadline: float,
+        most: int | None = None,
     ) -> Registration:
         """Begin a new incarnation of the service, creating its record if there is none.
 
         Only a registration undoes a departure; it does not count as a report. Raises Conflict
-        when another binary already holds this host in the group, Unavailable after ``deadline``.
+        when another binary already holds this host in the group, or the host has the ``most``
+        services already, and Unavailable after ``deadline``.
         """
         for _ in range(_REGISTRATION_ATTEMPTS):
             try:
                 return write(
                     self.engine,
-                    lambda c: begin_life(c, host, binary, topic, zone, version),
+                    lambda c: begin_life(c, host, binary, topic, zone, version, most),
                     deadline,
                 )
             except IntegrityError:

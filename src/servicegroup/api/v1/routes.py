@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
-from servicegroup.api.access.host_binding import check_host, check_services
+from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, check_services
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import is_small, listed
@@ -94,6 +94,7 @@ def register(call: Call) -> Answer:
         group=new.group,
         zone=new.zone,
         version=new.version,
+        most=None if call.caller.host is None else MOST_SERVICES,
         deadline=call.arrived + DEFAULT_TIMEOUT,  # by then its sender has given it up
     )
     return json_answer(joined(call.group, registration))

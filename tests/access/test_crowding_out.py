@@ -9,9 +9,11 @@ from itertools import count
 
 import pytest
 
+from servicegroup.agent.watch import watch
 from servicegroup.api.access import host_binding as binding
 from servicegroup.controlplane.metrics.collector import MOST_GROUPS
 from servicegroup.errors import Conflict
+from servicegroup.events import EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store import retention
 from servicegroup.store.retention import purge
@@ -95,6 +97,23 @@ def test_restarts_purge_nothing_that_an_operator_did(
     assert "gap" in {event["kind"] for event in told}
     tokens = guarded.ask(ADMIN, "GET", "/v1/events?kind=token-create")[1]["events"]
     assert any(host in event["detail"] for event in tokens)
+    _follow(guarded)
+
+
+def _follow(guarded: Guarded) -> None:
+    """Follow the log from its beginning: what is missing is told as a gap, where it is missing."""
+    last = guarded.ask(ADMIN, "GET", "/v1/events?limit=1")[1]["last"]
+    place = gaps = edits = 0
+    for event in watch(guarded.plane.url, token=ADMIN, after=0):
+        assert event.kind is EventKind.GAP or event.id == place + 1
+        assert event.id > place, "nothing twice"
+        gaps += event.kind is EventKind.GAP
+        edits += event.kind is EventKind.DISABLE
+        place = event.id
+        if place >= last:
+            break
+    assert gaps >= 2
+    assert edits >= 1
 
 
 def test_metrics_have_a_ceiling_of_groups(guarded: Guarded) -> None:

@@ -88,7 +88,7 @@ def _create_embedded(settings: Settings) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / ".writable").touch()
-        (directory / ".writable").unlink()
+        (directory / ".writable").unlink(missing_ok=True)  # others may start here too
     except OSError as error:
         raise ConfigError(
             f"The state directory {directory} cannot be written ({error.strerror}); set"

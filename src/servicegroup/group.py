@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from servicegroup import evictions
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import EventFilter, Log, Page, Protection
+from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
@@ -42,19 +42,12 @@ from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import obeys, observer_status
-from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 from servicegroup.uuids import uuid_of
 
 _MAX_VERSION = 2**31 - 1
-_TOLD_AFTER = 3
-"""Report intervals after which a deleted service's process has been told, or is gone."""
-
-_FORGOTTEN_DRIVER = 3600.0
-"""Seconds an eviction waits for a driver that is not in use; its members have expired by then."""
-
 _EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
 
 
@@ -78,6 +71,9 @@ class ServiceGroup:
         self.limits = limits
         self.shadow = shadow
         self._reports = ReportWriter(store.engine)
+        self._evictions = [
+            PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
+        ]
         self.judge = Judge(driver, limits, monotonic)
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
@@ -310,17 +306,9 @@ class ServiceGroup:
     def free_deleted(self) -> int:
         """Make the backends forget deleted services and return how many evictions are left.
 
-        See ``evictions.run``. Raises StoreUnavailable.
+        Each driver has its own; see ``PendingEvictions.run``. Raises StoreUnavailable.
         """
-        waiting = pending(self.store.engine)
-        told_after = _TOLD_AFTER * self.limits.report_interval
-        in_use = {driver.name: driver for driver, _ in self.drivers()}
-        finished = [e for e in waiting if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
-        for name, driver in in_use.items():
-            own = [eviction for eviction in waiting if eviction.driver == name]
-            finished += evictions.run(driver, own, told_after)
-        done(self.store.engine, finished)
-        return len(waiting) - len(finished)
+        return run_all(self.store.engine, self._evictions)
 
     # -- judging ---------------------------------------------------------------------------
 

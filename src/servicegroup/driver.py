@@ -2,8 +2,8 @@
 
 A driver says who is present, and nothing else: it knows no SQL, no HTTP and no configuration
 file, owns no loops, timers or threads of its own (a client library's session thread excepted),
-and every method but ``list_group`` and ``server_of`` is required. A new driver is one file, one entry
-point in the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
+and every method but ``list_group`` and ``server_of`` is required. A new driver is one file, one
+entry point in the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
 """
 
 from __future__ import annotations

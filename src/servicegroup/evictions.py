@@ -25,7 +25,7 @@ BUDGET = 2.0
 
 
 class PendingEvictions:
-    """The evictions of one driver, round after round: none waits for another one's server (F-60)."""
+    """One driver's evictions, round after round: none waits for another one's server (F-60)."""
 
     def __init__(self, engine: Engine, driver: Driver, report_interval: float) -> None:
         """Run those of ``driver``, whose members report once in so many seconds."""

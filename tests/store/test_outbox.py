@@ -1,4 +1,4 @@
-"""The outbox: each driver's evictions apart, page by page, and a former driver's forgotten (F-60)."""
+"""The outbox: what backends still have to forget, read driver by driver (F-60)."""
 
 from __future__ import annotations
 

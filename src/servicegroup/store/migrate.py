@@ -40,8 +40,8 @@ def upgrade(engine: Engine, say: Callable[[str], object] = LOG.warning) -> None:
     again.
     """
     sentence = (
-        f"Another process upgrades the schema of {redacted(engine.url)}; waiting until it is done, or"
-        f" has been silent for {EXPIRY:g} s."
+        f"Another process upgrades the schema of {redacted(engine.url)}; waiting until it is done,"
+        f" or has been silent for {EXPIRY:g} s."
     )
 
     def is_needed() -> bool:

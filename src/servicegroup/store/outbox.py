@@ -42,7 +42,7 @@ def enqueue(connection: Connection, uuid: str, drivers: Sequence[str]) -> None:
 
 
 def pending(engine: Engine, driver: str, after: int = 0) -> list[Eviction]:
-    """Return the oldest PAGE evictions of a driver, after one by its id. Raises StoreUnavailable."""
+    """Return a driver's oldest PAGE evictions, after one by its id. Raises StoreUnavailable."""
     query = select(outbox, utcnow()).where(outbox.c.driver == driver, outbox.c.id > after)
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(outbox.c.id).limit(PAGE))
@@ -53,7 +53,7 @@ def pending(engine: Engine, driver: str, after: int = 0) -> list[Eviction]:
 
 
 def waiting(engine: Engine) -> dict[str, int]:
-    """Return how many evictions each driver has, of those that have any. Raises StoreUnavailable."""
+    """Return how many evictions each driver has, where any. Raises StoreUnavailable."""
     query = select(outbox.c.driver, func.count()).group_by(outbox.c.driver)
     with reading(engine) as connection:
         return dict(map(tuple, connection.execute(query)))

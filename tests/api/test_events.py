@@ -229,9 +229,15 @@ def test_the_history_adds_up(plane: ControlPlane, uuid: str) -> None:
     assert all(part > 0 for part in parts)
     assert sum(parts) <= lived.total_seconds() + 1e-6
     assert 0 < found["availability"] < 1
+    assert (found["spans"][0]["since"], found["spans"][-1]["until"]) == (
+        found["since"],
+        found["until"],
+    )
+    known = [(span["state"], span["disabled"]) for span in found["spans"] if span["state"]]
+    assert known == [("up", False), ("down", False), ("down", True)]
     alone = found["events"][-1]["at"]
     found = get(plane, f"/v1/services/{uuid}/history?since={alone}&until={alone}")
-    assert (found["events"], found["availability"]) == ([], None)
+    assert (found["events"], found["spans"], found["availability"]) == ([], [], None)
 
 
 @pytest.mark.parametrize(

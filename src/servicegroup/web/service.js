@@ -6,7 +6,7 @@ import { $, fill, h, say } from "./dom.js";
 import { tell } from "./events.js";
 import { onEvent, refresh } from "./live.js";
 import { known, now, onChange } from "./store.js";
-import { LOOKS, duration, epoch, lookOf, mark, since, when } from "./words.js";
+import { LOOKS, duration, epoch, lookOf, mark, plainLook, since, when } from "./words.js";
 
 const AGAIN = 5000; // milliseconds between two looks at the open service
 const HISTORY_AGAIN = 30_000; // the same for its history, which also changes with every event
@@ -141,16 +141,14 @@ async function loadHistory() {
   const from = new Date(now() - 1000 * $("period").value).toISOString().slice(0, 23);
   try {
     const history = await ask(`services/${encodeURIComponent(asked)}/history?since=${from}`);
-    if (asked === uuid && known.services.has(uuid)) {
-      drawHistory(history, known.services.get(uuid).service);
-    }
+    if (asked === uuid && known.services.has(uuid)) drawHistory(history);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     say($("availability"), error.message);
   }
 }
 
-function drawHistory(history, service) {
+function drawHistory(history) {
   const {
     availability,
     flaps,
@@ -169,12 +167,8 @@ function drawHistory(history, service) {
     $("availability"),
     `Availability ${percent}: ${times.filter(Boolean).join(", ")}. Flaps: ${flaps}.`,
   );
-  const [begin, end] = [
-    Math.max(epoch(history.since), epoch(service.created_at)),
-    epoch(history.until),
-  ];
-  $("timeline").replaceChildren(...stretches(history.events, service, begin, end).map(part));
-  $("from").replaceChildren(when(new Date(begin).toISOString().slice(0, 23), now()));
+  $("timeline").replaceChildren(...history.spans.map(part));
+  $("from").replaceChildren(when(history.since, now()));
   $("timeline").setAttribute(
     "aria-label",
     `Timeline of the last ${$("period").selectedOptions[0].text}. ${$("availability").textContent}`,
@@ -188,38 +182,12 @@ function drawHistory(history, service) {
   $("no-history").hidden = history.events.length > 0;
 }
 
-function part([look, from, to]) {
-  const begin = new Date(from).toISOString().slice(0, 19);
-  const title = `${LOOKS[look] ?? look} for ${duration((to - from) / 1000)} from ${begin}`;
-  const element = h("span", { class: `part look-${look}`, title });
-  element.style.flexGrow = Math.max(1, to - from);
+/** Return a span as a part of the timeline, as wide as it was long. */
+function part({ since: begin, until, state, disabled }) {
+  const milliseconds = epoch(until) - epoch(begin);
+  const stood = [state ?? "not recorded", disabled && "disabled"].filter(Boolean).join(", ");
+  const title = `${stood} for ${duration(milliseconds / 1000)} from ${begin.slice(0, 19)}`;
+  const element = h("span", { class: `part look-${plainLook(state, disabled)}`, title });
+  element.style.flexGrow = Math.max(1, milliseconds);
   return element;
-}
-
-/** Cut a time into stretches of one look, [look, from, to]: the events say what each ended. */
-function stretches(events, service, begin, end) {
-  const first = (...kinds) => events.find((event) => kinds.includes(event.kind));
-  const turned = first("service-up", "service-down");
-  const edited = first("service-enable", "service-disable");
-  let state = turned ? (turned.before ?? turned.after) : service.verdict.state;
-  let disabled = edited ? edited.kind === "service-enable" : service.disabled;
-  const cut = [];
-  let from = begin;
-  const close = (to) => {
-    const look = lookOf({ disabled, verdict: { state }, flapping_until: null }, end);
-    if (to > from && cut.at(-1)?.[0] === look) cut.at(-1)[2] = to;
-    else if (to > from) cut.push([look, from, to]);
-    from = Math.max(from, to);
-  };
-  for (const event of events) {
-    close(Math.min(end, epoch(event.at)));
-    if (event.kind === "service-up" || event.kind === "service-down") {
-      state = event.after ?? event.kind.slice(8);
-    }
-    if (event.kind === "service-enable" || event.kind === "service-disable") {
-      disabled = event.kind === "service-disable";
-    }
-  }
-  close(end);
-  return cut;
 }

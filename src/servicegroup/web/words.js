@@ -16,11 +16,17 @@ export const LOOKS = {
 const RANKS = Object.fromEntries(Object.keys(LOOKS).map((look, rank) => [look, rank]));
 const UNSURE = new Set(["unconfirmed", "joining"]);
 
+/** Return the look of a state and a status alone; "none" where no state was recorded. */
+export function plainLook(state, disabled) {
+  if (disabled) return state === "down" ? "off" : "disabled";
+  return state ?? "none";
+}
+
 /** Return which of the looks a service has at a moment of the database's clock. */
 export function lookOf(service, now) {
   const { state, reason } = service.verdict;
-  if (service.disabled) return state === "up" ? "disabled" : "off";
-  if (state !== "up") return "down";
+  const plain = plainLook(state, service.disabled);
+  if (plain !== "up") return plain;
   if (reason === "held") return "held";
   if (isFlapping(service, now)) return "flapping";
   return UNSURE.has(reason) ? "unsure" : "up";

@@ -83,4 +83,6 @@ function announce(event) {
 }
 
 const sentence = ({ kind, host, binary, group, zone }) =>
-  host === null ? `${KINDS[kind] ?? kind} for ${group}, ${zone}` : `${host} ${binary} ${KINDS[kind] ?? kind}`;
+  host === null
+    ? `${KINDS[kind] ?? kind} for ${group}, ${zone}`
+    : `${host} ${binary} ${KINDS[kind] ?? kind}`;

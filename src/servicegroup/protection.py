@@ -51,25 +51,26 @@ def is_crowd(lost: int, kept: int, threshold: Threshold) -> bool:
     return are_several(lost, threshold) and lost >= threshold.share * (lost + kept)
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """For how many seconds nothing may change: where few are held, and where a crowd was."""
+
+    few: float
+    crowd: float
+
+
 def is_credible(
-    held: int,
-    kept: int,
-    peak: int,
-    calm: float,
-    patience: tuple[float, float],
-    threshold: Threshold,
+    *, held: int, kept: int, peak: int, calm: float, patience: Patience, threshold: Threshold
 ) -> bool:
     """Tell whether a suspect signal can be believed again.
 
     ``held`` members are held and ``kept`` ones have the signal; ``peak`` were held at the most,
     and ``calm`` is for how many seconds nobody has been lost or has come back. Nobody held is
-    credible at once, and a crowd never is. What was a crowd once needs the longer ``patience``, in
-    which everybody who lives had the time to come back; what never became one, the shorter.
+    credible at once, and a crowd never is. What was a crowd once needs the ``patience`` of a crowd,
+    in which all that live had the time to come back; what never became one, that of a few.
     """
     if held == 0:
         return True
     if is_crowd(held, kept, threshold):
         return False
-    shorter, longer = patience
     was_crowd = is_crowd(peak, held + kept - peak, threshold)
-    return calm >= (longer if was_crowd else shorter)
+    return calm >= (patience.crowd if was_crowd else patience.few)

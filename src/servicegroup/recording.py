@@ -80,7 +80,7 @@ class Recorder:
 
     def clamp_future_stamps(self, fencing_token: int) -> None:
         """Date back what is stamped later than now. Raises LeaseLost."""
-        findings.settle(self._engine, fencing_token)
+        findings.clamp_future_stamps(self._engine, fencing_token)
 
     def record(self, fencing_token: int, found: Sequence[Finding]) -> list[Event]:
         """Record findings and return the transitions. Raises LeaseLost."""

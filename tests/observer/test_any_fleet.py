@@ -19,6 +19,8 @@ from servicegroup.model import Limits
 
 LIMITS = Limits(report_interval=4, service_down_time=16, heartbeat_interval=1, membership_ttl=4)
 HOSTS = 12
+LONG = 30
+"""Seconds after which whatever has crashed must be down, by any promise."""
 
 which = st.integers(0, HOSTS - 1)
 several = st.sets(which, min_size=1, max_size=8)
@@ -152,7 +154,7 @@ class AnyFleet(RuleBasedStateMachine):
 
     def living(self, numbers: set[int]) -> list[Process]:
         """Return those of some processes that have a record."""
-        uuids = {service.uuid for service in self.world.reader.services()}
+        uuids = {service.uuid for service in self.world.layer().services()}
         return [process for process in self.some(numbers) if process.uuid in uuids]
 
     # -- faults ------------------------------------------------------------------------------
@@ -218,6 +220,42 @@ class AnyFleet(RuleBasedStateMachine):
     def step_the_clock(self, seconds: int) -> None:
         self.world.step_the_clock(seconds)
         self.world.notes.fault(f"clock stepped by {seconds} s", self.now, frozenset({"clock"}))
+
+    @rule(
+        ahead=st.sampled_from([-3600, -20, 20, 600, 365 * 86_400]),
+        before=which,
+        meanwhile=which,
+        after=which,
+        wrong=st.integers(1, 6),
+        away=st.booleans(),
+    )
+    def set_the_clock_wrong_and_right(
+        self, ahead: int, before: int, meanwhile: int, after: int, wrong: int, away: bool
+    ) -> None:
+        """F-50: there and back, with a crash before, in between and after; maybe in an outage."""
+        self.crash({before})
+        self.step_the_clock(ahead)
+        self.wait(wrong)
+        self.crash({meanwhile})
+        if away:
+            self.take_the_control_planes_away(wrong)
+        self.step_the_clock(-ahead)
+        self.crash({after})
+        self.wait(LONG)
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("wrong", [1, 5])
+@pytest.mark.parametrize("ahead", [-3600, 20, 600, 365 * 86_400])
+def test_a_clock_there_and_back_hides_nobody(ahead: int, wrong: int, away: bool) -> None:
+    fleet = AnyFleet()
+    try:
+        fleet.set_the_clock_wrong_and_right(ahead, 0, 1, 2, wrong, away)
+        assert fleet.world.down() == {"h0", "h1", "h2"}
+        found = violations(fleet.world.notes.history())
+        assert not found, "\n".join(found[:5])
+    finally:
+        fleet.teardown()
 
 
 _long = "SOAK" in os.environ

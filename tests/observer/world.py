@@ -168,13 +168,14 @@ class World:
         self._beat()
 
     def edit(self, process: Process, what: Edit) -> None:
-        """Do what an operator does to a service."""
+        """Do what an operator does to a service, in a process that asks nothing else."""
+        desk = self.layer()
         if what == "delete":
-            self.reader.delete(process.uuid)
+            desk.delete(process.uuid)
         elif what in ("enable", "disable"):
-            self.reader.update(process.uuid, disabled=what == "disable")
+            desk.update(process.uuid, disabled=what == "disable")
         else:
-            self.reader.update(process.uuid, forced_down=what == "force_down")
+            desk.update(process.uuid, forced_down=what == "force_down")
         self.notes.edited(process.life, what)
 
     def step_the_clock(self, seconds: float) -> None:

@@ -18,10 +18,10 @@ from servicegroup.store.database import reading
 from servicegroup.store.findings import (
     FLAP_WINDOW,
     Finding,
+    clamp_future_stamps,
     conclude,
     current_protections,
     record,
-    settle,
 )
 from servicegroup.store.lease import LeaseLost
 from support.aging import backdate
@@ -223,15 +223,15 @@ def test_what_is_from_the_future_is_dated_back(
     record(engine, number, [Finding(second, ahead, second.created_at)])
     backdate(engine, -3600, host="h0")
     before = group.get(second.id)
-    assert settle(engine, number) == 2
+    assert clamp_future_stamps(engine, number) == 2
     dated, other, third = group.services()
     for stamp in (dated.last_seen_up, dated.created_at, dated.registered_at, other.absent_since):
         assert stamp is not None
         assert timedelta(0) <= stamp - third.created_at < MINUTE
     assert other.held_since == second.created_at
     assert other.last_seen_up == before.last_seen_up
-    assert settle(engine, number) == 0
+    assert clamp_future_stamps(engine, number) == 0
     lease.take(engine, "another", lease.current(engine))
     backdate(engine, -3600, host="h0")
     with pytest.raises(LeaseLost):
-        settle(engine, number)
+        clamp_future_stamps(engine, number)

@@ -6,15 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicegroup.protection import Threshold, Thresholds, are_several, is_credible, is_crowd
+from servicegroup.protection import (
+    Patience,
+    Threshold,
+    Thresholds,
+    are_several,
+    is_credible,
+    is_crowd,
+)
 
 USUAL = Threshold(minimum=3, share=0.2)
-PATIENCE = (3.0, 10.0)
+PATIENCE = Patience(few=3.0, crowd=10.0)
 
 some = st.integers(0, 500)
 thresholds = st.builds(Threshold, st.integers(2, 50), st.floats(0, 1))
 seconds = st.floats(0, 1e4)
-patiences = st.tuples(seconds, seconds).map(lambda pair: (min(pair), max(pair)))
+patiences = st.tuples(seconds, seconds).map(lambda pair: Patience(min(pair), max(pair)))
 
 CROWDS = [
     # lost, kept, a crowd
@@ -51,7 +58,10 @@ CREDIBLE = [
 def test_a_signal_is_credible_again(
     held: int, kept: int, peak: int, calm: float, credible: bool
 ) -> None:
-    assert is_credible(held, kept, peak, calm, PATIENCE, USUAL) is credible
+    assert (
+        is_credible(held=held, kept=kept, peak=peak, calm=calm, patience=PATIENCE, threshold=USUAL)
+        is credible
+    )
 
 
 @given(some, st.integers(-5, 1), st.floats(0, 1))
@@ -88,11 +98,18 @@ def test_a_crowd_is_not_credible_while_it_is_one(
     kept: int,
     more: int,
     calm: float,
-    patience: tuple[float, float],
+    patience: Patience,
     threshold: Threshold,
 ) -> None:
     if is_crowd(held, kept, threshold):
-        assert not is_credible(held, kept, held + more, calm, patience, threshold)
+        assert not is_credible(
+            held=held,
+            kept=kept,
+            peak=held + more,
+            calm=calm,
+            patience=patience,
+            threshold=threshold,
+        )
 
 
 @given(some, some, some, seconds, patiences, thresholds)
@@ -101,12 +118,19 @@ def test_fewer_than_a_crowd_end_by_themselves(
     kept: int,
     more: int,
     calm: float,
-    patience: tuple[float, float],
+    patience: Patience,
     threshold: Threshold,
 ) -> None:
     """After the longer patience at the latest, and nothing but calm is needed."""
     if not is_crowd(held, kept, threshold):
-        assert is_credible(held, kept, held + more, max(calm, patience[1]), patience, threshold)
+        assert is_credible(
+            held=held,
+            kept=kept,
+            peak=held + more,
+            calm=max(calm, patience.crowd),
+            patience=patience,
+            threshold=threshold,
+        )
 
 
 @given(some, some, some, seconds, patiences, thresholds)
@@ -115,11 +139,20 @@ def test_calm_never_makes_a_signal_less_credible(
     kept: int,
     more: int,
     calm: float,
-    patience: tuple[float, float],
+    patience: Patience,
     threshold: Threshold,
 ) -> None:
-    if is_credible(held, kept, held + more, calm, patience, threshold):
-        assert is_credible(held, kept, held + more, calm + 1, patience, threshold)
+    if is_credible(
+        held=held, kept=kept, peak=held + more, calm=calm, patience=patience, threshold=threshold
+    ):
+        assert is_credible(
+            held=held,
+            kept=kept,
+            peak=held + more,
+            calm=calm + 1,
+            patience=patience,
+            threshold=threshold,
+        )
 
 
 def test_a_group_may_have_a_threshold_of_its_own() -> None:

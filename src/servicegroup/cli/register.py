@@ -114,7 +114,7 @@ def open_group(settings: Settings, engine: Engine | None = None) -> ServiceGroup
     migrate.require_current(engine)
     chosen, other = settings.driver, settings.shadow_driver
     return ServiceGroup(
-        Store(engine),
+        Store(engine, settings.limits.service_down_time),
         driver.load(chosen.name, chosen.options),
         settings.limits,
         driver.load(other.name, other.options) if other else None,

@@ -1,4 +1,4 @@
-"""Weighs those who lost a signal against the others, and holds or frees them (AND-2).
+"""Holds members that lost a signal together with many others, and releases them (AND-2).
 
 What a crowd is and when a signal is credible again are pure functions of numbers (``protection``);
 here the numbers are counted, in one group and zone, from services as a look sees them.
@@ -17,6 +17,7 @@ from servicegroup.model import Evidence, Limits, PresenceState, Reason, Service,
 from servicegroup.protection import (
     TOGETHER,
     WINDOW,
+    Patience,
     Threshold,
     Thresholds,
     are_several,
@@ -74,19 +75,19 @@ class Observed(msgspec.Struct):
 
 
 class Holds:
-    """Weighs place after place, look after look; remembers for how long each has been calm."""
+    """Decides place after place, look after look; remembers for how long each has been calm."""
 
     def __init__(
         self, thresholds: Thresholds, limits: Limits, monotonic: Callable[[], float]
     ) -> None:
-        """Weigh by ``thresholds``; ``monotonic`` measures calm, in seconds."""
+        """Decide by ``thresholds``; ``monotonic`` measures calm, in seconds."""
         self._thresholds = thresholds
         self._limits = limits
         self._monotonic = monotonic
         self._calm: dict[tuple[Place, Signal], tuple[frozenset[int], float]] = {}
 
     def forget(self) -> None:
-        """Remember nothing any more: somebody else weighed meanwhile."""
+        """Remember nothing any more: another process decided meanwhile."""
         self._calm.clear()
 
     def decide(
@@ -116,7 +117,7 @@ class Holds:
                 for observed in held:
                     observed.hold(None, now)
         for observed in observations:
-            _settle(observed, now)
+            _note_absence(observed, now)
         return found
 
     def _suspicion(
@@ -128,26 +129,40 @@ class Holds:
         before: Protection | None,
     ) -> Protection | None:
         """Return the protection that goes on or begins, None for a signal that is believed."""
-        if not held:
-            self._calm.pop((place, signal), None)
-            return None
-        now = self._monotonic()
-        ids = frozenset(observed.service.id for observed in held)
-        known, calm_since = self._calm.get((place, signal), (frozenset(), now))
-        self._calm[place, signal] = (ids, calm_since if ids == known else now)
-        calm = now - self._calm[place, signal][1]
+        calm = self._calm_for(place, signal, held)
         peak = max(len(held), before.peak if before else 0)
-        limits = self._limits
-        longer = (
-            limits.membership_ttl
-            if signal is Signal.PRESENCE
-            else PATIENCE * limits.report_interval
-        )
-        patience = (min(limits.heartbeat_interval, longer), longer)
-        if is_credible(len(held), kept, peak, calm, patience, self._thresholds.of(place[0])):
+        if is_credible(
+            held=len(held),
+            kept=kept,
+            peak=peak,
+            calm=calm,
+            patience=self._patience(signal),
+            threshold=self._thresholds.of(place[0]),
+        ):
             return None
         since = before.since if before else min(s.held_since for s in held if s.held_since)
         return Protection(*place, signal, since, len(held), peak)
+
+    def _calm_for(self, place: Place, signal: Signal, held: Sequence[Observed]) -> float:
+        """Return for how many seconds the same members have been held; remembers them."""
+        if not held:
+            self._calm.pop((place, signal), None)
+            return 0.0
+        now = self._monotonic()
+        ids = frozenset(observed.service.id for observed in held)
+        known, since = self._calm.get((place, signal), (frozenset(), now))
+        if ids != known:
+            since = now
+        self._calm[place, signal] = (ids, since)
+        return now - since
+
+    def _patience(self, signal: Signal) -> Patience:
+        """Return for how long a signal has to be calm: all that live come back by then."""
+        limits = self._limits
+        crowd = limits.membership_ttl
+        if signal is Signal.REPORTS:
+            crowd = PATIENCE * limits.report_interval
+        return Patience(few=min(limits.heartbeat_interval, crowd), crowd=crowd)
 
 
 def _accusing(
@@ -174,21 +189,27 @@ def _lost_for(observed: Observed, now: datetime) -> float:
     return age(now, observed.absent_since or observed.held_since) or 0.0
 
 
-def _settle(observed: Observed, now: datetime) -> None:
-    """Note what is known of a member by now: absent since when, and whether it is still held."""
+def _note_absence(observed: Observed, now: datetime) -> None:
+    """Note since when a member is known to be absent, and end a hold that it does not need."""
     if observed.held_since is not None and not any(observed.lacks(signal) for signal in Signal):
         observed.hold(None, now)
-    if observed.evidence.presence is None or is_present(observed.evidence):
+    if is_present(observed.evidence):
         observed.absent_since = None
     elif reading(observed.evidence) is PresenceState.ABSENT:
-        # Who was held has been absent for as long as that, but not since before its last report,
-        # which would be taken for its return: not even who was known absent before it was held.
-        held, seen = observed.held_before, observed.service.last_seen_up
-        known = observed.absent_since
-        if known is None:
-            observed.absent_since = max(held, seen or held) if held else now
-        elif held and observed.held_since is None:
-            observed.absent_since = max(known, seen or known)
+        observed.absent_since = _absent_since(observed, now)
+
+
+def _absent_since(observed: Observed, now: datetime) -> datetime:
+    """Return since when an absent member is absent.
+
+    A held member is absent since its hold began, or since it was known to be absent before that;
+    but never since before its last report, which would read as its return (``liveness.reading``).
+    """
+    record, known = observed.service, observed.absent_since
+    if known is not None and (record.held_since is None or observed.held_since is not None):
+        return known
+    began = known or record.held_since
+    return now if began is None else max(began, record.last_seen_up or began)
 
 
 def age(now: datetime, since: datetime | None) -> float | None:

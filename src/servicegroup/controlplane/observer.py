@@ -48,6 +48,7 @@ class Observer:
         self._blind = False
         self._looked_under: int | None = None
         self._looked_at: datetime | None = None
+        self._is_ahead = False
         self._present: dict[Place, set[int]] = {}
 
     @property
@@ -113,7 +114,7 @@ class Observer:
             members = None
         inherits = False
         if members is None:
-            listening = self._settled(number)
+            listening = self._listening(number)
             inherits = not listening.is_about(self._group.driver.name)
             observations, now = self._look_at_all(listening)
         else:
@@ -138,14 +139,15 @@ class Observer:
         self._looked_under = number
         return happened
 
-    def _settled(self, number: int) -> Listening:
+    def _listening(self, number: int) -> Listening:
         """Return who listened, once nothing is from the future.
 
         What is, when the database's clock may have stepped back, is dated back: all that judge
-        then count from here, whoever begins to only later (SQL-5).
+        then count from here, whoever begins to only later (SQL-5). A step there and back between
+        two looks shows by the stamps that it left ahead (F-50).
         """
         listening = self._recorder.listening()
-        if self._looked_at is None or listening.now < self._looked_at:
+        if self._looked_at is None or listening.now < self._looked_at or self._is_ahead:
             self._recorder.clamp_future_stamps(number)
             listening = self._recorder.listening()
         self._looked_at = listening.now
@@ -159,6 +161,7 @@ class Observer:
         everybody = self._recorder.summaries(
             listening, self._group.limits, changed_only=changed_only
         )
+        self._is_ahead = any(entry.is_ahead for entry in everybody)
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
         self._present = {}

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, bindparam, case, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, case, or_, select
 
 from servicegroup.events import Event, EventKind, Protection, Signal
 from servicegroup.history import is_failure
@@ -21,7 +21,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
-from servicegroup.store.tables import protections, services
+from servicegroup.store.tables import outbox, protections, services
 
 BATCH = 500
 """Services recorded in one transaction; reports of the others do not wait for it."""
@@ -124,22 +124,28 @@ _AGED = (
 """The stamps that something is measured from."""
 
 
-def settle(engine: Engine, number: int) -> int:
-    """Date what is stamped later than now, as the clock stepped back, to now; return how many.
+def clamp_future_stamps(engine: Engine, number: int) -> int:
+    """Date what is stamped later than now, as the clock stepped back, to now (F-50).
 
-    Raises LeaseLost, StoreUnavailable; what was done by then stays done.
+    Returns how many services there were. Raises LeaseLost, StoreUnavailable; what was done by then
+    stays done.
     """
-    now = select(utcnow()).scalar_subquery()
-    ahead = or_(*(services.c[name] > now for name in _AGED))
     with reading(engine) as connection:
+        ahead = is_later(select(utcnow()).scalar_subquery())
         query = select(services.c.id).where(ahead, services.c.deleted == 0)
         ids = list(connection.scalars(query.order_by(services.c.id)))
     for start in range(0, len(ids), BATCH):
-        write(engine, partial(_settle, number, ids[start : start + BATCH]))
+        write(engine, partial(_clamp_services, number, ids[start : start + BATCH]))
+    write(engine, partial(_clamp_others, number))
     return len(ids)
 
 
-def _settle(number: int, ids: Sequence[int], connection: Connection) -> None:
+def is_later(than: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a service has a stamp that is later than a moment."""
+    return or_(*(services.c[name] > than for name in _AGED))
+
+
+def _clamp_services(number: int, ids: Sequence[int], connection: Connection) -> None:
     fence(connection, number)
     chosen = services.c.id.in_(ids)
     connection.execute(
@@ -147,7 +153,18 @@ def _settle(number: int, ids: Sequence[int], connection: Connection) -> None:
     )
     now = connection.execute(select(utcnow())).scalar_one()
     dated = {name: case((services.c[name] > now, now), else_=services.c[name]) for name in _AGED}
-    connection.execute(services.update().where(chosen).values(dated))
+    latest = case(
+        (services.c.flapping_until > now + FLAP_WINDOW, now + FLAP_WINDOW),
+        else_=services.c.flapping_until,
+    )
+    connection.execute(services.update().where(chosen).values(**dated, flapping_until=latest))
+
+
+def _clamp_others(number: int, connection: Connection) -> None:
+    fence(connection, number)
+    now = connection.execute(select(utcnow())).scalar_one()
+    for stamp in (protections.c.since, outbox.c.created_at):
+        connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
 
 
 # -- suspect signals -----------------------------------------------------------------------------

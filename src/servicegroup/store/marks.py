@@ -7,10 +7,11 @@ leaves no mark, and nobody is accused of the silence that follows (SQL-6, SQL-10
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, select
+from sqlalchemy import Connection, ScalarSelect, bindparam, select
 
 from servicegroup.liveness import MARK_TOLERANCE, Gap
 from servicegroup.store.clock import utcnow
@@ -19,7 +20,22 @@ from servicegroup.store.tables import listening, listening_gaps
 KEPT = timedelta(days=30)
 """For how long gaps are kept."""
 
-_GAPS = select(listening_gaps.c.start_at, listening_gaps.c.end_at)
+DOUBT = timedelta(hours=1)
+"""For how long after a leap of the clock nothing is removed for its age."""
+
+PAGE = 100
+"""Gaps that are read at once; seldom do more of them matter."""
+
+_LAST_ID = 2**31 - 1
+_START, _END = listening_gaps.c.start_at, listening_gaps.c.end_at
+_NEWEST = listening_gaps.c.id.desc()
+_GAPS = (
+    select(listening_gaps.c.id, _START, _END)
+    .where(listening_gaps.c.id < bindparam("before"))
+    .order_by(_NEWEST)
+    .limit(PAGE)
+)
+_LATEST_GAP = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
 
 
 def latest_mark() -> ScalarSelect[Any]:
@@ -27,23 +43,86 @@ def latest_mark() -> ScalarSelect[Any]:
     return select(listening.c.marked_at).where(listening.c.id == 1).scalar_subquery()
 
 
-def gaps_of(connection: Connection) -> list[Gap]:
-    """Return the gaps of the last 30 days; older stamps are down whatever lies between."""
-    return [Gap(start, end) for start, end in connection.execute(_GAPS)]
+def newest_gaps(connection: Connection) -> Iterator[Gap]:
+    """Yield the gaps of the last 30 days, the newest first, reading no more than is asked for."""
+    before = _LAST_ID
+    while True:
+        rows = connection.execute(_GAPS, {"before": before}).all()
+        for before, start, end in rows:  # noqa: B007 - the next page goes on from the last one
+            yield Gap(start, end)
+        if len(rows) < PAGE:
+            return
+
+
+def gaps_that_matter(
+    connection: Connection, now: datetime, marked_at: datetime | None, silence: float
+) -> list[Gap]:
+    """Return the gaps that can decide whether a service is silent; see ``deciding``."""
+    return deciding(newest_gaps(connection), now, marked_at, silence)
+
+
+def deciding(
+    newest_first: Iterator[Gap], now: datetime, marked_at: datetime | None, silence: float
+) -> list[Gap]:
+    """Take the gaps that can decide whether a service is silent, and no more (F-57).
+
+    ``silence`` is ``service_down_time`` in seconds. Going back from the latest mark, what lies
+    before more than that much time in which somebody listened cannot decide it: a service whose
+    stamp is older is silent in any case.
+    """
+    found: list[Gap] = []
+    heard, since = 0.0, min(now, marked_at or now)
+    for gap in newest_first:
+        heard += max(0.0, (since - gap.end).total_seconds())
+        if heard > silence:
+            break
+        found.append(gap)
+        since = min(since, gap.start)
+    return found
+
+
+def undoubted_now(connection: Connection) -> datetime:
+    """Return the moment by which old rows may be removed: now, unless the clock leapt lately.
+
+    A leap ahead and an outage look alike, a time without marks. Until an hour after one, what
+    the clock said before it counts: a clock that is set right by then removed nothing (F-50).
+    """
+    now = select(utcnow(), latest_mark())
+    moment: datetime
+    moment, marked_at = connection.execute(now).one()
+    gap = next(newest_gaps(connection), None)
+    if gap is not None and gap.end > moment - DOUBT:
+        return min(moment, gap.start)
+    return moment if marked_at is None else min(moment, marked_at)
 
 
 def mark(connection: Connection) -> None:
     """Say that this intake commits reports now, and store the gap that ends with it, if any.
 
-    The row lock makes marks of several intakes follow one another, so each gap is stored once.
+    The row lock makes marks of several intakes follow one another, so each gap is stored once. A
+    gap that begins where another ends is one with it.
     """
-    query = select(listening.c.marked_at, utcnow()).where(listening.c.id == 1).with_for_update()
-    row = connection.execute(query).one_or_none()
+    query = select(listening.c.marked_at, utcnow(), _LATEST_GAP)
+    row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
     if row is None:
         connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
         return
-    marked_at, now = row
-    if now - marked_at > timedelta(seconds=MARK_TOLERANCE):
-        connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
-        connection.execute(listening_gaps.delete().where(listening_gaps.c.end_at < now - KEPT))
+    marked_at, now, gap_end = row
+    if marked_at > now or (gap_end is not None and gap_end > now):
+        forget_the_future(connection, now)
+    elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
+        if gap_end == marked_at:
+            connection.execute(listening_gaps.update().where(gap_end == _END).values(end_at=now))
+        else:
+            connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
+        connection.execute(listening_gaps.delete().where(now - KEPT > _END))
     connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=now))
+
+
+def forget_the_future(connection: Connection, now: datetime) -> None:
+    """Let no gap end later than now: the clock was ahead when that was stored, and stepped back.
+
+    Else nobody would count as silent until that time has come again (F-50).
+    """
+    connection.execute(listening_gaps.delete().where(now <= _START))
+    connection.execute(listening_gaps.update().where(now < _END).values(end_at=now))

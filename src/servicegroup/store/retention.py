@@ -9,15 +9,15 @@ the rest. Everything works in batches, along the ids, so that nobody waits long.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import Connection, Engine, select
 
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS, OF_OPERATORS
-from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.events import standing_of
+from servicegroup.store.marks import undoubted_now
 from servicegroup.store.tables import event_log, events
 
 MAX_EVENTS = 1_000_000
@@ -57,7 +57,7 @@ def _purge_others(keep: timedelta, connection: Connection) -> int | None:
     log = standing_of(connection)
     later = events.c.id > log.purged
     oldest = select(events.c.id, events.c.at).where(later).order_by(events.c.id)
-    first_kept, since = log.last - MAX_EVENTS, _now(connection) - keep
+    first_kept, since = log.last - MAX_EVENTS, undoubted_now(connection) - keep
     rows = connection.execute(oldest.limit(_PURGE_BATCH))
     gone = [id_ for id_, at in rows if at < since or id_ <= first_kept]
     if not gone:
@@ -75,14 +75,9 @@ def _purge_of_operators(keep: timedelta, connection: Connection) -> int | None:
     surplus = select(events.c.id).where(below).order_by(events.c.id.desc())
     last_surplus = connection.scalar(surplus.offset(MAX_OF_OPERATORS).limit(1)) or 0
     oldest = select(events.c.id, events.c.at).where(below).order_by(events.c.id)
-    since = _now(connection) - keep
+    since = undoubted_now(connection) - keep
     rows = connection.execute(oldest.limit(_PURGE_BATCH))
     gone = [id_ for id_, at in rows if at < since or id_ <= last_surplus]
     if not gone:
         return None
     return connection.execute(events.delete().where(events.c.id <= gone[-1])).rowcount
-
-
-def _now(connection: Connection) -> datetime:
-    now: datetime = connection.execute(select(utcnow())).scalar_one()
-    return now

@@ -18,7 +18,7 @@ from servicegroup.model import Service, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import gaps_of, latest_mark
+from servicegroup.store.marks import gaps_that_matter, latest_mark
 from servicegroup.store.tables import services
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
@@ -104,9 +104,15 @@ def names(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def read(
-    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+    connection: Connection,
+    silence: float,
+    query: Select[Any],
+    values: Mapping[str, Any] | None = None,
 ) -> Snapshot:
-    """Return what a query finds, with the clock of its statement."""
+    """Return what a query finds, with the clock of its statement.
+
+    ``silence`` is ``service_down_time`` in seconds: it bounds the gaps that are read.
+    """
     found: list[Service] = []
     first = None
     for rows in connection.execute(query, values).partitions(_AT_ONCE):
@@ -117,17 +123,17 @@ def read(
         return Snapshot(Listening(now), [])
     # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
     now, marked_at, observed_at, holder = first[-4:]
-    gaps = gaps_of(connection)
+    gaps = gaps_that_matter(connection, now, marked_at, silence)
     return Snapshot(Listening.of(now, marked_at, gaps, observed_at, driver_of(holder)), found)
 
 
-def read_in_pieces(engine: Engine, filters: ServiceFilter) -> Iterator[Snapshot]:
+def read_in_pieces(engine: Engine, silence: float, filters: ServiceFilter) -> Iterator[Snapshot]:
     """Yield the services that match, PIECE at a time, all as of the first piece's moment."""
     listening = None
     with snapshot_read(engine) as connection:
         values = values_of(connection, filters) | {"limit": PIECE}
         while True:
-            piece = read(connection, matching(frozenset(values)), values)
+            piece = read(connection, silence, matching(frozenset(values)), values)
             listening = listening or piece.listening
             yield Snapshot(listening, piece.services)
             if len(piece.services) < PIECE:

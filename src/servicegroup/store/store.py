@@ -30,7 +30,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import gaps_of, latest_mark
+from servicegroup.store.marks import gaps_that_matter, latest_mark, undoubted_now
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
 from servicegroup.store.snapshots import (
@@ -60,9 +60,13 @@ _REGISTRATION_ATTEMPTS = 20
 class Store:
     """The register's records in one database."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Use the engine's database; its schema is in place (``servicegroup db upgrade``)."""
+    def __init__(self, engine: Engine, silence: float = 86_400.0) -> None:
+        """Use the engine's database; its schema is in place (``servicegroup db upgrade``).
+
+        ``silence`` is the longest ``service_down_time``, in seconds, that anybody judges by.
+        """
         self.engine = engine
+        self.silence = silence
 
     # -- questions -------------------------------------------------------------------------
 
@@ -75,7 +79,7 @@ class Store:
         filters = filters or ServiceFilter()
         with reading(self.engine) as connection:
             given = values_of(connection, filters)
-            return read(connection, matching(frozenset(given)), given)
+            return read(connection, self.silence, matching(frozenset(given)), given)
 
     def pieces(self, filters: ServiceFilter) -> Generator[Snapshot]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
@@ -85,13 +89,13 @@ class Store:
         if filters.limit is not None or filters.host is not None:
             yield self.snapshot(filters)
         else:
-            yield from read_in_pieces(self.engine, filters)
+            yield from read_in_pieces(self.engine, self.silence, filters)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
         column = services.c.id if isinstance(service_id, int) else services.c.uuid
         with reading(self.engine) as connection:
-            return read(connection, living().where(column == service_id))
+            return read(connection, self.silence, living().where(column == service_id))
 
     def by_ids(self, ids: Sequence[int]) -> Snapshot:
         """Return the living services of these ids, ordered by id."""
@@ -99,7 +103,7 @@ class Store:
             found, wanted = self.snapshot(), set(ids)
             return Snapshot(found.listening, [s for s in found.services if s.id in wanted])
         with reading(self.engine) as connection:
-            return read(connection, of_ids(), {"ids": list(ids)})
+            return read(connection, self.silence, of_ids(), {"ids": list(ids)})
 
     def by_members_or_lacking(self, members: Collection[Member], window: float) -> Snapshot:
         """Return the living services of these members, and whoever lacks its presence.
@@ -109,21 +113,21 @@ class Store:
         with reading(self.engine) as connection:
             since = connection.execute(select(utcnow())).scalar_one() - timedelta(seconds=window)
             values = {"since": since, **names((m.group, m.host) for m in members)}
-            return read(connection, of_members_or_lacking(), values)
+            return read(connection, self.silence, of_members_or_lacking(), values)
 
     def listening(self) -> Listening:
         """Return who listened and observed when, without any service."""
         query = select(utcnow(), latest_mark(), latest_observation(), latest_holder())
         with reading(self.engine) as connection:
             now, marked_at, observed_at, holder = connection.execute(query).one()
-            gaps = gaps_of(connection)
+            gaps = gaps_that_matter(connection, now, marked_at, self.silence)
             return Listening.of(now, marked_at, gaps, observed_at, driver_of(holder))
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""
         wanted = set(pairs)
         with reading(self.engine) as connection:
-            found = read(connection, of_members(), names(wanted))
+            found = read(connection, self.silence, of_members(), names(wanted))
         return Snapshot(found.listening, [s for s in found.services if (s.topic, s.host) in wanted])
 
     def hosts(self, uuids: Collection[str]) -> dict[str, str]:
@@ -282,8 +286,8 @@ class Store:
 
 
 def _purge_batch(connection: Connection, age: timedelta) -> int:
-    now = connection.scalar(select(utcnow()))
-    old = select(services.c.id).where(services.c.deleted != 0, services.c.deleted_at < now - age)
+    oldest = undoubted_now(connection) - age
+    old = select(services.c.id).where(services.c.deleted != 0, services.c.deleted_at < oldest)
     ids = connection.scalars(old.order_by(services.c.id).limit(_PURGE_BATCH)).all()
     return connection.execute(services.delete().where(services.c.id.in_(ids))).rowcount
 

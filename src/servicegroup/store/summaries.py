@@ -16,12 +16,16 @@ from sqlalchemy import Engine, Select, and_, bindparam, func, not_, or_, select,
 from servicegroup.liveness import PATIENCE, Listening
 from servicegroup.model import Limits
 from servicegroup.store.database import reading
+from servicegroup.store.findings import is_later
 from servicegroup.store.marks import KEPT
 from servicegroup.store.tables import services
 
 
 class Summary(NamedTuple):
-    """One service; ``may_have_changed`` says that its record may make another state of it."""
+    """One service; ``may_have_changed`` says that its record may make another state of it.
+
+    ``is_ahead`` says that a stamp of it is later than now.
+    """
 
     id: int
     group: str
@@ -30,6 +34,7 @@ class Summary(NamedTuple):
     incarnation: int
     was_up: bool
     may_have_changed: bool
+    is_ahead: bool
 
 
 def summaries(
@@ -45,7 +50,8 @@ def summaries(
     unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
     silent = now - timedelta(seconds=limits.service_down_time)
     late = now - timedelta(seconds=PATIENCE * limits.report_interval)
-    moments = {"now": now, "late": silent if changed_only else late, "silent": silent - unheard}
+    soon = now + timedelta(seconds=1)  # reports may arrive while this is asked
+    moments = {"soon": soon, "late": silent if changed_only else late, "silent": silent - unheard}
     with reading(engine) as connection:
         return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]
 
@@ -56,14 +62,15 @@ def _query(changed_only: bool) -> Select[Any]:
     stamp = func.coalesce(c.last_seen_up, c.created_at)
     intended = or_(c.forced_down == true(), c.departure.is_not(None))
     was_up = func.coalesce(c.observed_state, "") == "up"
+    ahead = is_later(bindparam("soon"))
     may_have_changed = or_(
         c.observed_state.is_(None),
         c.absent_since.is_not(None),
         c.held_since.is_not(None),
-        stamp > bindparam("now"),
+        ahead,
         and_(was_up, or_(intended, stamp <= bindparam("late"))),
         and_(not_(was_up), not_(intended), stamp > bindparam("silent")),
     )
     named = (c.id, c.topic, c.zone, c.host, c.incarnation)
-    query = select(*named, was_up, may_have_changed).where(c.deleted == 0).order_by(c.id)
+    query = select(*named, was_up, may_have_changed, ahead).where(c.deleted == 0).order_by(c.id)
     return query.where(may_have_changed) if changed_only else query

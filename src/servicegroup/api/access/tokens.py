@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ LOG = logging.getLogger(__name__)
 
 PAUSE = 2.0
 """Seconds between two looks at whether the table changed."""
+
+REREAD = 60.0
+"""Seconds after which all are read again: the clock may have been wrong the last time (F-50)."""
 
 IMPATIENCE = 1.0
 """Seconds between two looks for a token that is not known, however many are sent."""
@@ -56,6 +60,7 @@ class Tokens:
         self._engine = engine
         self._issued: dict[str, _Key] = {}
         self._revision: Revision | None = None
+        self._read_at = -math.inf
         self._looked = float("-inf")
         self._blind = False
 
@@ -112,7 +117,9 @@ class Tokens:
     def _refresh(self) -> None:
         self._blind = True
         found = revision(self._engine)
-        if found != self._revision:
+        now = time.monotonic()
+        if found != self._revision or now - self._read_at > REREAD:
+            self._read_at = now
             self._issued = {token.public_id: _key(token) for token in issued(self._engine)}
             self._revision = found
         self._blind = False

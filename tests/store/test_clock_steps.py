@@ -1,0 +1,207 @@
+"""A clock that was wrong for a while, in every table that has stamps (F-50, F-57)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, event, select
+
+from servicegroup.controlplane.observer import Observer
+from servicegroup.group import ServiceGroup
+from servicegroup.liveness import Gap, Listening
+from servicegroup.model import Report
+from servicegroup.store import marks
+from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading, write
+from servicegroup.store.retention import purge
+from servicegroup.store.tables import (
+    event_log,
+    events,
+    listening,
+    listening_gaps,
+    outbox,
+    protections,
+    services,
+)
+from support.aging import backdate
+
+YEAR = timedelta(days=365)
+
+
+def now_of(engine: Engine) -> datetime:
+    with reading(engine) as connection:
+        now: datetime = connection.execute(select(utcnow())).scalar_one()
+        return now
+
+
+def gaps_of(engine: Engine) -> list[Gap]:
+    with reading(engine) as connection:
+        return list(marks.newest_gaps(connection))
+
+
+def add_gap(engine: Engine, start: datetime, end: datetime) -> None:
+    row = listening_gaps.insert().values(start_at=start, end_at=end)
+    write(engine, lambda connection: connection.execute(row))
+
+
+def leap(engine: Engine, ahead: timedelta) -> None:
+    """Leave what a clock leaves that leapt, was marked by, and was set right."""
+    now = now_of(engine)
+    marked = listening.update().values(marked_at=now + ahead)
+    write(engine, lambda connection: connection.execute(marked))
+    add_gap(engine, now, now + ahead)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
+def test_a_clock_that_was_ahead_hides_nobody(
+    group: ServiceGroup, engine: Engine, ahead: timedelta
+) -> None:
+    dead, alive = (group.join(host, "nova-compute") for host in ("h1", "h2"))
+    group.report([Report(dead.uuid, 1), Report(alive.uuid, 1)])
+    backdate(engine, 61, host="h1")
+    leap(engine, ahead)
+    group.report([Report(alive.uuid, 1)])
+    now = now_of(engine)
+    assert all(gap.end <= now for gap in gaps_of(engine))
+    backdate(engine, 200, host="h1")
+    found = group.get(dead.uuid)
+    assert (found.is_up, found.judged.reason) == (False, "silent")
+    assert found.judged.evidence.unheard < 60
+    assert group.get(alive.uuid).is_up
+
+
+def test_a_gap_of_before_is_kept_as_far_as_it_is_past(group: ServiceGroup, engine: Engine) -> None:
+    now = now_of(engine)
+    group.report([])
+    add_gap(engine, now - timedelta(seconds=500), now - timedelta(seconds=400))
+    add_gap(engine, now - timedelta(seconds=100), now + YEAR)
+    add_gap(engine, now + YEAR, now + 2 * YEAR)
+    group.report([])
+    newest, older = gaps_of(engine)
+    assert (older.start, newest.start) == (
+        now - timedelta(seconds=500),
+        now - timedelta(seconds=100),
+    )
+    assert now <= newest.end <= now_of(engine)
+
+
+def test_gaps_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
+    group.report([])
+    for _ in range(3):
+        now = now_of(engine)
+        # What was stored as the end of the last gap is the latest mark.
+        late = timedelta(seconds=10)
+
+        def shift(connection: Any, late: timedelta = late) -> None:
+            for stamp in (
+                listening.c.marked_at,
+                listening_gaps.c.start_at,
+                listening_gaps.c.end_at,
+            ):
+                for row in connection.execute(select(stamp)).scalars().all():
+                    moved = (
+                        stamp.table.update().where(stamp == row).values({stamp.name: row - late})
+                    )
+                    connection.execute(moved)
+
+        write(engine, shift)
+        group.report([])
+        assert now_of(engine) >= now
+    (gap,) = gaps_of(engine)
+    assert gap.end - gap.start >= timedelta(seconds=30)
+
+
+def test_a_question_reads_the_gaps_that_matter_and_no_more(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """F-57: a stall a minute for a week costs no more than one."""
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    now = now_of(engine)
+    stalls = [
+        {"start_at": now - timedelta(minutes=n, seconds=5), "end_at": now - timedelta(minutes=n)}
+        for n in range(10_000, 0, -1)
+    ]
+    write(engine, lambda connection: connection.execute(listening_gaps.insert(), stalls))
+    group._store.silence = 60.0
+    asked: list[str] = []
+    event.listen(engine, "after_cursor_execute", lambda *args: asked.append(args[2]))
+    assert group.get(uuid).is_up
+    assert sum("listening_gaps" in statement for statement in asked) == 1
+
+
+ago = st.integers(0, 5_000)
+
+
+@given(st.lists(st.tuples(ago, st.integers(1, 300)), max_size=8), ago, st.integers(1, 500))
+def test_the_gaps_that_are_left_out_decide_nothing(
+    drawn: list[tuple[int, int]], stamp_ago: int, silence: int
+) -> None:
+    """A service is silent by the gaps that matter if and only if it is by all of them."""
+    now = datetime(2030, 1, 1, 12)
+    ends = sorted((start, start - length) for start, length in drawn if start > length)
+    known, last = [], 10_000
+    for start, end in sorted(ends, reverse=True):  # as they are stored: the oldest first
+        start = min(start, last)
+        if start > end:
+            known.append(Gap(now - timedelta(seconds=start), now - timedelta(seconds=end)))
+            last = end
+    stamp = now - timedelta(seconds=stamp_ago)
+    few = marks.deciding(iter(reversed(known)), now, now, float(silence))
+
+    def silent(gaps: list[Gap]) -> bool:
+        unheard = Listening.of(now, now, gaps).unheard_since(stamp)
+        return (now - stamp).total_seconds() - unheard > silence
+
+    assert silent(few) == silent(known)
+
+
+def test_nothing_is_removed_for_its_age_after_a_leap(group: ServiceGroup, engine: Engine) -> None:
+    """A clock that is ahead makes everything old; what goes then is gone for good."""
+    group.join("h1", "nova-compute")
+    group.report([])
+    last = group.event_log().last
+    long_ago = now_of(engine) - YEAR
+    # By a clock that leapt by a year, all that happened is a year old.
+    write(engine, lambda connection: connection.execute(events.update().values(at=long_ago)))
+    write(
+        engine, lambda connection: connection.execute(listening.update().values(marked_at=long_ago))
+    )
+    assert purge(engine) == 0, "before the first mark by that clock"
+    group.report([])
+    assert purge(engine) == 0, "and after it"
+    with reading(engine) as connection:
+        assert connection.execute(select(event_log.c.last, event_log.c.purged)).one() == (last, 0)
+
+
+def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine) -> None:
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    later = now_of(engine) + YEAR
+    stamped = services.update().values(
+        registered_at=later, last_seen_up=later, flapping_until=later
+    )
+    suspect = {"topic": "compute", "zone": "nova", "signal": "reports", "members": 3, "peak": 3}
+    pending = {"driver": "old", "topic": "compute", "host": "h9", "incarnation": 1}
+    for change in (
+        stamped,
+        protections.insert().values(since=later, **suspect),
+        outbox.insert().values(created_at=later, **pending),
+    ):
+        write(engine, lambda connection, change=change: connection.execute(change))  # type: ignore[misc]
+    observer.look()  # sees that something is ahead, although the clock did not step since
+    observer.look()
+    now = now_of(engine)
+    with reading(engine) as connection:
+        stamps = connection.execute(select(services.c.registered_at, services.c.last_seen_up)).one()
+        (until,) = connection.execute(select(services.c.flapping_until)).one()
+        created = connection.execute(select(outbox.c.created_at)).scalar_one()
+    assert all(stamp <= now for stamp in (*stamps, created))
+    assert until <= now + timedelta(hours=1)

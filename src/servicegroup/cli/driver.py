@@ -93,5 +93,5 @@ def summary(compared: Compared) -> str:
         return f"Ready: {change} would change no verdict of {compared.services} services."
     return (
         f"Not ready: {change} would change {len(compared.disagreements)} of {compared.services}"
-        f" services, and of {compared.undetermined} {compared.shadow} cannot tell yet."
+        f" services; {compared.shadow} cannot tell yet for {compared.undetermined}."
     )

@@ -21,6 +21,7 @@ from benchmarks import (
     measure,
     members,
     nova_layer,
+    questions,
     reports,
     scale,
     versions,
@@ -35,6 +36,7 @@ from servers.process import ServerError
 
 BENCHMARKS = {
     "listing": listing.run,
+    "questions": questions.run,
     "reports": reports.run,
     "versions": versions.run,
     "footprint": footprint.run,

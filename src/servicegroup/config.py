@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connection_limit: int
     thresholds: Thresholds
     keep_events: timedelta
+    keep_of_operators: timedelta
 
     @property
     def uses_default_database(self) -> bool:
@@ -153,6 +154,7 @@ def _settings(conf: cfg.ConfigOpts, path: str | None) -> Settings:
         connection_limit=conf.api.connection_limit,
         thresholds=_thresholds(conf.protection),
         keep_events=timedelta(days=conf.events.keep_days),
+        keep_of_operators=timedelta(days=conf.events.keep_operators_days),
     )
 
 

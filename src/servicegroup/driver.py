@@ -2,8 +2,8 @@
 
 A driver says who is present, and nothing else: it knows no SQL, no HTTP and no configuration
 file, owns no loops, timers or threads of its own (a client library's session thread excepted),
-and every method but ``list_group`` is required. A new driver is one file, one entry point in
-the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
+and every method but ``list_group`` and ``server_of`` is required. A new driver is one file, one
+entry point in the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
 """
 
 from __future__ import annotations
@@ -134,6 +134,14 @@ class Driver(abc.ABC):
         None where the backend can only be asked about members whose names are known.
         """
         return None
+
+    def server_of(self, member: Member) -> str:
+        """Return which of several independent servers holds a member; asks nothing.
+
+        One name for all where the backend is one. A server that is away keeps only its own members
+        waiting (F-60).
+        """
+        return ""
 
     @abc.abstractmethod
     def watch(self, callback: Watcher) -> None:

@@ -58,6 +58,16 @@ class EventKind(OpenEnum):
     # fmt: on
 
 
+OF_OPERATORS = frozenset(
+    {
+        *(EventKind.DELETE, EventKind.ENABLE, EventKind.DISABLE),
+        *(EventKind.FORCE_DOWN, EventKind.UNFORCE),
+        *(EventKind.TOKEN_CREATE, EventKind.TOKEN_ROTATE, EventKind.TOKEN_REVOKE),
+    }
+)
+"""What operators did: kept by a count and an age of their own, whatever services do (F-59)."""
+
+
 class Signal(OpenEnum):
     """One of the two proofs of life; each can be suspect while the other is credible."""
 
@@ -121,6 +131,14 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.until is None or event.at < self.until)
         )
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it leaves out events after ``after``."""
+        return any(
+            given is not None
+            for given in (self.uuid, self.group, self.kind, self.since, self.until)
+        )
+
     def query(self) -> dict[str, str]:
         """Return what is given as ``/v1/events`` takes it."""
         fields = msgspec.to_builtins(self).items()
@@ -128,7 +146,10 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """Where the log of events stands: the newest id, and the newest one that was purged."""
+    """Where the log of events stands: the newest id, and the newest one that was purged.
+
+    Up to the latter, what is kept is what operators did.
+    """
 
     last: int = 0
     purged: int = 0
@@ -137,7 +158,8 @@ class Log(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """Some events, oldest first; ``next`` is what to ask after for more, ``last`` the newest id.
 
-    Where events after the one asked for are not kept any more, the first one is a ``gap``.
+    Where events after the one asked for are not kept any more, a ``gap`` stands in their place; in
+    a filtered page one, the first, stands for all.
     """
 
     events: list[Event]

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from servicegroup import evictions
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import EventFilter, Log, Page, Protection
+from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
@@ -41,19 +42,12 @@ from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import obeys, observer_status
-from servicegroup.store.outbox import done, pending
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 from servicegroup.uuids import uuid_of
 
 _MAX_VERSION = 2**31 - 1
-_TOLD_AFTER = 3
-"""Report intervals after which a deleted service's process has been told, or is gone."""
-
-_FORGOTTEN_DRIVER = 3600.0
-"""Seconds an eviction waits for a driver that is not in use; its members have expired by then."""
-
 _EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
 
 
@@ -77,6 +71,9 @@ class ServiceGroup:
         self.limits = limits
         self.shadow = shadow
         self._reports = ReportWriter(store.engine)
+        self._evictions = [
+            PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
+        ]
         self.judge = Judge(driver, limits, monotonic)
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
@@ -89,38 +86,36 @@ class ServiceGroup:
     ) -> list[Service]:
         """Return the living services that match, judged, ordered by id.
 
-        ``state`` (``up`` or ``down``) is applied after judging; more is read until a page of
-        ``filters.limit`` is full. Raises NotFound for a marker that does not exist,
-        StoreUnavailable.
+        ``state`` is ``up`` or ``down``; ``filters.limit`` counts services of that state. However
+        few match, it costs no more than the whole list (F-51). Raises NotFound for a marker that
+        does not exist, StoreUnavailable.
         """
-        _check_state(state)
-        filters = filters or ServiceFilter()
-        found: list[Service] = []
-        while True:
-            page = [service for piece in self.pieces(filters) for service in piece]
-            found += [s for s in page if state is None or s.judged.state == state]
-            limit = filters.limit
-            if state is None or limit is None or len(page) < limit or len(found) >= limit:
-                return found[:limit]
-            filters = msgspec.structs.replace(filters, marker=page[-1].uuid)
+        return [service for piece in self.pieces(filters, state=state) for service in piece]
 
     def pieces(
         self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> Iterator[list[Service]]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
-        ``filters.limit`` counts services of any state. Read them without a pause: the database
-        waits meanwhile. Raises as ``services`` does, StoreUnavailable between pieces too.
+        Read them without a pause: the database waits. Raises as ``services``, between pieces too.
         """
         _check_state(state)
         filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
                 _check_text(field, value)
-        ask = self.judge.inquiry()
-        for snapshot in self.store.pieces(filters):
-            judged = self._judged(snapshot, ask)
-            yield judged if state is None else [s for s in judged if s.judged.state == state]
+        ask, room = self.judge.inquiry(), filters.limit
+        if state is not None:  # SQL cannot count what is judged here
+            filters = msgspec.structs.replace(filters, limit=None)
+        with closing(self.store.pieces(filters)) as snapshots:
+            for snapshot in snapshots:
+                found = self._judged(snapshot, ask)
+                if state is not None:
+                    found = [s for s in found if s.judged.state == state][:room]
+                yield found
+                room = None if room is None else room - len(found)
+                if room == 0:
+                    return
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
@@ -206,8 +201,7 @@ class ServiceGroup:
 
         Raises NotFound, InvalidInput for a time that ends before it begins.
         """
-        service = self.get(service_id)
-        return read_history(self.store.engine, service, since, until)
+        return read_history(self.store.engine, self.get(service_id), since, until)
 
     def protections(self) -> list[Protection]:
         """Return which signals are suspect now, and where. Raises StoreUnavailable."""
@@ -232,8 +226,7 @@ class ServiceGroup:
         if self._comparison is None:
             raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
         snapshot = self.store.snapshot()
-        services = self._judged(snapshot)
-        return self._comparison.of(self.driver.name, services, snapshot.listening)
+        return self._comparison.of(self.driver.name, self._judged(snapshot), snapshot.listening)
 
     # -- changing --------------------------------------------------------------------------
 
@@ -245,12 +238,14 @@ class ServiceGroup:
         group: str = "",
         zone: str = "",
         version: int = 0,
+        most: int | None = None,
         deadline: float = math.inf,
     ) -> Registration:
         """Register a service: a new incarnation of its record, created if it is new.
 
-        Raises InvalidInput, Conflict when another binary holds this host in the group, and
-        Unavailable after the ``deadline`` of ``write``: too late, it would end a younger life.
+        Raises InvalidInput, Conflict when another binary holds this host in the group or a new
+        service would be one more than the ``most`` of its host, and Unavailable after the
+        ``deadline`` of ``write``: too late, it would end a younger life.
         """
         topic = group or topic_of(binary)
         zone = zone or zone_of(topic)
@@ -258,7 +253,7 @@ class ServiceGroup:
             check_name(field, value)
         if not 0 <= version <= _MAX_VERSION:
             raise InvalidInput(f"version {version} is not between 0 and {_MAX_VERSION}.")
-        return self.store.register(host, binary, topic, zone, version, deadline)
+        return self.store.register(host, binary, topic, zone, version, deadline, most)
 
     def report(
         self, reports: Sequence[Report], *, marking: bool = True, deadline: float = math.inf
@@ -311,17 +306,9 @@ class ServiceGroup:
     def free_deleted(self) -> int:
         """Make the backends forget deleted services and return how many evictions are left.
 
-        See ``evictions.run``. Raises StoreUnavailable.
+        Each driver has its own; see ``PendingEvictions.run``. Raises StoreUnavailable.
         """
-        waiting = pending(self.store.engine)
-        told_after = _TOLD_AFTER * self.limits.report_interval
-        in_use = {driver.name: driver for driver, _ in self.drivers()}
-        finished = [e for e in waiting if e.driver not in in_use and e.age > _FORGOTTEN_DRIVER]
-        for name, driver in in_use.items():
-            own = [eviction for eviction in waiting if eviction.driver == name]
-            finished += evictions.run(driver, own, told_after)
-        done(self.store.engine, finished)
-        return len(waiting) - len(finished)
+        return run_all(self.store.engine, self._evictions)
 
     # -- judging ---------------------------------------------------------------------------
 

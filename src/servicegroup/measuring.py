@@ -31,6 +31,11 @@ class Distribution:
         self._counts[bisect_left(self.edges, value)] += 1
         self.sum += value
 
+    def merge(self, other: Distribution) -> None:
+        """Count the values of another one by the same edges, too."""
+        self._counts = [own + more for own, more in zip(self._counts, other._counts, strict=True)]
+        self.sum += other.sum
+
     @property
     def count(self) -> int:
         """How many values there were."""

@@ -142,6 +142,9 @@ def _events_options() -> list[cfg.Opt]:
     return [
         cfg.IntOpt("keep_days", default=30, min=1, help=(
             "Days that events are kept; a million at the most, however young they are.")),
+        cfg.IntOpt("keep_operators_days", default=365, min=1, help=(
+            "Days that events of what operators did are kept: edits, force-downs, deletes, tokens;"
+            " keep_days if that is longer. 100,000 more than the million at the most.")),
     ]  # fmt: skip
 
 

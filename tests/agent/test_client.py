@@ -126,4 +126,4 @@ def test_a_control_plane_that_answers_is_asked_first_next_time(
     with closing(HttpClient(f"{nobody},{control_plane.url}")) as client:
         client.timeout = 60  # a busy machine is not the subject
         client.report([])
-        assert [plane.url for plane in client._planes] == [control_plane.url, nobody]
+        assert client._planes.urls == [control_plane.url, nobody]

@@ -208,7 +208,7 @@ def test_a_superseding_of_its_own_making_is_no_end(
         def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
             self.registrations += 1
             if self.registrations == 1:
-                self.unanswered += 1
+                self._planes.unanswered += 1
                 if not others_answer:
                     raise ControlPlaneUnavailable("The answer got lost.")
             joined = super().register(host, binary, group, zone, version)

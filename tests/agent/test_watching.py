@@ -20,7 +20,7 @@ from servicegroup.events import Event, EventFilter, EventKind, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
 from servicegroup.store.database import connect
-from servicegroup.store.events import purge
+from servicegroup.store.retention import purge
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
 
@@ -114,7 +114,7 @@ def test_what_is_not_kept_is_a_gap_and_so_is_another_register(
 ) -> None:
     events = servicegroup.watch(control_plane.url, after=toggle(group, 30) - 10, group="nobody's")
     last = toggle(group)
-    assert purge(group.store.engine, timedelta(days=-1)) == last
+    assert purge(group.store.engine, *[timedelta(days=-1)] * 2) == last
     toggle(group)
     gap = next(events)
     assert (gap.kind, gap.id) == (EventKind.GAP, last), "told whatever else is left out"

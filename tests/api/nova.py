@@ -14,6 +14,11 @@ from servicegroup.errors import Unauthorized
 from servicegroup.group import ServiceGroup
 
 
+def made(answer: Answer) -> Answer:
+    """Return an answer as the application sends it, made if it was left for later."""
+    return answer if answer.later is None else answer.later()
+
+
 class Reply(msgspec.Struct, frozen=True):
     """An answer, taken apart for assertions."""
 
@@ -83,7 +88,7 @@ class Nova:
                 headers=sent,
                 body=body,
             )
-            answer = respond(call)
+            answer = made(respond(call))
         except Unauthorized as error:
             answer = faults.answer_for(error)
         return Reply.of(answer)

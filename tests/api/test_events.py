@@ -14,7 +14,8 @@ from sqlalchemy import select, update
 from servicegroup.events import Event, EventKind
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
-from servicegroup.store.events import append, purge
+from servicegroup.store.events import append
+from servicegroup.store.retention import purge
 from servicegroup.store.tables import events
 from support.control_plane import ControlPlane
 from support.waiting import until
@@ -268,18 +269,22 @@ def test_what_is_not_kept_is_told_as_a_gap(plane: ControlPlane, uuid: str) -> No
     write(engine, age)
     assert purge(engine, timedelta(days=30)) > 0
     engine.dispose()
-    edit(plane, uuid, disabled=True)
-    (gap, *rest) = told(plane, "after=3&kind=service-disable")
+    body = {"host": "later", "binary": "nova-compute"}
+    later = plane.request("POST", "/v1/services", body)[2]["uuid"]
+    (gap, *rest) = told(plane, "after=3&kind=service-join")
     assert (gap["kind"], gap["id"], gap["detail"]) == (
         "gap", last, f"events 4 to {last} are not kept",
     )  # fmt: skip
-    assert [event["uuid"] for event in rest] == [uuid]
+    assert [event["uuid"] for event in rest] == [later]
+    disabled = told(plane, "after=3&kind=service-disable")
+    assert {event["kind"] for event in disabled} == {"gap", "service-disable"}
+    assert [e["kind"] for e in disabled].count("gap") == 1, "what operators did is kept for longer"
     for query in (f"after={last}", "", f"uuid={uuid}"):
         assert "gap" not in {event["kind"] for event in told(plane, query)}
     # Whoever followed all the time has missed nothing: a control plane keeps the newest in memory.
     plane.stop()
     plane.start()
-    with Follower(plane, "?kind=service-disable", Last_Event_ID="3") as follower:
-        assert [follower.event()["kind"] for _ in range(2)] == ["gap", "service-disable"]
+    with Follower(plane, "?kind=service-join", Last_Event_ID="3") as follower:
+        assert [follower.event()["kind"] for _ in range(2)] == ["gap", "service-join"]
     found = get(plane, f"/v1/services/{uuid}/history")
     assert not found["complete"], "its beginning is not kept"

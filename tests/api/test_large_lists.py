@@ -25,7 +25,7 @@ from servicegroup.group import ServiceGroup
 from servicegroup.model import Report, Service
 from servicegroup.store import snapshots
 
-from .nova import Nova
+from .nova import Nova, made
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def listing(group: ServiceGroup, query: str = "") -> Answer:
     call = Call(group, EVERYBODY, "GET", "/v1/services", query=query)
-    return v1.list_services(call)
+    return made(v1.list_services(call))
 
 
 class Line:
@@ -101,7 +101,7 @@ def test_a_large_list_has_its_length_and_the_same_content(
     monkeypatch.setattr(large, "IN_MEMORY", 100)
     monkeypatch.setattr(large, "PIECE", 64)
     path = "/v2.1/os-services"
-    line = Line().answered(respond(Call(group, EVERYBODY, "GET", path)))
+    line = Line().answered(made(respond(Call(group, EVERYBODY, "GET", path))))
     assert line.is_whole
     assert line.body == small.body
     assert line.announced == len(small.body)

@@ -24,6 +24,8 @@ from support.aging import backdate
 from support.control_plane import ControlPlane
 from support.waiting import until
 
+from .nova import made
+
 
 class Client:
     """Who asks for the list, and keeps the ETag of what it got."""
@@ -35,7 +37,7 @@ class Client:
     def ask(self) -> Answer:
         headers = {"if-none-match": self.etag} if self.etag else {}
         call = Call(self._group, EVERYBODY, "GET", "/v1/services", headers=headers)
-        answer = v1.list_services(call)
+        answer = made(v1.list_services(call))
         if answer.status == 200:
             self.etag = dict(answer.headers).get("ETag")
         return answer

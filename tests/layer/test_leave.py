@@ -10,7 +10,7 @@ from servers.memcached import Memcached
 from servicegroup.driver import Driver
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Member, PresenceState, Report
-from servicegroup.store.outbox import pending
+from servicegroup.store.outbox import pending, waiting
 from servicegroup.store.store import Store
 from support.aging import age_everything
 
@@ -40,7 +40,7 @@ def test_a_delete_frees_the_backend(group: ServiceGroup, agent: Driver, engine: 
     believed(group, agent)
     age_everything(engine, 60)
     assert group.free_deleted() == 0
-    assert pending(engine) == []
+    assert waiting(engine) == {}
 
 
 def test_a_delete_while_the_backend_is_down_is_caught_up_by_any_control_plane(
@@ -53,7 +53,7 @@ def test_a_delete_while_the_backend_is_down_is_caught_up_by_any_control_plane(
     group.delete(uuid)
     assert group.free_deleted() == 1
     assert group.services() == []
-    assert [eviction.member for eviction in pending(engine)] == [MEMBER]
+    assert [eviction.member for eviction in pending(engine, group.driver.name)] == [MEMBER]
     server.thaw()
     successor = ServiceGroup(Store(engine), handle(), LIMITS)
     assert successor.free_deleted() == 1

@@ -6,11 +6,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, event, select, update
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Event, EventFilter, EventKind, Log, Page
+from servicegroup.events import OF_OPERATORS, Event, EventFilter, EventKind, Log, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import (
     Departure,
@@ -23,9 +24,11 @@ from servicegroup.model import (
     Report,
 )
 from servicegroup.store import events as log_of_events
+from servicegroup.store import retention
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
-from servicegroup.store.events import append, kept_since, latest, purge, read
+from servicegroup.store.events import append, kept_since, latest, read
+from servicegroup.store.retention import purge
 from servicegroup.store.tables import events
 
 NOON = datetime(2030, 1, 1, 12)
@@ -234,7 +237,7 @@ def test_the_latest_of_a_kind_before_a_moment(engine: Engine) -> None:
 
 @pytest.fixture
 def _batches_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_of_events, "_PURGE_BATCH", 3)
+    monkeypatch.setattr(retention, "_PURGE_BATCH", 3)
 
 
 @pytest.mark.usefixtures("_batches_of_three")
@@ -260,7 +263,7 @@ def test_what_is_too_old_is_purged_and_told_as_a_gap(engine: Engine) -> None:
 def test_what_is_too_many_is_purged_however_young(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_of_events, "MAX_EVENTS", 4)
+    monkeypatch.setattr(retention, "MAX_EVENTS", 4)
     log(engine, some(11))
     assert purge(engine, timedelta(days=30)) == 7
     assert ids(read(engine, EventFilter(after=0), 100)) == [7, 8, 9, 10, 11]
@@ -290,3 +293,133 @@ def test_a_purge_under_a_reader_loses_nothing_in_silence(engine: Engine) -> None
         assert [e.id for e in found] == [4, 5, 6]
     else:
         assert [e.id for e in found] == [2, 3, 4], "all of it, as it was before"
+
+
+OURS = EventKind.DISABLE
+"""What an operator did; all others come from services."""
+
+
+def mixed(*operators: int, last: int) -> list[Event]:
+    """Return events 1 to ``last``, of which these are an operator's."""
+    return [
+        msgspec.structs.replace(event, kind=OURS if n in operators else EventKind.RESTART)
+        for n, event in enumerate(some(last, uuid="u"), 1)
+    ]
+
+
+def gaps_and_ids(page: Page) -> list[str | int | None]:
+    """Return the ids of a page's events, and of its gaps what they say."""
+    return [e.detail if e.kind is EventKind.GAP else e.id for e in page.events]
+
+
+@pytest.mark.usefixtures("_batches_of_three")
+def test_what_services_make_washes_away_nothing_that_operators_did(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-59: one host that restarts all the time filled the log, and purged what was minutes old."""
+    monkeypatch.setattr(retention, "MAX_EVENTS", 4)
+    log(engine, mixed(2, 3, 7, 12, last=16))
+    assert purge(engine) == 12 - 4, "all that are too many but what an operator did"
+    assert ids(read(engine, EventFilter(), 100)) == [2, 3, 7, 12, 13, 14, 15, 16]
+    assert read(engine, EventFilter(kind=OURS), 100).events[0].id == 2
+    assert kept_since(engine) == NOON + timedelta(seconds=12)
+    with reading(engine) as connection:
+        assert log_of_events.standing_of(connection) == Log(16, 12)
+    assert purge(engine) == 0
+
+
+@pytest.mark.usefixtures("_batches_of_three")
+def test_a_follower_is_told_each_gap_where_it_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So whoever has seen an event has seen, or was told a gap of, everything before."""
+    monkeypatch.setattr(retention, "MAX_EVENTS", 4)
+    log(engine, mixed(2, 3, 7, 12, last=16))
+    purge(engine)
+    told = "events {} to {} are not kept".format
+    whole = [told(1, 1), 2, 3, told(4, 6), 7, told(8, 11), 12, 13, 14, 15, 16]
+    for after, expected in (
+        (0, whole),
+        (1, whole[1:]),
+        (2, whole[2:]),
+        (5, [told(6, 6), *whole[4:]]),
+        (7, whole[5:]),
+        (9, [told(10, 11), *whole[6:]]),
+        (11, whole[6:]),
+        (12, whole[7:]),
+    ):
+        assert gaps_and_ids(read(engine, EventFilter(after=after), 100)) == expected
+    for limit in range(1, 9):
+        place, found = 0, []
+        while place < 16:
+            page = read(engine, EventFilter(after=place), limit)
+            known = [place, *ids(page)]
+            for before, one in zip(known, page.events, strict=False):
+                assert one.kind is EventKind.GAP or one.id == before + 1
+            found += gaps_and_ids(page)
+            place = page.next
+        assert found == whole
+
+
+@pytest.mark.usefixtures("_batches_of_three")
+def test_a_filter_is_told_one_gap(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MAX_EVENTS", 4)
+    log(engine, mixed(2, 3, 7, 12, last=16))
+    purge(engine)
+    told = "events {} to {} are not kept".format
+    for wanted, expected in (
+        ({"uuid": "u"}, [told(1, 1), 2, 3, 7, 12, 13, 14, 15, 16]),
+        ({"kind": OURS}, [told(1, 1), 2, 3, 7, 12]),
+        ({"kind": EventKind.RESTART}, [told(1, 12), 13, 14, 15, 16]),
+        ({"uuid": "nobody"}, [told(1, 12)]),
+    ):
+        assert gaps_and_ids(read(engine, EventFilter(after=0, **wanted), 100)) == expected
+    page = read(engine, EventFilter(after=3, kind=OURS), 1)
+    assert (gaps_and_ids(page), page.next) == ([told(4, 6), 7], 7)
+    page = read(engine, EventFilter(after=12, kind=OURS), 1)
+    assert (gaps_and_ids(page), page.next) == ([], 16)
+
+
+@pytest.mark.usefixtures("_batches_of_three")
+def test_what_operators_did_ends_by_its_own_age_and_count(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(engine, mixed(*range(1, 7), 8, 9, 12, last=12))
+    month, year = timedelta(days=30), timedelta(days=365)
+    make_old(engine, 9)  # older than any of both
+    with reading(engine) as connection:
+        now = connection.execute(select(utcnow())).scalar_one()
+    days = update(events).where(events.c.id.between(4, 9)).values(at=now - timedelta(days=100))
+    write(engine, lambda connection: connection.execute(days))
+    assert purge(engine, month, year) == 4, "event 7, and three of operators"
+    assert ids(read(engine, EventFilter(), 100)) == [4, 5, 6, 8, 9, 10, 11, 12]
+    monkeypatch.setattr(retention, "MAX_OF_OPERATORS", 2)
+    assert purge(engine, month, year) == 3
+    assert ids(read(engine, EventFilter(), 100)) == [8, 9, 10, 11, 12]
+    assert gaps_and_ids(read(engine, EventFilter(after=0), 100)) == [
+        "events 1 to 7 are not kept", 8, 9, 10, 11, 12,
+    ]  # fmt: skip
+    assert purge(engine, year, month) == 0, "never before the others"
+    assert purge(engine, month, month) == 2
+
+
+def test_a_log_of_nothing_but_edits_ends_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MAX_EVENTS", 4)
+    monkeypatch.setattr(retention, "MAX_OF_OPERATORS", 3)
+    log(engine, some(20, kind=OURS))
+    assert purge(engine) == 20 - 4 - 3
+    assert gaps_and_ids(read(engine, EventFilter(after=0), 100)) == [
+        "events 1 to 13 are not kept", *range(14, 21),
+    ]  # fmt: skip
+
+
+def test_every_kind_is_an_operators_or_not() -> None:
+    """A new kind has to be put somewhere: what has an actor is an operator's."""
+    services = {
+        *(EventKind.UP, EventKind.DOWN, EventKind.JOIN, EventKind.RESTART),
+        *(EventKind.LEAVE, EventKind.EXIT, EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF),
+    }
+    never_stored = {EventKind.GAP}
+    assert set(EventKind) - OF_OPERATORS == services | never_stored

@@ -71,7 +71,7 @@ def test_nobody_waits_for_a_list_that_is_read(store: Store, group: ServiceGroup)
     next(pieces)
     assert group.report([Report(uuid, 1) for uuid in uuids]).unknown == frozenset()
     assert {service.report_count for service in group.services()} == {2}
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
 
 
 def test_an_abandoned_list_leaves_a_connection_that_works(
@@ -81,7 +81,7 @@ def test_an_abandoned_list_leaves_a_connection_that_works(
     for _ in range(30):  # more than the pool has
         pieces = store.pieces(ServiceFilter())
         next(pieces)
-        pieces.close()  # type: ignore[attr-defined]
+        pieces.close()
     assert len(group.services()) == COUNT
 
 

@@ -115,11 +115,13 @@ def test_groups_may_have_thresholds_of_their_own() -> None:
     write(
         "[protection]\nminimum = 5\nshare = 0\n"
         "group = compute:10:0.1\ngroup = with:colon:2:1\n[events]\nkeep_days = 7\n"
+        "keep_operators_days = 90\n"
     )
     settings = config.load()
     own = {"compute": Threshold(10, 0.1), "with:colon": Threshold(2, 1)}
     assert settings.thresholds == Thresholds(Threshold(5, 0), own)
     assert settings.keep_events == timedelta(days=7)
+    assert settings.keep_of_operators == timedelta(days=90)
 
 
 def test_every_option_explains_itself() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from servicegroup.store import migrate
+from servicegroup.store import migrate, upgrading
 from servicegroup.store.database import connect
 
 CHANGES = ("ALTER", "CREATE", "INSERT", "UPDATE")
@@ -29,6 +29,7 @@ def upgrade(url: str, allowed: int) -> None:
         if statement.lstrip().startswith(CHANGES) and next(changes) == allowed:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    upgrading.EXPIRY = 0.0  # who was killed is not waited for
     event.listen(engine, "after_cursor_execute", executed)
     migrate.upgrade(engine)
 

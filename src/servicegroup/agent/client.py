@@ -1,7 +1,7 @@
 """Registrations, reports, leaves and events over HTTP, in the control plane's own words (``/v1``).
 
-Nothing is sent twice to the same control plane: retrying is the heart's. Where several are
-configured, a call goes to the one that answered last and then to each of the others once.
+Nothing is sent twice to the same control plane: retrying is the heart's. ``ControlPlanes`` says
+which of several is asked.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from servicegroup.agent.connection import Connection, Reply
-from servicegroup.agent.credentials import TlsFiles, Token
+from servicegroup.agent.connection import Reply
+from servicegroup.agent.control_planes import ControlPlanes
+from servicegroup.agent.credentials import TlsFiles
 from servicegroup.agent.heart import Busy
 from servicegroup.errors import (
     Conflict,
@@ -73,7 +74,11 @@ class Client(Protocol):
     """
 
     timeout: float
-    unanswered: int
+
+    @property
+    def unanswered(self) -> int:
+        """Requests without an answer so far."""
+        ...
 
     def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
         """Begin a new incarnation; an empty group or zone is the control plane's to choose."""
@@ -111,13 +116,13 @@ class HttpClient:
 
     def __init__(self, url: str, token: str | Path = "", files: TlsFiles | None = None) -> None:
         """Use the control planes of a comma separated list of URLs. Raises InvalidInput."""
-        self._planes = [Connection(one, files) for one in url.split(",") if one.strip()]
-        if not self._planes:
-            raise InvalidInput("No control plane is named; set the URL, say http://HOST:8774.")
-        self._token = Token(token)
+        self._planes = ControlPlanes(url, token, files)
         self.timeout = DEFAULT_TIMEOUT
-        self.unanswered = 0
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+
+    @property
+    def unanswered(self) -> int:
+        """Requests without an answer so far; see ``Client``."""
+        return self._planes.unanswered
 
     def register(self, host: str, binary: str, group: str, zone: str, version: int) -> Joined:
         """Begin a new incarnation; see ``Client``."""
@@ -158,30 +163,16 @@ class HttpClient:
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        for plane in self._planes:
-            plane.close()
+        self._planes.close()
 
     def _call(
         self, method: str, path: str, content: object, answer: type[T], waits: float = 0.0
     ) -> T:
         """Return an answer that may come ``waits`` seconds later than any other."""
-        body = None if content is None else msgspec.json.encode(content)
-        headers = self._headers | self._token.headers()
-        planes = list(self._planes)
-        timeout = self.timeout / len(planes) + waits
-        failure = ControlPlaneUnavailable("")
-        for plane in planes:
-            try:
-                reply = plane.request(method, path, body, headers, timeout)
-                result = _understood(plane.url, reply, answer)
-            except ControlPlaneUnavailable as error:
-                self.unanswered += 1
-                failure = error
-                continue
-            if plane is not planes[0]:
-                self._planes = [plane, *(other for other in planes if other is not plane)]
-            return result
-        raise failure
+        timeout = self.timeout / len(self._planes) + waits
+        return self._planes.request(
+            method, path, content, timeout, lambda url, reply: _understood(url, reply, answer)
+        )
 
 
 class _Incarnation(msgspec.Struct):

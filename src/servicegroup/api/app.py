@@ -26,6 +26,7 @@ from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pag
 from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.endpoint import Endpoint, Stage, body_of
+from servicegroup.api.listing import Lists
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.bodies import Reports
@@ -46,6 +47,7 @@ from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
+from servicegroup.store.retention import KEEP, KEEP_OF_OPERATORS
 
 
 class Handlers:
@@ -67,6 +69,7 @@ class Handlers:
         self._pauses = pauses
         self._metrics = metrics
         fingerprint = terms(group).fingerprint
+        self._lists = Lists()
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
         self._authenticator = authenticator
@@ -108,7 +111,7 @@ class Handlers:
                 headers=request.headers,
                 body=await self._body(request),
             )
-            return await run_in_threadpool(handler, call)
+            return await self._lists.made(await run_in_threadpool(handler, call))
 
         return stage
 
@@ -202,7 +205,7 @@ class Handlers:
             headers=_headers(request),
             body=await self._body(request),
         )
-        return await run_in_threadpool(compute.respond, call)
+        return await self._lists.made(await run_in_threadpool(compute.respond, call))
 
 
 def create_app(
@@ -212,7 +215,8 @@ def create_app(
     own_name: str = "",
     *,
     thresholds: Thresholds | None = None,
-    keep_events: timedelta = timedelta(days=30),
+    keep_events: timedelta = KEEP,
+    keep_of_operators: timedelta = KEEP_OF_OPERATORS,
     clients: Clients | None = None,
 ) -> Application:
     """Return the ASGI application; its lifespan runs the intake and the observer.
@@ -242,7 +246,8 @@ def create_app(
 
     pauses = Pauses()
     feed = Feed(group)
-    observer_loop = ObserverLoop(group, Observer(group, thresholds), feed.nudge, keep_events)
+    observer = Observer(group, thresholds)
+    observer_loop = ObserverLoop(group, observer, feed.nudge, keep_events, keep_of_operators)
     metrics = Metrics(group, intake, observer_loop, feed, clients or Clients())
     handlers = Handlers(group, intake, feed, authenticator, pauses, metrics)
     return Application(handlers.routes(), lifespan, feed)

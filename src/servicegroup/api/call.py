@@ -1,7 +1,8 @@
 """What a handler gets and gives: a decoded request in, an answer out, no framework in between.
 
 A handler is a plain function ``(Call) -> Answer`` that may touch SQL; the application runs it in a
-worker thread and maps the errors it raises to HTTP at one edge (``faults``).
+worker thread and maps the errors it raises to HTTP at one edge (``faults``). What takes a whole
+list of services it leaves for a second step, ``Answer.later``, of which few run at once.
 """
 
 from __future__ import annotations
@@ -96,13 +97,17 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One response; ``body`` is what goes out, already encoded, unless it is a ``large`` one."""
+    """One response; ``body`` is what goes out, already encoded, unless it is a ``large`` one.
+
+    With ``later`` it is not made yet: that is what makes it, once its turn has come.
+    """
 
     status: int = 200
     body: bytes = b""
     media_type: str = "application/json"
     headers: Sequence[tuple[str, str]] = ()
     large: Large | None = None
+    later: Callable[[], Answer] | None = None
 
 
 Handler = Callable[[Call], Answer]

@@ -1,4 +1,8 @@
-"""Lists of services as JSON, made piece by piece: memory holds some of them at a time."""
+"""Lists of services as JSON, made piece by piece: memory holds some of them at a time.
+
+Judging a list is work for a processor. Threads that do it at once are little faster than one, and
+keep reports and small questions from the interpreter, so what takes a whole list waits its turn.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,37 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from anyio import CapacityLimiter, to_thread
 
 from servicegroup.api.call import Answer
 from servicegroup.api.large import Large, gathered
+from servicegroup.model import ServiceFilter
+
+AT_ONCE = 1
+"""Lists that a process judges at once; see docs/decisions/0025."""
+
+FEW = 100
+"""Services of a page that is too small to wait its turn."""
+
+
+class Lists:
+    """The turns of whole lists in one process, for one event loop: first come, first served."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._turns = CapacityLimiter(AT_ONCE)
+
+    async def made(self, answer: Answer) -> Answer:
+        """Return the answer, made in its turn if it was left for later. Raises what that does."""
+        if answer.later is None:
+            return answer
+        return await to_thread.run_sync(answer.later, limiter=self._turns)
+
+
+def is_small(filters: ServiceFilter, state: str | None = None) -> bool:
+    """Tell whether a few services are all that have to be read and judged for an answer."""
+    few = filters.limit is not None and filters.limit <= FEW
+    return filters.host is not None or (few and state is None)
 
 
 def listed(pieces: Iterable[Sequence[msgspec.Struct]], end: bytes = b"]}") -> Answer:

@@ -29,7 +29,7 @@ def upgrade(ctx: click.Context) -> None:
     engine = database.connect(_settings(ctx).connection)
     ctx.call_on_close(engine.dispose)
     make_directory(engine)
-    migrate.upgrade(engine)
+    migrate.upgrade(engine, lambda sentence: click.echo(sentence, err=True))
     click.echo(
         f"The schema of {database.redacted(engine.url)} is at version {migrate.current(engine)}."
     )

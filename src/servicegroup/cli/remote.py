@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from servicegroup.agent.client import REFUSALS, fault_messages
-from servicegroup.agent.connection import Connection, Reply
-from servicegroup.agent.credentials import TlsFiles, Token
+from servicegroup.agent.connection import Reply
+from servicegroup.agent.control_planes import ControlPlanes
+from servicegroup.agent.credentials import TlsFiles
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
@@ -51,15 +52,11 @@ class _Protections(msgspec.Struct):
 
 
 class RemoteRegister:
-    """A control plane's ``/v1``; of several, comma separated, the first that answers."""
+    """A control plane's ``/v1``; of several, comma separated, the one that answered last."""
 
     def __init__(self, urls: str, token: str | Path = "", files: TlsFiles | None = None) -> None:
         """Ask the control planes at ``urls``. Raises InvalidInput for what cannot be a URL."""
-        self._planes = [Connection(url, files) for url in urls.split(",") if url.strip()]
-        if not self._planes:
-            raise InvalidInput(f"--url {urls!r} names no control plane; write http://HOST:8774.")
-        self._token = Token(token)
-        self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        self._planes = ControlPlanes(urls, token, files)
 
     def services(
         self, filters: Mapping[str, str], state: str | None = None, limit: int | None = None
@@ -98,7 +95,7 @@ class RemoteRegister:
 
     def delete(self, uuid: str) -> None:
         """Delete one service; see ``Register``."""
-        self._request("DELETE", f"/v1/services/{uuid}", None)
+        self._planes.request("DELETE", f"/v1/services/{uuid}", None, TIMEOUT, _accepted)
 
     def versions(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""
@@ -130,30 +127,13 @@ class RemoteRegister:
 
     def close(self) -> None:
         """Close the connections."""
-        for plane in self._planes:
-            plane.close()
+        self._planes.close()
 
     def _ask(self, method: str, path: str, kind: type[T], content: Any = None) -> T:
-        url, body = self._request(method, path, content)
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.MsgspecError as error:
-            raise ControlPlaneUnavailable(
-                f"{url} gave an answer that is not a control plane's of this release ({error});"
-                " check --url."
-            ) from error
+        def read(url: str, reply: Reply) -> T:
+            return _decoded(url, _accepted(url, reply), kind)
 
-    def _request(self, method: str, path: str, content: Any) -> tuple[str, bytes]:
-        """Return who answered and what, from the first control plane that is there."""
-        body = None if content is None else msgspec.json.encode(content)
-        headers = self._headers | self._token.headers()
-        for plane in self._planes:
-            try:
-                reply = plane.request(method, path, body, headers, TIMEOUT)
-                return plane.url, _accepted(plane.url, reply)
-            except ControlPlaneUnavailable as error:
-                failure = error
-        raise failure
+        return self._planes.request(method, path, content, TIMEOUT, read)
 
 
 def open_remote(options: Mapping[str, Any]) -> RemoteRegister:
@@ -178,3 +158,13 @@ def _accepted(url: str, reply: Reply) -> bytes:
         )
     meanings = REFUSALS | {404: NotFound}
     raise meanings.get(reply.status, ControlPlaneUnavailable)(faults[0])
+
+
+def _decoded(url: str, body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ControlPlaneUnavailable(
+            f"{url} gave an answer that is not a control plane's of this release ({error});"
+            " check --url."
+        ) from error

@@ -88,7 +88,7 @@ def _create_embedded(settings: Settings) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / ".writable").touch()
-        (directory / ".writable").unlink()
+        (directory / ".writable").unlink(missing_ok=True)  # others may start here too
     except OSError as error:
         raise ConfigError(
             f"The state directory {directory} cannot be written ({error.strerror}); set"
@@ -124,6 +124,7 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
         own_name=name,
         thresholds=settings.thresholds,
         keep_events=settings.keep_events,
+        keep_of_operators=settings.keep_of_operators,
         clients=clients,
     )
     server = server_of(app, clients, settings)

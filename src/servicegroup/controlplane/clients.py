@@ -11,7 +11,7 @@ import enum
 import ipaddress
 import logging
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 
 MAX_HEAD = 32 * 1024
 """Bytes that a request's line and headers may have, together; the largest tokens have 16 KiB."""
@@ -23,6 +23,11 @@ BURST = 10.0
 """Seconds whose requests a client may save up, and then send at once."""
 
 _FORGETTING = 10_000
+"""Clients that are remembered before idle ones are looked for."""
+
+_EXAMINED = 2
+"""Clients examined for each new one (F-55): a constant cost."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -87,7 +92,7 @@ class Clients:
         self._rate = rate or math.inf
         self._each = each or math.inf
         self._most = most or math.inf
-        self._known: dict[str, ClientQuota] = {}
+        self._known: OrderedDict[str, ClientQuota] = OrderedDict()
         self._own = ClientQuota("this host", math.inf, 0.0)
 
     def connect(self, host: str | None, address: str, now: float) -> ClientQuota | Limit:
@@ -137,7 +142,11 @@ class Clients:
         return client
 
     def _forget(self, now: float) -> None:
-        self._known = {n: one for n, one in self._known.items() if not one.is_idle(now)}
+        """Drop the idle among those examined longest ago; the others have their turn again."""
+        for _ in range(min(_EXAMINED, len(self._known))):
+            name, client = self._known.popitem(last=False)
+            if not client.is_idle(now):
+                self._known[name] = client
 
 
 def _network(address: str) -> str | None:

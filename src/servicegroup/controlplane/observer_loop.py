@@ -24,7 +24,7 @@ from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
-from servicegroup.store.events import purge
+from servicegroup.store.retention import KEEP, KEEP_OF_OPERATORS, purge
 
 LEASE_INTERVAL = 1.0
 """Seconds between two renewals of the lease."""
@@ -60,16 +60,17 @@ class ObserverLoop:
         group: ServiceGroup,
         observer: Observer,
         happened: Callable[[], None],
-        keep: timedelta,
+        keep: timedelta = KEEP,
+        keep_of_operators: timedelta = KEEP_OF_OPERATORS,
     ) -> None:
         """Run ``observer``; the driver of ``group`` wakes it, and it calls ``happened``.
 
-        Events are purged when they are older than ``keep``.
+        Events are purged when they are older than ``keep``, those of operators by their own age.
         """
         self._observer = observer
         self._group = group
         self._happened = happened
-        self._keep = keep
+        self._purging = partial(purge, group.store.engine, keep, keep_of_operators)
         self._changed: set[Member] | None = set()
         self._wake = asyncio.Event()
         self.look_seconds = Distribution(LATENCIES)
@@ -150,8 +151,7 @@ class ObserverLoop:
     async def _purge(self) -> None:
         while True:
             if self.observes:
-                work = partial(purge, self._group.store.engine, self._keep)
-                await self.attempts["purge"].of(work)
+                await self.attempts["purge"].of(self._purging)
             await asyncio.sleep(PURGE_INTERVAL)
 
 

@@ -11,6 +11,7 @@ import threading
 
 from servicegroup.agent.heart import Heart
 from servicegroup.driver import Driver
+from servicegroup.freeing import Freeing
 from servicegroup.model import Member
 
 MOST = 10_000
@@ -44,18 +45,31 @@ class PendingEvictions:
         threading.Thread(target=run, name="servicegroup-evictions", daemon=True).start()
 
     def _run(self) -> None:
-        """Do what is owed, and end the loop; raises DriverUnavailable, to be called again."""
-        while (member := self._next()) is not None:
-            self._driver.leave(member)
-            log.info("%s on %s has left driver %s.", member.group, member.host, self._driver.name)
-            with self._lock:
-                self._owed.pop(member, None)
+        """Do what is owed, and end the loop; raises DriverUnavailable, to be called again.
 
-    def _next(self) -> Member | None:
-        """Return who is owed longest; where nobody is, the loop ends with this beat."""
+        A server that is away keeps only its own members waiting (F-60), and what failed goes behind
+        the others.
+        """
+        freeing = Freeing(self._driver)
+        while members := [member for member in self._waiting() if not freeing.is_over(member)]:
+            for member in members:
+                if freeing.is_over(member):
+                    continue
+                is_free = freeing.free(member)
+                with self._lock:
+                    self._owed.pop(member, None)
+                    if not is_free:
+                        self._owed[member] = None
+                if is_free:
+                    name = self._driver.name
+                    log.info("%s on %s has left driver %s.", member.group, member.host, name)
+        for failure in freeing.failures.values():
+            raise failure
+
+    def _waiting(self) -> list[Member]:
+        """Return who is owed, longest first; where nobody is, the loop ends with this beat."""
         with self._lock:
-            member = next(iter(self._owed), None)
-            if member is None and self._heart is not None:
+            if not self._owed and self._heart is not None:
                 self._heart.stop()
                 self._heart = None
-            return member
+            return list(self._owed)

@@ -19,13 +19,8 @@ from servicegroup.events import Event, EventFilter, EventKind, Log, Page
 from servicegroup.history import INTENDED
 from servicegroup.model import Evidence
 from servicegroup.store.clock import utcnow
-from servicegroup.store.database import reading, write
+from servicegroup.store.database import reading
 from servicegroup.store.tables import event_log, events, services
-
-MAX_EVENTS = 1_000_000
-"""Events that are kept at most, however young they are."""
-
-_PURGE_BATCH = 1_000
 
 _COLUMNS = [column.name.replace("topic", "group") for column in events.c]
 
@@ -69,7 +64,7 @@ def about(
 def log(engine: Engine) -> Log:
     """Return where the log stands. Raises StoreUnavailable."""
     with reading(engine) as connection:
-        return _log(connection)
+        return standing_of(connection)
 
 
 def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
@@ -84,7 +79,7 @@ def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
     query = select(events).where(*_matching(wanted)).order_by(order).limit(limit)
     with reading(engine) as connection:
         # The log is read first: what is appended in between is then told the next time.
-        standing = _log(connection)
+        standing = standing_of(connection)
         if wanted.after is not None and wanted.after > standing.last:
             raise InvalidInput(
                 f"Event {wanted.after} was never given, the newest is {standing.last}: this is"
@@ -92,24 +87,50 @@ def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
             )
         rows = connection.execute(query.where(events.c.id <= standing.last)).all()
         found = [_event(row) for row in rows]
+        is_all = newest or len(rows) < limit
+        reached = standing.last if is_all else found[-1].id
         # And once more after: what was purged in between is part of the gap.
-        purged = _log(connection).purged if wanted.after is not None else 0
+        purged = standing_of(connection).purged if wanted.after is not None else 0
         if wanted.after is not None and wanted.after < purged:
             now = connection.execute(select(utcnow())).scalar_one()
-            kept = [event for event in found if event.id > purged]
-            found = [gap(wanted.after, purged, now), *kept]
+            found = _with_gaps(found, wanted, min(purged, reached), now)
     if newest:
         found.reverse()
-    is_all = newest or len(rows) < limit
-    return Page(found, standing.last if is_all else found[-1].id, standing.last)
+    return Page(found, reached, standing.last)
+
+
+def _with_gaps(
+    found: Sequence[Event], wanted: EventFilter, purged: int, now: datetime
+) -> list[Event]:
+    """Return events with a gap wherever some before ``purged`` are missing.
+
+    What is kept below ``purged`` is what operators did. Where a filter leaves out others anyway,
+    the first gap stands for all.
+    """
+    told: list[Event] = []
+    place = wanted.after or 0
+    for event in found:
+        hole = min(event.id - 1, purged)
+        if hole > place and not (told and wanted.is_filtered and _has_gap(told)):
+            told.append(gap(place, hole, now))
+        told.append(event)
+        place = event.id
+    if purged > place and not (wanted.is_filtered and _has_gap(told)):
+        told.append(gap(place, purged, now))
+    return told
+
+
+def _has_gap(told: Iterable[Event]) -> bool:
+    return any(event.kind is EventKind.GAP for event in told)
 
 
 def kept_since(engine: Engine) -> datetime | None:
     """Return from when on every event is kept; None where none was ever purged."""
-    oldest = select(events.c.at).order_by(events.c.id).limit(1)
     with reading(engine) as connection:
-        if not _log(connection).purged:
+        purged = standing_of(connection).purged
+        if not purged:
             return None
+        oldest = select(events.c.at).where(events.c.id > purged).order_by(events.c.id).limit(1)
         kept: datetime | None = connection.scalar(oldest)
         return kept or connection.execute(select(utcnow())).scalar_one()
 
@@ -154,31 +175,8 @@ def failures(
     return found
 
 
-def purge(engine: Engine, keep: timedelta) -> int:
-    """Remove events older than ``keep``, and those above MAX_EVENTS; return how many.
-
-    Works in batches, so that nobody waits long. Raises StoreUnavailable.
-    """
-    total = 0
-    while removed := write(engine, lambda connection: _purge_batch(connection, keep)):
-        total += removed
-    return total
-
-
-def _purge_batch(connection: Connection, keep: timedelta) -> int:
-    now = connection.execute(select(utcnow())).scalar_one()
-    oldest = select(events.c.id, events.c.at).order_by(events.c.id).limit(_PURGE_BATCH)
-    first_kept = _log(connection).last - MAX_EVENTS
-    gone = [id_ for id_, at in connection.execute(oldest) if at < now - keep or id_ <= first_kept]
-    if not gone:
-        return 0
-    removed = connection.execute(events.delete().where(events.c.id <= gone[-1])).rowcount
-    newer = event_log.update().where(_ROW, event_log.c.purged < gone[-1])
-    connection.execute(newer.values(purged=gone[-1]))
-    return removed
-
-
-def _log(connection: Connection) -> Log:
+def standing_of(connection: Connection) -> Log:
+    """Return where the log stands, as the transaction has it."""
     return Log(*connection.execute(select(event_log.c.last, event_log.c.purged).where(_ROW)).one())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +14,9 @@ from sqlalchemy import Engine
 
 from servicegroup.errors import ConfigError
 from servicegroup.store.database import reading, redacted, translated
+from servicegroup.store.upgrading import EXPIRY, alone
+
+LOG = logging.getLogger(__name__)
 
 VERSION_TABLE = "servicegroup_version"
 """Named after the project, so that the tables can share a database with others."""
@@ -25,16 +30,29 @@ def config(engine: Engine | None = None) -> Config:
     return found
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, say: Callable[[str], object] = LOG.warning) -> None:
     """Bring the schema to the version this release needs; does nothing if it is there.
 
     Interrupted at any moment, it can be run again. Control planes of the release before go on
-    meanwhile and afterwards. Raises ConfigError for a schema of a newer release, and
-    StoreUnavailable, also where a lock is not to be had in time: then run it again.
+    meanwhile and afterwards. Of several processes that upgrade at once, one does and the others
+    wait for it, and ``say`` so in a sentence (F-30, F-61). Raises ConfigError for a schema of a
+    newer release, and StoreUnavailable, also where a lock is not to be had in time: then run it
+    again.
     """
-    _refuse_newer(engine, current(engine))
-    with translated(engine):
-        command.upgrade(config(engine), "head")
+    sentence = (
+        f"Another process upgrades the schema of {redacted(engine.url)}; waiting until it is done,"
+        f" or has been silent for {EXPIRY:g} s."
+    )
+
+    def is_needed() -> bool:
+        found = current(engine)
+        _refuse_newer(engine, found)
+        return found != head()
+
+    with alone(engine, is_needed, lambda: say(sentence)) as needed:
+        if needed:
+            with translated(engine):
+                command.upgrade(config(engine), "head")
 
 
 def downgrade(engine: Engine, version: str) -> None:

@@ -7,14 +7,18 @@ that is away can lose it, and it names the incarnation, so it never evicts a suc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import msgspec
-from sqlalchemy import Connection, Engine, literal, select
+from sqlalchemy import Connection, Engine, func, literal, select
 
 from servicegroup.model import Member
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.tables import outbox, services
+
+PAGE = 1_000
+"""PendingEvictions that are read at once."""
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -37,14 +41,36 @@ def enqueue(connection: Connection, uuid: str, drivers: Sequence[str]) -> None:
         connection.execute(outbox.insert().from_select(columns, row))
 
 
-def pending(engine: Engine, limit: int = 1_000) -> list[Eviction]:
-    """Return the oldest evictions. Raises StoreUnavailable."""
-    query = select(outbox, utcnow()).order_by(outbox.c.id).limit(limit)
+def pending(engine: Engine, driver: str, after: int = 0) -> list[Eviction]:
+    """Return a driver's oldest PAGE evictions, after one by its id. Raises StoreUnavailable."""
+    query = select(outbox, utcnow()).where(outbox.c.driver == driver, outbox.c.id > after)
     with reading(engine) as connection:
+        rows = connection.execute(query.order_by(outbox.c.id).limit(PAGE))
         return [
             Eviction(id_, driver, Member(topic, host), incarnation, (now - created).total_seconds())
-            for id_, driver, topic, host, incarnation, created, now in connection.execute(query)
+            for id_, driver, topic, host, incarnation, created, now in rows
         ]
+
+
+def waiting(engine: Engine) -> dict[str, int]:
+    """Return how many evictions each driver has, where any. Raises StoreUnavailable."""
+    query = select(outbox.c.driver, func.count()).group_by(outbox.c.driver)
+    with reading(engine) as connection:
+        return dict(map(tuple, connection.execute(query)))
+
+
+def forget(engine: Engine, driver: str, age: timedelta) -> int:
+    """Remove a driver's evictions that are older than ``age``; return how many were.
+
+    Raises StoreUnavailable.
+    """
+
+    def work(connection: Connection) -> int:
+        now = connection.execute(select(utcnow())).scalar_one()
+        old = outbox.c.created_at < now - age
+        return connection.execute(outbox.delete().where(outbox.c.driver == driver, old)).rowcount
+
+    return write(engine, work)
 
 
 def done(engine: Engine, evictions: Iterable[Eviction]) -> None:

@@ -6,7 +6,7 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -77,7 +77,7 @@ class Store:
             given = values_of(connection, filters)
             return read(connection, matching(frozenset(given)), given)
 
-    def pieces(self, filters: ServiceFilter) -> Iterator[Snapshot]:
+    def pieces(self, filters: ServiceFilter) -> Generator[Snapshot]:
         """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
 
         What is bounded comes as one piece. Raises as ``snapshot`` does, at any time.
@@ -184,18 +184,26 @@ class Store:
     # -- changes ---------------------------------------------------------------------------
 
     def register(
-        self, host: str, binary: str, topic: str, zone: str, version: int, deadline: float
+        self,
+        host: str,
+        binary: str,
+        topic: str,
+        zone: str,
+        version: int,
+        deadline: float,
+        most: int | None = None,
     ) -> Registration:
         """Begin a new incarnation of the service, creating its record if there is none.
 
         Only a registration undoes a departure; it does not count as a report. Raises Conflict
-        when another binary already holds this host in the group, Unavailable after ``deadline``.
+        when another binary already holds this host in the group, or the host has the ``most``
+        services already, and Unavailable after ``deadline``.
         """
         for _ in range(_REGISTRATION_ATTEMPTS):
             try:
                 return write(
                     self.engine,
-                    lambda c: begin_life(c, host, binary, topic, zone, version),
+                    lambda c: begin_life(c, host, binary, topic, zone, version, most),
                     deadline,
                 )
             except IntegrityError:

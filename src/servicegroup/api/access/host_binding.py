@@ -11,6 +11,9 @@ from servicegroup.api.call import Caller
 from servicegroup.errors import Forbidden
 from servicegroup.store.store import Store
 
+MOST_SERVICES = 200
+"""Services, and so groups, that a host may have for its credential to register another (F-59)."""
+
 _REMEMBERED = 200_000
 """Services whose host is remembered."""
 

@@ -5,7 +5,7 @@ A zone is available when an enabled service exists in it; liveness has no part i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +41,10 @@ def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
 def list_details(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones with the hosts and services of those available."""
     call.caller.must(NOVA_ZONES_DETAIL)
-    services = call.group.services()
+    return Answer(later=lambda: _detailed(call.group.services()))
+
+
+def _detailed(services: Sequence[Service]) -> Answer:
     enabled = [service for service in services if not service.disabled]
     available = {service.zone for service in enabled}
     hosts = _hosts_by_zone(enabled)

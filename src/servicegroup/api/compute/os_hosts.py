@@ -16,13 +16,17 @@ _PROJECTS = ("(total)", "(used_now)", "(used_max)")
 def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
     """List each enabled service as a host; ``zone`` filters."""
     call.caller.must(NOVA_HOSTS)
-    found = call.group.services(ServiceFilter(zone=query.get("zone") or None, disabled=False))
-    hosts = [
-        {"host_name": s.host, "service": s.topic, "zone": s.zone}
-        for s in found
-        if s.binary not in UNLISTED
-    ]
-    return json_answer({"hosts": hosts})
+    filters = ServiceFilter(zone=query.get("zone") or None, disabled=False)
+
+    def answer() -> Answer:
+        hosts = [
+            {"host_name": s.host, "service": s.topic, "zone": s.zone}
+            for s in call.group.services(filters)
+            if s.binary not in UNLISTED
+        ]
+        return json_answer({"hosts": hosts})
+
+    return Answer(later=answer)
 
 
 def show_host(call: Call, _: Mapping[str, str]) -> Answer:

@@ -16,7 +16,7 @@ from servicegroup.api.access.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.compute.microversions import Version
 from servicegroup.api.compute.schemas import TRUE
-from servicegroup.api.listing import listed
+from servicegroup.api.listing import is_small, listed
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service, ServiceFilter
 from servicegroup.uuids import uuid_of
@@ -121,8 +121,12 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     call.caller.must(NOVA_LIST)
     filters = ServiceFilter(host=query.get("host") or None, binary=query.get("binary") or None)
     shown = view(call.microversion)
-    pieces = call.group.pieces(filters)
-    return listed([shown(s) for s in piece if s.binary not in UNLISTED] for piece in pieces)
+
+    def answer() -> Answer:
+        pieces = call.group.pieces(filters)
+        return listed([shown(s) for s in piece if s.binary not in UNLISTED] for piece in pieces)
+
+    return answer() if is_small(filters) else Answer(later=answer)
 
 
 def delete_by_number(call: Call, _: Mapping[str, str]) -> Answer:

@@ -124,7 +124,10 @@ def _versioned(
     answer = work(version)
     if answer is faults.UNROUTED:
         return answer
-    return microversions.stamped(answer, microversions.text_of(version))
+    text = microversions.text_of(version)
+    if (later := answer.later) is not None:
+        return Answer(later=lambda: microversions.stamped(_guarded(later), text))
+    return microversions.stamped(answer, text)
 
 
 def _answer(call: Call, *, is_legacy: bool) -> Answer:
@@ -139,9 +142,14 @@ def _answer(call: Call, *, is_legacy: bool) -> Answer:
     ]
     if not routes:
         return faults.UNROUTED
+    return _guarded(lambda: _handled(call, routes, is_legacy=is_legacy))
+
+
+def _guarded(work: Callable[[], Answer]) -> Answer:
+    """Answer with a fault for an error: a fault has the microversion's headers too."""
     try:
-        return _handled(call, routes, is_legacy=is_legacy)
-    except Exception as error:  # noqa: BLE001 - a fault has the microversion's headers too
+        return work()
+    except Exception as error:  # noqa: BLE001 - Nova maps whatever a handler raises
         return faults.answer_for(error)
 
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
-from servicegroup.api.access.host_binding import check_host, check_services
+from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, check_services
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
-from servicegroup.api.listing import listed
+from servicegroup.api.listing import is_small, listed
 from servicegroup.api.v1.bodies import (
     Drivers,
     Edit,
@@ -37,6 +37,7 @@ from servicegroup.controlplane.terms import joined, terms
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
+from servicegroup.group import ServiceGroup
 from servicegroup.history import History
 from servicegroup.model import BinaryVersions, Refusals, Reported, Service, ServiceFilter
 
@@ -93,6 +94,7 @@ def register(call: Call) -> Answer:
         group=new.group,
         zone=new.zone,
         version=new.version,
+        most=None if call.caller.host is None else MOST_SERVICES,
         deadline=call.arrived + DEFAULT_TIMEOUT,  # by then its sender has given it up
     )
     return json_answer(joined(call.group, registration))
@@ -130,12 +132,19 @@ def list_services(call: Call) -> Answer:
         limit=limit,
     )
     state = wanted.get("state")
-    if limit is None:
-        answer = listed(call.group.pieces(filters, state=state), b'],"next":null}')
-    else:
-        found = call.group.services(filters, state=state)
-        answer = json_answer(Services(found, found[-1].uuid if len(found) == limit else None))
-    return msgspec.structs.replace(answer, headers=headers)
+
+    def answer() -> Answer:
+        return msgspec.structs.replace(_listed(call, filters, state), headers=headers)
+
+    return answer() if is_small(filters, state) else Answer(later=answer)
+
+
+def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
+    if filters.limit is None:
+        return listed(call.group.pieces(filters, state=state), b'],"next":null}')
+    found = call.group.services(filters, state=state)
+    is_full = len(found) == filters.limit
+    return json_answer(Services(found, found[-1].uuid if is_full else None))
 
 
 def show_service(call: Call) -> Answer:
@@ -171,13 +180,16 @@ def list_protections(call: Call) -> Answer:
 
 def list_groups(call: Call) -> Answer:
     """Count the services of each group by state."""
+    return Answer(later=lambda: json_answer(Groups(_counted(call.group))))
+
+
+def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service in itertools.chain.from_iterable(call.group.pieces()):
+    for service in itertools.chain.from_iterable(group.pieces()):
         (up if service.is_up else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())
-    counts = [GroupCount(name, up[name], down[name], disabled[name]) for name in names]
-    return json_answer(Groups(counts))
+    return [GroupCount(name, up[name], down[name], disabled[name]) for name in names]
 
 
 def list_versions(call: Call) -> Answer:
@@ -202,7 +214,7 @@ def list_drivers(call: Call) -> Answer:
 
 def compare_drivers(call: Call) -> Answer:
     """Show the services whose verdict a change to the shadow driver would change."""
-    return json_answer(call.group.compare())
+    return Answer(later=lambda: json_answer(call.group.compare()))
 
 
 def _one(service: Service) -> Answer:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -34,11 +35,19 @@ from servicegroup.measuring import AGES, Distribution
 from servicegroup.model import Service
 from servicegroup.store.lease import observer_status
 
+K = TypeVar("K")
+
 PATIENCE = 5.0
 """Seconds a scrape waits for the register; Prometheus gives up after ten, unless told otherwise."""
 
 NEAR_SILENCE = 0.75
 """Part of ``service_down_time`` from which on a service that is up is near silence."""
+
+
+MOST_GROUPS = 200
+"""Groups that have series of their own, the largest; the rest is summed up as OTHER (F-59)."""
+
+OTHER = "other"
 
 
 class Metrics:
@@ -142,25 +151,50 @@ def _of_services(services: Iterable[Service], near: float) -> Iterator[Metric]:
             age.add(verdict.evidence.report_age)
         near_silent[group] += verdict.is_up and verdict.evidence.silence > near
         flapping[group] += service.flapping_until is not None
+    sizes = Counter[str]()
+    for (group, *_), count in counts.items():
+        sizes[group] += count
+    label = _labels(sizes)
     found = GaugeMetricFamily(
         PREFIX + "services",
         "Services by group, state and the reason of their verdict.",
         labels=["group", "state", "reason", "status"],
     )
-    for labels, count in sorted(counts.items()):
+    for labels, count in sorted(_summed(counts, lambda key: (label[key[0]], *key[1:])).items()):
         found.add_metric(labels, count)
     yield found
     yield histograms(
         "report_age_seconds",
         "Services that are up, by the age of their latest report now.",
         "group",
-        ages,
+        _merged(ages, label),
         now=True,
     )
+    near_silent, flapping = (_summed(one, label.__getitem__) for one in (near_silent, flapping))
     yield gauges(
         "near_silent_services", "Services that are up and near silence.", "group", near_silent
     )
     yield gauges("flapping_services", "Services that failed often lately.", "group", flapping)
+
+
+def _labels(sizes: Counter[str]) -> dict[str, str]:
+    """Return what each group is called: itself, or OTHER where it is not one of the largest."""
+    largest = sorted(sizes, key=lambda group: (-sizes[group], group))[:MOST_GROUPS]
+    return dict.fromkeys(sizes, OTHER) | {group: group for group in largest}
+
+
+def _summed(counts: Counter[K], label: Callable[[K], K]) -> Counter[K]:
+    summed = Counter[K]()
+    for key, count in counts.items():
+        summed[label(key)] += count
+    return summed
+
+
+def _merged(ages: Mapping[str, Distribution], label: Mapping[str, str]) -> dict[str, Distribution]:
+    merged: dict[str, Distribution] = {}
+    for group, age in ages.items():
+        merged.setdefault(label[group], Distribution(AGES)).merge(age)
+    return merged
 
 
 def _of_protections(protections: Iterable[Protection]) -> Metric:

@@ -127,6 +127,10 @@ class MemcachedDriver(Driver):
             answers.update(self._answers(server, owned[server], view, view.doubt or lists))
         return answers
 
+    def server_of(self, member: Member) -> str:
+        """Return the server whose key it is: servers know nothing of each other."""
+        return self._owner(member_key(member)).name
+
     def watch(self, callback: Watcher) -> None:
         """Do nothing: memcached cannot push (MC-8)."""
 

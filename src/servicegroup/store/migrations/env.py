@@ -6,6 +6,7 @@ from alembic import context
 
 from servicegroup.store.migrate import VERSION_TABLE
 from servicegroup.store.tables import metadata
+from servicegroup.store.upgrading import claims
 
 engine = context.config.attributes["engine"]
 
@@ -14,6 +15,7 @@ with engine.connect().execution_options(writes=True) as connection:
         connection,
         target_metadata=metadata,
         version_table=VERSION_TABLE,
+        include_object=lambda _object, name, *_: name != claims.name,
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():

@@ -58,7 +58,7 @@ def driver() -> None:
 @output_options()
 @click.pass_context
 def list_drivers(ctx: click.Context, names: Sequence[str], form: str) -> None:
-    """List the drivers in use and how long a crash stays unseen, at the most."""
+    """List the drivers in use, and for how long at most a crash stays unseen."""
     print_items(form, pick(_STATES, names, form), open_register(ctx).driver_states())
 
 

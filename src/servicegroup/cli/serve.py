@@ -100,7 +100,7 @@ def _create_embedded(settings: Settings) -> None:
 
 
 def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> None:
-    """Serve until told to stop, joined to the own register meanwhile."""
+    """Serve until a signal stops it, joined to its own register meanwhile."""
     from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
     from servicegroup.api.transport.server import clients_of, server_of

@@ -113,8 +113,8 @@ def _api_options() -> list[cfg.Opt]:
         cfg.FloatOpt("rate_limit", default=200, min=0, help=(
             "Requests a second of one client, which is the host of its certificate, else its"
             " address; it may save up ten seconds' worth, and gets 429 with Retry-After beyond"
-            " that. Agents of one address share it, so raise it for agents behind one router or load"
-            " balancer. 0: no limit. Clients on this host have none.")),
+            " that. Agents of one address share it, so raise it for agents behind one router or"
+            " load balancer. 0: no limit. Clients on this host have none.")),
         cfg.IntOpt("connection_limit", default=1000, min=0, help=(
             "Connections of one client, as for rate_limit, at the same time. An agent has one for"
             " each service. 0: no limit.")),

@@ -6,7 +6,7 @@ holes, so whoever has seen event N asks for what is after N and can tell whether
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import msgspec
@@ -57,6 +57,12 @@ class EventKind(OpenEnum):
     GAP = "gap", "Older events are not kept any more: list the services again."
     # fmt: on
 
+
+KEEP = timedelta(days=30)
+"""How long events are kept, unless configured."""
+
+KEEP_OF_OPERATORS = timedelta(days=365)
+"""How long those of operators are, unless configured."""
 
 OF_OPERATORS = frozenset(
     {

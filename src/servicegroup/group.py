@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from servicegroup import edits
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver, DriverState
 from servicegroup.errors import InvalidInput, NotFound
@@ -34,21 +35,20 @@ from servicegroup.model import (
     Service,
     ServiceFilter,
     VersionRange,
-    check_name,
-    topic_of,
-    zone_of,
 )
+from servicegroup.names import check_name, check_text, topic_of, zone_of
+from servicegroup.recording import Recorder
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
-from servicegroup.store.lease import obeys, observer_status
+from servicegroup.store.lease import ObserverStatus, obeys, observer_status
 from servicegroup.store.reports import ReportWriter
+from servicegroup.store.retention import purge
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 from servicegroup.uuids import uuid_of
 
 _MAX_VERSION = 2**31 - 1
-_EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
 
 
 class ServiceGroup:
@@ -66,7 +66,7 @@ class ServiceGroup:
 
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
         """
-        self.store = store
+        self._store = store
         self.driver = driver
         self.limits = limits
         self.shadow = shadow
@@ -103,11 +103,11 @@ class ServiceGroup:
         filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
-                _check_text(field, value)
+                check_text(field, value)
         ask, room = self.judge.inquiry(), filters.limit
         if state is not None:  # SQL cannot count what is judged here
             filters = msgspec.structs.replace(filters, limit=None)
-        with closing(self.store.pieces(filters)) as snapshots:
+        with closing(self._store.pieces(filters)) as snapshots:
             for snapshot in snapshots:
                 found = self._judged(snapshot, ask)
                 if state is not None:
@@ -121,7 +121,7 @@ class ServiceGroup:
         """Return one living service by uuid or integer id. Raises NotFound."""
         if isinstance(service_id, str):
             service_id = uuid_of(service_id)
-        found = self._judged(self.store.by_id(service_id))
+        found = self._judged(self._store.by_id(service_id))
         if not found:
             raise NotFound(f"Service {service_id} could not be found.")
         return found[0]
@@ -137,17 +137,25 @@ class ServiceGroup:
         """Tell whether a service or the member of a group is up now; an unknown one is not."""
         members = [service if isinstance(service, Member) else service.member]
         pairs = [(member.group, member.host) for member in members]
-        return any(found.is_up for found in self._judged(self.store.by_members(pairs)))
+        return any(found.is_up for found in self._judged(self._store.by_members(pairs)))
 
     def versions(self, binaries: Sequence[str] = ()) -> list[VersionRange]:
         """Return the version range of the given binaries, or of all that exist (spec S8)."""
         for binary in binaries:
-            _check_text("binary", binary)
-        return self.store.versions(list(binaries) or self.store.binaries())
+            check_text("binary", binary)
+        return self._store.versions(list(binaries) or self._store.binaries())
+
+    def zones(self) -> list[tuple[str, bool]]:
+        """Return each zone with whether an enabled service exists in it, sorted by name."""
+        return self._store.zones()
+
+    def hosts_of(self, uuids: Collection[str]) -> dict[str, str]:
+        """Return the host of each of these services that the record has, deleted ones too."""
+        return self._store.hosts(uuids)
 
     def histogram(self, binary: str) -> dict[int, int]:
         """Return how many services of a binary run each version, counted as in ``versions``."""
-        return self.store.version_histogram(binary)
+        return self._store.version_histogram(binary)
 
     def drivers(self) -> list[tuple[Driver, bool]]:
         """Return the drivers in use, each with whether it is a mere shadow."""
@@ -187,12 +195,12 @@ class ServiceGroup:
         """Return events that match, oldest first; see ``store.events.read``."""
         for field, value in (("uuid", wanted.uuid), ("group", wanted.group)):
             if value is not None:
-                _check_text(field, value)
-        return events.read(self.store.engine, wanted, limit)
+                check_text(field, value)
+        return events.read(self._store.engine, wanted, limit)
 
     def event_log(self) -> Log:
         """Return where the log of events stands. Raises StoreUnavailable."""
-        return events.log(self.store.engine)
+        return events.log(self._store.engine)
 
     def history(
         self, service_id: int | str, since: datetime | None = None, until: datetime | None = None
@@ -201,11 +209,23 @@ class ServiceGroup:
 
         Raises NotFound, InvalidInput for a time that ends before it begins.
         """
-        return read_history(self.store.engine, self.get(service_id), since, until)
+        return read_history(self._store.engine, self.get(service_id), since, until)
+
+    def recorder(self) -> Recorder:
+        """Return what an observer of this register reads and writes with."""
+        return Recorder(self._store)
+
+    def observer_status(self) -> ObserverStatus | None:
+        """Return what the observer said last, None where nobody ever observed."""
+        return observer_status(self._store.engine)
+
+    def purge_events(self, keep: timedelta, keep_of_operators: timedelta) -> int:
+        """Remove old events and return how many; see ``store.retention.purge``."""
+        return purge(self._store.engine, keep, keep_of_operators)
 
     def protections(self) -> list[Protection]:
         """Return which signals are suspect now, and where. Raises StoreUnavailable."""
-        return current_protections(self.store.engine)
+        return current_protections(self._store.engine)
 
     def revision(self) -> str | None:
         """Return a text that changes whenever a state, an edit or who exists does.
@@ -213,7 +233,7 @@ class ServiceGroup:
         One question, however many services there are; None while no observer of this driver is at
         work, for then states change unrecorded.
         """
-        seen = observer_status(self.store.engine)
+        seen = self.observer_status()
         if seen is None or not seen.is_current or not obeys(seen.holder, self.driver.name):
             return None
         return f"{seen.holder}.{seen.last_event}"
@@ -225,7 +245,7 @@ class ServiceGroup:
         """
         if self._comparison is None:
             raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
-        snapshot = self.store.snapshot()
+        snapshot = self._store.snapshot()
         return self._comparison.of(self.driver.name, self._judged(snapshot), snapshot.listening)
 
     # -- changing --------------------------------------------------------------------------
@@ -253,7 +273,7 @@ class ServiceGroup:
             check_name(field, value)
         if not 0 <= version <= _MAX_VERSION:
             raise InvalidInput(f"version {version} is not between 0 and {_MAX_VERSION}.")
-        return self.store.register(host, binary, topic, zone, version, deadline, most)
+        return self._store.register(host, binary, topic, zone, version, deadline, most)
 
     def report(
         self, reports: Sequence[Report], *, marking: bool = True, deadline: float = math.inf
@@ -272,24 +292,12 @@ class ServiceGroup:
     def update(self, service_id: int | str, *, by: str | None = None, **changes: Any) -> Service:
         """Apply an operator's edit: ``disabled``, ``disabled_reason``, ``forced_down``.
 
-        Never changes liveness other than by ``forced_down`` (SQL-1). Enabling clears the reason,
-        disabling without one sets it to null, as in Nova. ``by`` is who did it, for the events.
-        Raises NotFound, InvalidInput.
+        Never changes liveness other than by ``forced_down`` (SQL-1); see ``edits.checked``. ``by``
+        is who did it, for the events. Raises NotFound, InvalidInput.
         """
-        if unknown := set(changes) - _EDITABLE:
-            raise InvalidInput(f"{', '.join(sorted(unknown))} cannot be changed.")
-        if not changes:
-            raise InvalidInput("No updates were requested; give disabled or forced_down.")
-        alone = "disabled_reason" in changes and "disabled" not in changes
-        if alone or (changes.get("disabled_reason") and not changes["disabled"]):
-            raise InvalidInput("disabled_reason goes with disabled=true; set both.")
-        if "disabled" in changes:
-            reason = changes.get("disabled_reason") if changes["disabled"] else None
-            changes["disabled_reason"] = reason
-            if reason is not None:
-                check_name("disabled_reason", reason)
+        columns = edits.checked(changes)
         uuid = self.get(service_id).uuid
-        self.store.update(uuid, changes, by)
+        self._store.update(uuid, columns, by)
         return self.get(uuid)
 
     def delete(self, service_id: int | str, *, by: str | None = None) -> Service:
@@ -300,7 +308,7 @@ class ServiceGroup:
         """
         service = self.get(service_id)
         drivers = [d.name for d, _ in self.drivers() if d.capabilities.separate_signal]
-        self.store.delete(service.uuid, drivers, by)
+        self._store.delete(service.uuid, drivers, by)
         return service
 
     def free_deleted(self) -> int:
@@ -308,7 +316,13 @@ class ServiceGroup:
 
         Each driver has its own; see ``PendingEvictions.run``. Raises StoreUnavailable.
         """
-        return run_all(self.store.engine, self._evictions)
+        return run_all(self._store.engine, self._evictions)
+
+    def close(self) -> None:
+        """Close the connections to the backends and the database."""
+        for driver, _ in self.drivers():
+            driver.close()
+        self._store.engine.dispose()
 
     # -- judging ---------------------------------------------------------------------------
 
@@ -323,12 +337,6 @@ class ServiceGroup:
             if service.flapping_until is not None and service.flapping_until <= now:
                 msgspec.structs.force_setattr(service, "flapping_until", None)
         return snapshot.services
-
-
-def _check_text(field: str, value: str) -> None:
-    """Refuse what no database stores, and so no service can be named."""
-    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
-        raise InvalidInput(f"{field} {value!r} holds a character that no name can have.")
 
 
 def _check_state(value: str | None) -> None:

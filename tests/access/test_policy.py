@@ -17,6 +17,7 @@ from servicegroup.api.call import Caller, Role
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.intake import NOBODY, Intake
+from servicegroup.controlplane.plane import Plane
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
@@ -47,7 +48,7 @@ def group(tmp_path: Path) -> Iterator[ServiceGroup]:
 def test_a_stranger_gets_nowhere_but_where_all_may(guarded: Guarded) -> None:
     group = ServiceGroup(Store(guarded.engine), load("db"), Limits())
     intake = Intake(lambda reports, marking, deadline: NOBODY, 1)
-    routes = create_app(group, intake, TrustEveryone()).routes
+    routes = create_app(Plane(group, intake), TrustEveryone()).routes
     closed = [r for r in routes if isinstance(r, Route) and r.path not in OPEN]
     assert {route.path for route in closed} == {r.path for r in (*v1.WAITING, *v1.ROUTES)}
     for route in closed:

@@ -20,10 +20,11 @@ from sqlalchemy import Engine, text
 from servers.mariadb import MariaDB
 from servicegroup.api.access.host_binding import Hosts
 from servicegroup.cli.params import parsed
+from servicegroup.driver import load
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Leave, Refusals, Report
+from servicegroup.model import Leave, Limits, Refusals, Report
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
@@ -206,8 +207,8 @@ def test_the_database_takes_no_other_spelling_for_the_record(
         both = [_forced(Report(uuid, 1, **more), written), Report(uuid, 9)]
         group.report(both)
     assert group.depart([_forced(Leave(uuid, 1), written)]) == as_written
-    assert group.store.hosts([written]) == {}
-    assert group.store.by_id(written).services == []
+    assert group._store.hosts([written]) == {}
+    assert group._store.by_id(written).services == []
     after = group.get(uuid)
     assert (after.last_seen_up, after.detail, after.left_at, after.report_count) == (
         before.last_seen_up, None, None, 0,
@@ -219,8 +220,8 @@ def _forced(said: Any, written: str) -> Any:
     return said
 
 
-async def _check(store: Store, host: str, uuid: str) -> None:
-    await Hosts(store).check(host, {uuid})
+async def _check(group: ServiceGroup, host: str, uuid: str) -> None:
+    await Hosts(group).check(host, {uuid})
 
 
 @pytest.fixture
@@ -239,12 +240,12 @@ def test_the_binding_is_checked_by_what_the_database_matched(
     with mariadb_engine.begin() as connection:
         loose = "VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL"
         connection.execute(text(f"ALTER TABLE services MODIFY uuid {loose}"))
-    store = Store(mariadb_engine)
-    uuid = store.register("victim", "worker", "worker", "internal", 0, float("inf")).uuid
+    group = ServiceGroup(Store(mariadb_engine), load("db"), Limits())
+    uuid = group.join("victim", "worker").uuid
     written = ALL[spelling](uuid)
-    assert store.hosts([written]) == {uuid: "victim"}
+    assert group.hosts_of([written]) == {uuid: "victim"}
     with pytest.raises(Forbidden, match=uuid):
-        asyncio.run(_check(store, "attacker", written))
+        asyncio.run(_check(group, "attacker", written))
 
 
 @pytest.mark.parametrize("spelling", OF_UUIDS)

@@ -114,7 +114,7 @@ def test_what_is_not_kept_is_a_gap_and_so_is_another_register(
 ) -> None:
     events = servicegroup.watch(control_plane.url, after=toggle(group, 30) - 10, group="nobody's")
     last = toggle(group)
-    assert purge(group.store.engine, *[timedelta(days=-1)] * 2) == last
+    assert purge(group._store.engine, *[timedelta(days=-1)] * 2) == last
     toggle(group)
     gap = next(events)
     assert (gap.kind, gap.id) == (EventKind.GAP, last), "told whatever else is left out"

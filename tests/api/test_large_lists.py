@@ -120,7 +120,7 @@ def test_who_reads_too_slowly_is_left_with_less_than_was_announced(
     line = Line(reads=3).answered(answer)
     assert not line.is_whole
     assert len(line.body) < line.announced
-    assert group.store.engine.pool.status().endswith("Current Checked out connections: 0")
+    assert group._store.engine.pool.status().endswith("Current Checked out connections: 0")
 
 
 def test_a_database_that_goes_meanwhile_is_an_error_and_no_list(

@@ -199,11 +199,11 @@ def test_services_near_silence_and_flapping_ones_are_counted(group: ServiceGroup
     lives = {host: group.join(host, "worker") for host in ("fresh", "late", "dead", "flapping")}
     group.report([Report(life.uuid, life.incarnation) for life in lives.values()])
     down_time = group.limits.service_down_time
-    backdate(group.store.engine, 0.8 * down_time, host="late")
-    backdate(group.store.engine, 2 * down_time, host="dead")
+    backdate(group._store.engine, 0.8 * down_time, host="late")
+    backdate(group._store.engine, 2 * down_time, host="dead")
     often = services.update().where(services.c.host == "flapping")
     write(
-        group.store.engine,
+        group._store.engine,
         lambda c: c.execute(often.values(flapping_until=datetime(9999, 1, 1))),
     )
     found = asyncio.run(rendered(metrics_of(group)))

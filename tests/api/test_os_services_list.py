@@ -94,7 +94,7 @@ def test_stamps_have_six_digits(
 ) -> None:
     group.join("host1", "nova-compute")
     change = update(services).values(updated_at=stamp)
-    write(group.store.engine, lambda connection: connection.execute(change))
+    write(group._store.engine, lambda connection: connection.execute(change))
     assert nova.service("host1")["updated_at"] == shown
 
 
@@ -103,7 +103,7 @@ def test_updated_at_is_shown_and_never_judged_by(nova: Nova, group: ServiceGroup
     group.report([Report(joined.uuid, joined.incarnation)])
     long_ago = datetime(2020, 1, 1)
     silent = update(services).values(last_seen_up=long_ago, created_at=long_ago)
-    write(group.store.engine, lambda connection: connection.execute(silent))
+    write(group._store.engine, lambda connection: connection.execute(silent))
     group.update(joined.uuid, disabled=True)
     shown = nova.service("host1")
     assert shown["state"] == "down"

@@ -237,7 +237,7 @@ def test_a_body_where_none_belongs_is_not_read(nova: Nova) -> None:
 
 
 def test_a_database_that_does_not_answer_is_503(nova: Nova) -> None:
-    metadata.drop_all(nova.group.store.engine)
+    metadata.drop_all(nova.group._store.engine)
     reply = nova.get("/os-services", version="2.53")
     assert reply.fault[:2] == (503, "serviceUnavailable")
     assert int(reply.header("Retry-After")[0]) > 0

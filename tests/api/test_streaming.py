@@ -134,7 +134,7 @@ def test_a_stream_ends_when_the_register_is_an_older_copy(group: ServiceGroup) -
     async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
         group.join("h", "web")
         await soon(lambda: b"service-join" in line.sent)
-        write(group.store.engine, lambda c: c.execute(event_log.update().values(last=0)))
+        write(group._store.engine, lambda c: c.execute(event_log.update().values(last=0)))
         await soon(task.done)
         with pytest.raises(InvalidInput):
             await open_stream(feed, EventFilter(after=1))

@@ -59,11 +59,11 @@ def statements(group: ServiceGroup) -> Iterator[list[str]]:
         if statement != "BEGIN":
             asked.append(statement)
 
-    event.listen(group.store.engine, "before_cursor_execute", note)
+    event.listen(group._store.engine, "before_cursor_execute", note)
     try:
         yield asked
     finally:
-        event.remove(group.store.engine, "before_cursor_execute", note)
+        event.remove(group._store.engine, "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_every_change_is_told_once(group: ServiceGroup, observer: Observer, clie
     first, second, third = (service.uuid for service in group.services())
 
     def goes_down() -> None:
-        backdate(group.store.engine, 61, uuid=third)
+        backdate(group._store.engine, 61, uuid=third)
         assert third in {event.uuid for event in observer.look()}
 
     for change in (
@@ -164,7 +164,7 @@ def test_an_observer_that_stopped_looking_is_none(
         late = at - timedelta(seconds=OBSERVER_TOLERANCE)
         connection.execute(lease.update().values(observed_at=late))
 
-    write(group.store.engine, work)
+    write(group._store.engine, work)
     assert client.ask().status == 200
     assert client.etag is None
 

@@ -107,7 +107,7 @@ def fill(group: ServiceGroup) -> None:
 
 def suspect(group: ServiceGroup) -> None:
     """Make the presence of the computes suspect, as the observer would."""
-    engine = group.store.engine
+    engine = group._store.engine
     row = {"topic": "compute", "zone": "nova", "signal": "presence", "members": 20, "peak": 20}
     held = protections.insert().values(**row, since=select(utcnow()).scalar_subquery())
     write(engine, lambda connection: connection.execute(held))

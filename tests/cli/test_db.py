@@ -38,7 +38,7 @@ def test_version_says_whether_an_upgrade_is_needed(desk: Desk, group: ServiceGro
     def forget(connection: object) -> None:
         connection.exec_driver_sql(f"DELETE FROM {migrate.VERSION_TABLE}")  # type: ignore[attr-defined]
 
-    write(group.store.engine, forget)
+    write(group._store.engine, forget)
     result = desk.type("db", "version")
     assert result.exit_code == 1
     assert result.stdout.startswith("database: none\n")
@@ -58,15 +58,15 @@ def test_asking_for_the_version_creates_nothing(bare_desk: Desk) -> None:
 def test_purge_removes_old_tombstones_only(desk: Desk, group: ServiceGroup) -> None:
     group.delete(1)
     group.delete(2)
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         now = connection.scalar(select(utcnow()))
     assert now is not None
     old = update(services).where(services.c.id == 1).values(deleted_at=now - timedelta(days=40))
-    write(group.store.engine, lambda connection: connection.execute(old))
+    write(group._store.engine, lambda connection: connection.execute(old))
 
     assert desk.type("db", "purge", "--older-than", "50").stdout.startswith("0 services")
     assert desk.type("db", "purge").stdout.startswith("1 services")
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         assert connection.scalar(select(func.count()).select_from(services)) == 2
 
 

@@ -45,7 +45,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     try:
         until(lambda: fleet.revision() is not None, what="the observer")
         # From filling the register to the start of the control plane, nobody listened.
-        write(fleet.store.engine, lambda connection: connection.execute(listening_gaps.delete()))
+        write(fleet._store.engine, lambda connection: connection.execute(listening_gaps.delete()))
         found = _doctor(desk)
     finally:
         plane.stop()
@@ -98,14 +98,14 @@ def test_a_database_that_is_away_is_a_failure(bare_desk: Desk) -> None:
 
 def test_a_schema_of_another_release_is_a_failure(desk: Desk, group: ServiceGroup) -> None:
     forget = "DELETE FROM servicegroup_version"
-    write(group.store.engine, lambda connection: connection.exec_driver_sql(forget))
+    write(group._store.engine, lambda connection: connection.exec_driver_sql(forget))
     found = _doctor(desk, code=1)
     assert list(found)[-1] == "schema"
     assert "run servicegroup db upgrade" in found["schema"][1]
 
 
 def _mark(group: ServiceGroup, seconds_ago: float) -> None:
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         now = connection.scalar(select(utcnow()))
     assert now is not None
     stamp = now - timedelta(seconds=seconds_ago)
@@ -114,7 +114,7 @@ def _mark(group: ServiceGroup, seconds_ago: float) -> None:
         connection.execute(listening.delete())  # type: ignore[attr-defined]
         connection.execute(listening.insert().values(id=1, marked_at=stamp))  # type: ignore[attr-defined]
 
-    write(group.store.engine, work)
+    write(group._store.engine, work)
 
 
 def test_nobody_listening_is_a_warning(desk: Desk, group: ServiceGroup) -> None:
@@ -127,7 +127,7 @@ def test_nobody_listening_is_a_warning(desk: Desk, group: ServiceGroup) -> None:
 
 
 def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> None:
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         now = connection.scalar(select(utcnow()))
     assert now is not None
     for hours, minutes in ((1, 5), (2, 10), (50, 60)):
@@ -135,7 +135,7 @@ def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> No
         gap = listening_gaps.insert().values(
             start_at=start, end_at=start + timedelta(minutes=minutes)
         )
-        write(group.store.engine, lambda connection, gap=gap: connection.execute(gap))  # type: ignore[misc]
+        write(group._store.engine, lambda connection, gap=gap: connection.execute(gap))  # type: ignore[misc]
     _mark(group, 0)
     result, text = _doctor(desk)["listening"]
     assert result == "WARN"
@@ -144,13 +144,13 @@ def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> No
 
 def test_nobody_observing_is_a_warning(desk: Desk, group: ServiceGroup) -> None:
     assert _doctor(desk)["observer"][1].startswith("No control plane observes: no event is")
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         now = connection.scalar(select(utcnow()))
     assert now is not None
     long_ago = now - timedelta(minutes=10)
     row = {"id": 1, "holder": "gone", "number": 1, "renewed_at": long_ago, "blind": False}
     late = observer.insert().values(**row, observed_at=long_ago)
-    write(group.store.engine, lambda connection: connection.execute(late))
+    write(group._store.engine, lambda connection: connection.execute(late))
     result, text = _doctor(desk)["observer"]
     assert result == "WARN"
     assert text.startswith("No control plane observed for 10 min")

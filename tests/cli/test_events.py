@@ -46,7 +46,7 @@ def happen(group: ServiceGroup, count: int, ago: timedelta, uuid: str | None = N
     """Let so many things have happened then."""
     at = datetime.now(UTC).replace(tzinfo=None) - ago
     many = [Event(at=at, kind=EventKind.ENABLE, uuid=uuid, group="past") for _ in range(count)]
-    write(group.store.engine, lambda connection: append(connection, many))
+    write(group._store.engine, lambda connection: append(connection, many))
 
 
 def test_filters(desk: Desk, fleet: ServiceGroup) -> None:
@@ -263,7 +263,7 @@ def test_a_history_has_figures_and_a_timeline(desk: Desk, fleet: ServiceGroup) -
     born = update(services).where(services.c.id == 1).values(created_at=now - 9 * hour)
     joined = update(events).where(events.c.id == 1).values(at=now - 9 * hour)
     for change in (born, joined):
-        write(fleet.store.engine, lambda connection, change=change: connection.execute(change))  # type: ignore[misc]
+        write(fleet._store.engine, lambda connection, change=change: connection.execute(change))  # type: ignore[misc]
     who: dict[str, Any] = {"uuid": service.uuid, "host": service.host, "binary": service.binary}
     told = [
         Event(at=now - 8 * hour, kind=EventKind.UP, after="up", **who),
@@ -273,7 +273,7 @@ def test_a_history_has_figures_and_a_timeline(desk: Desk, fleet: ServiceGroup) -
               seconds=3600.0, **who),
         Event(at=now - hour, kind=EventKind.DISABLE, actor="me", **who),
     ]  # fmt: skip
-    write(fleet.store.engine, lambda connection: append(connection, told))
+    write(fleet._store.engine, lambda connection: append(connection, told))
     printed = desk.type("service", "history", "cmp1", "nova-compute").stdout
     for line in (
         r"Availability +85\.71\d %",
@@ -296,7 +296,7 @@ def test_a_history_has_figures_and_a_timeline(desk: Desk, fleet: ServiceGroup) -
 def test_a_service_that_flaps_is_marked(desk: Desk, fleet: ServiceGroup) -> None:
     later = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=5)
     flaps = update(services).where(services.c.id == 3).values(flapping_until=later)
-    write(fleet.store.engine, lambda connection: connection.execute(flaps))
+    write(fleet._store.engine, lambda connection: connection.execute(flaps))
     lines = desk.type("service", "list").stdout.splitlines()
     assert ["flapping" in line for line in lines] == [False, False, False, True]
     assert re.search(r"  down flapping  exited  ", lines[-1])
@@ -328,7 +328,7 @@ def test_no_event_steers_a_terminal(
 ) -> None:
     monkeypatch.setattr(watching, "follow", interrupted)
     hostile = update(events).values(host=HOSTILE, detail=HOSTILE, actor=HOSTILE)
-    write(fleet.store.engine, lambda connection: connection.execute(hostile))
+    write(fleet._store.engine, lambda connection: connection.execute(hostile))
     for form in ("table", "json", "csv", "value", "yaml"):
         for words in (
             ("events",),

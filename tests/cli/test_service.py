@@ -194,7 +194,7 @@ def test_versions_are_ranges_with_how_many_run_each(desk: Desk) -> None:
 
 def test_a_hostile_host_steers_no_terminal(desk: Desk, fleet: ServiceGroup) -> None:
     hostile = update(services).where(services.c.id == 1).values(host="\x1b]0;owned\x07[red]")
-    write(fleet.store.engine, lambda connection: connection.execute(hostile))
+    write(fleet._store.engine, lambda connection: connection.execute(hostile))
     for words in (
         ["list"],
         *(["list", "-f", form] for form in ("json", "csv", "value", "yaml", "nova-manage")),

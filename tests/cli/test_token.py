@@ -55,9 +55,9 @@ def test_a_program_gets_json(desk: Desk) -> None:
 def test_a_token_is_revoked_with_all_its_secrets(desk: Desk, group: ServiceGroup) -> None:
     desk.type("token", "create", "a", "--role", "reader")
     desk.type("token", "rotate", "a", "--grace", "3600")
-    assert len(issued(group.store.engine)) == 2
+    assert len(issued(group._store.engine)) == 2
     assert desk.type("token", "revoke", "a").stdout == "Token a is revoked.\n"
-    assert issued(group.store.engine) == []
+    assert issued(group._store.engine) == []
 
 
 def test_who_made_and_ended_it_is_in_the_events(desk: Desk, group: ServiceGroup) -> None:

@@ -20,6 +20,7 @@ from servicegroup.api.compute.microversions import text_of
 from servicegroup.api.v1 import routes as v1
 from servicegroup.cli.main import EXIT_CODES, cli
 from servicegroup.controlplane.intake import NOBODY, Intake
+from servicegroup.controlplane.plane import Plane
 from servicegroup.driver import driver_names, load
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Event, EventKind
@@ -78,7 +79,7 @@ def served() -> set[tuple[str, str]]:
     """Return every method and path the application routes, Nova's aside."""
     register = ServiceGroup(Store(connect("sqlite:///never-opened")), load("db"), Limits())
     intake = Intake(lambda reports, marking, deadline: NOBODY, 1)
-    app = create_app(register, intake, TrustEveryone())
+    app = create_app(Plane(register, intake), TrustEveryone())
     routes = [route for route in app.routes if isinstance(route, Route)]
     return {
         (method, route.path)

@@ -119,7 +119,7 @@ def test_errands_of_other_drivers_delay_nobody_and_are_forgotten_in_time(
 
 def _after_a_round(group: ServiceGroup) -> dict[str, int]:
     group.free_deleted()
-    return outbox.waiting(group.store.engine)
+    return outbox.waiting(group._store.engine)
 
 
 def test_a_member_that_cannot_be_freed_keeps_nobody_waiting(

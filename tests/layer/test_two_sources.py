@@ -82,7 +82,7 @@ def test_the_shadow_is_asked_and_not_obeyed(
     group: ServiceGroup, agent: Driver, engine: Engine
 ) -> None:
     """Section 7: db is obeyed, memcached is compared with it."""
-    both = ServiceGroup(group.store, load("db"), LIMITS, shadow=group.driver)
+    both = ServiceGroup(group._store, load("db"), LIMITS, shadow=group.driver)
     lives = {host: both.join(host, "nova-compute") for host in ("h1", "h2")}
     both.report([Report(life.uuid, 1) for life in lives.values()])
     for host in lives:

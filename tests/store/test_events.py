@@ -86,7 +86,7 @@ def test_a_life_is_told_from_the_first_registration_to_the_delete(group: Service
     assert facts == {(uuid, "h1", "nova-compute", "compute", "z")}
     assert [e.id for e in happened] == list(range(1, 7))
     assert group.event_log() == Log(6, 0)
-    with reading(group.store.engine) as connection:
+    with reading(group._store.engine) as connection:
         now = connection.execute(select(utcnow())).scalar_one()
     assert all(timedelta(0) <= now - e.at < timedelta(seconds=30) for e in happened)
     uuid = group.join("h1", "nova-compute").uuid

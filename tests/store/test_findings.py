@@ -162,7 +162,7 @@ def test_three_failures_within_an_hour_are_flapping(
         for state, moment in (("up", at - MINUTE), ("down", at)):
             found = group.get(service.uuid)
             assert record(engine, number, [went(found, state, moment, reason)])
-        return group.store.by_id(service.uuid).services[0].flapping_until
+        return group._store.by_id(service.uuid).services[0].flapping_until
 
     record(engine, number, [went(service, "down", now - 59 * MINUTE)])  # nobody saw it up
     assert fail(now - 70 * MINUTE) is None
@@ -182,7 +182,7 @@ def test_flapping_ends_by_itself(
     (service,) = joined(group, 1)
     stored = msgspec.structs.replace(service, flapping_until=now - MINUTE)
     record(engine, number, [went(stored, "up", now)])
-    assert group.store.by_id(service.uuid).services[0].flapping_until == now - MINUTE
+    assert group._store.by_id(service.uuid).services[0].flapping_until == now - MINUTE
     assert group.get(service.uuid).flapping_until is None
 
 

@@ -88,11 +88,11 @@ def costs(group: ServiceGroup) -> Iterator[Cost]:
         return type(judge).verdicts(judge, found, *others)
 
     before = driver.questions
-    event.listen(group.store.engine, "before_cursor_execute", note)
+    event.listen(group._store.engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "verdicts", verdicts)
         yield cost
-    event.remove(group.store.engine, "before_cursor_execute", note)
+    event.remove(group._store.engine, "before_cursor_execute", note)
     cost.questions = driver.questions - before
 
 
@@ -107,7 +107,7 @@ def fill(group: ServiceGroup) -> None:
 def take_down(group: ServiceGroup, hosts: Collection[str]) -> None:
     """Make these services down, and all others up."""
     change = services.update().values(forced_down=services.c.host.in_(hosts))
-    write(group.store.engine, lambda connection: connection.execute(change))
+    write(group._store.engine, lambda connection: connection.execute(change))
 
 
 def naive(everybody: list[Service], filters: ServiceFilter, state: str | None) -> list[str]:
@@ -222,7 +222,7 @@ def test_a_page_stops_reading_when_it_is_full(asked: ServiceGroup) -> None:
             found = asked.services(ServiceFilter(limit=limit), state="down")
         assert [service.host for service in found] == [HOSTS[number] for number in hosts]
         assert sum(page.judged.values()) == min(pieces * PIECE, COUNT)
-    assert asked.store.engine.pool.status().endswith("Current Checked out connections: 0")
+    assert asked._store.engine.pool.status().endswith("Current Checked out connections: 0")
 
 
 @pytest.mark.parametrize("state", [None, "up", "down"])

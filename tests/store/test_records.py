@@ -201,8 +201,8 @@ def test_purge_removes_old_tombstones_only(group: ServiceGroup, engine: Engine) 
         when = {"deleted_at": now - timedelta(days=31)}
         connection.execute(update(services).where(services.c.uuid == old).values(when))
     with pytest.raises(InvalidInput, match="30 days"):
-        group.store.purge(29)
-    assert group.store.purge(30) == 1
+        group._store.purge(29)
+    assert group._store.purge(30) == 1
     with engine.connect() as connection:
         left = set(connection.scalars(select(services.c.uuid)))
     assert left == {young, living}

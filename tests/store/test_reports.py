@@ -166,7 +166,7 @@ def test_every_report_of_a_batch_is_counted(group: ServiceGroup, engine: Engine)
 
 def test_writers_that_count_the_same_lives_lose_nothing(group: ServiceGroup) -> None:
     uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(20)]
-    writers = [ReportWriter(group.store.engine) for _ in range(4)]
+    writers = [ReportWriter(group._store.engine) for _ in range(4)]
 
     def work(number: int) -> None:
         order = random.Random(number)
@@ -269,7 +269,7 @@ def test_a_stamp_from_the_future_ages_by_the_judges_clock(
 ) -> None:
     """SQL-5: no abs(); the database's clock stepped back an hour under a service that died."""
     clock = [0.0]
-    judge = ServiceGroup(group.store, group.driver, group.limits, monotonic=lambda: clock[0])
+    judge = ServiceGroup(group._store, group.driver, group.limits, monotonic=lambda: clock[0])
     uuid = judge.join("h1", "nova-compute").uuid
     judge.report([Report(uuid, 1)])
     backdate(engine, -3600)
@@ -287,7 +287,7 @@ def test_the_stamp_that_was_ahead_does_not_come_alive_when_now_reaches_it(
     group: ServiceGroup, engine: Engine
 ) -> None:
     clock = [0.0]
-    judge = ServiceGroup(group.store, group.driver, group.limits, monotonic=lambda: clock[0])
+    judge = ServiceGroup(group._store, group.driver, group.limits, monotonic=lambda: clock[0])
     uuid = judge.join("h1", "nova-compute").uuid
     judge.report([Report(uuid, 1)])
     backdate(engine, -0.5)

@@ -71,7 +71,7 @@ def test_the_layer_shows_them_and_the_observer_goes_on(group: ServiceGroup) -> N
     assert observer.keep_lease()
     observer.look()
     last = group.event_log().last
-    plant(group.store.engine)
+    plant(group._store.engine)
 
     (event,) = group.events(EventFilter(after=last), 9).events
     assert (event.kind, event.reason, event.before, event.after) == (KIND, REASON, BEFORE, AFTER)
@@ -133,7 +133,7 @@ def test_every_way_tells_of_them(planted: Planted) -> None:
     plane = planted.plane
     last = planted.quiet()
     with Follower(plane, f"?after={last}") as follower:
-        plant(planted.group.store.engine)
+        plant(planted.group._store.engine)
         assert follower.event()["kind"] == KIND, "the stream"
     waited = planted.told(f"after={last}&wait=5&limit=1")
     assert [event["kind"] for event in waited] == [KIND], "the long poll"

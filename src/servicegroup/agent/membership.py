@@ -24,7 +24,8 @@ from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
 from servicegroup.agent.leaving import leave_until
 from servicegroup.errors import InvalidInput, ServiceGroupError
-from servicegroup.model import Departure, Leave, Member, Refusals, Report, check_name, topic_of
+from servicegroup.model import Departure, Leave, Member, Refusals, Report
+from servicegroup.names import check_name, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -33,47 +32,30 @@ from servicegroup.api.v1.bodies import Reports
 from servicegroup.api.v1.openapi import document
 from servicegroup.api.v1.query import event_filter, values, whole_number
 from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
-from servicegroup.controlplane.background import run_chores
-from servicegroup.controlplane.clients import Clients
 from servicegroup.controlplane.feed import PAGE, Feed
-from servicegroup.controlplane.intake import NOBODY, Intake
-from servicegroup.controlplane.metrics.collector import Metrics
-from servicegroup.controlplane.observer import Observer
-from servicegroup.controlplane.observer_loop import ObserverLoop
-from servicegroup.controlplane.own_membership import join_itself
-from servicegroup.controlplane.pauses import Pauses
+from servicegroup.controlplane.intake import NOBODY
+from servicegroup.controlplane.plane import Plane
 from servicegroup.controlplane.terms import reported, terms
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
-from servicegroup.group import ServiceGroup
-from servicegroup.protection import Thresholds
-from servicegroup.store.retention import KEEP, KEEP_OF_OPERATORS
 
 
 class Handlers:
     """The HTTP side of one control plane's layer and intake."""
 
-    def __init__(
-        self,
-        group: ServiceGroup,
-        intake: Intake,
-        feed: Feed,
-        authenticator: Authenticator,
-        pauses: Pauses,
-        metrics: Metrics,
-    ) -> None:
-        """Serve ``group``, ``intake`` and ``feed`` to whom ``authenticator`` lets in."""
-        self._group = group
-        self._intake = intake
-        self._feed = feed
-        self._pauses = pauses
-        self._metrics = metrics
+    def __init__(self, plane: Plane, authenticator: Authenticator) -> None:
+        """Serve ``plane`` to whom ``authenticator`` lets in."""
+        self._group = group = plane.group
+        self._intake = plane.intake
+        self._feed = plane.feed
+        self._pauses = plane.pauses
+        self._metrics = plane.metrics
         fingerprint = terms(group).fingerprint
         self._lists = Lists()
         self._reported = partial(reported, fingerprint=fingerprint)
         self._accepted = json_answer(self._reported(NOBODY))
         self._authenticator = authenticator
-        self._hosts = Hosts(group.store)
+        self._hosts = Hosts(group)
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
         self._decode_reports = msgspec.json.Decoder(Reports)
 
@@ -208,49 +190,15 @@ class Handlers:
         return await self._lists.made(await run_in_threadpool(compute.respond, call))
 
 
-def create_app(
-    group: ServiceGroup,
-    intake: Intake,
-    authenticator: Authenticator,
-    own_name: str = "",
-    *,
-    thresholds: Thresholds | None = None,
-    keep_events: timedelta = KEEP,
-    keep_of_operators: timedelta = KEEP_OF_OPERATORS,
-    clients: Clients | None = None,
-) -> Application:
-    """Return the ASGI application; its lifespan runs the intake and the observer.
-
-    With ``own_name`` the control plane is itself a service of its register, on that host.
-    """
+def create_app(plane: Plane, authenticator: Authenticator) -> Application:
+    """Return the ASGI application of a control plane, which runs for as long as it is served."""
 
     @asynccontextmanager
     async def lifespan(app: Router) -> AsyncIterator[None]:
-        intake.start()
-        own = join_itself(group, intake, own_name) if own_name else None
-        work = (
-            run_chores(group),
-            pauses.watch(),
-            observer_loop.run(),
-            feed.run(),
-            authenticator.run(),
-        )
-        tasks = [asyncio.create_task(one) for one in work]
-        yield
-        for task in tasks:
-            task.cancel()
-        await observer_loop.stop()
-        if own is not None:
-            await run_in_threadpool(own.leave)
-        await intake.stop()
+        async with plane.running(authenticator.run()):
+            yield
 
-    pauses = Pauses()
-    feed = Feed(group)
-    observer = Observer(group, thresholds)
-    observer_loop = ObserverLoop(group, observer, feed.nudge, keep_events, keep_of_operators)
-    metrics = Metrics(group, intake, observer_loop, feed, clients or Clients())
-    handlers = Handlers(group, intake, feed, authenticator, pauses, metrics)
-    return Application(handlers.routes(), lifespan, feed)
+    return Application(Handlers(plane, authenticator).routes(), lifespan, plane.feed)
 
 
 class Application(Router):

@@ -25,10 +25,8 @@ class Check(msgspec.Struct, frozen=True):
 
 def observer(group: ServiceGroup) -> Check:
     """Check that an observer is at work, for without one nothing is recorded or held."""
-    from servicegroup.store.lease import observer_status
-
     start = "Start servicegroup serve, or see its log."
-    seen = observer_status(group.store.engine)
+    seen = group.observer_status()
     if seen is None:
         return Check("WARN", "observer", "No control plane observes: no event is recorded.", start)
     if not seen.is_current:

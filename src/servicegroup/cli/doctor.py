@@ -272,6 +272,4 @@ def _services(settings: Settings) -> Iterator[Check]:
         yield pinned_versions(services)
         yield forced_down(services)
     finally:
-        for driver, _ in group.drivers():
-            driver.close()
-        group.store.engine.dispose()
+        group.close()

@@ -95,14 +95,12 @@ def open_register(ctx: click.Context) -> Register:
     from servicegroup import config
 
     group = open_group(config.load(options["config_file"]))
-    ctx.call_on_close(group.store.engine.dispose)
-    for driver, _ in group.drivers():
-        ctx.call_on_close(driver.close)
+    ctx.call_on_close(group.close)
     return LocalRegister(group)
 
 
-def open_group(settings: Settings) -> ServiceGroup:
-    """Return the layer on the configured record and driver.
+def open_group(settings: Settings, engine: Engine | None = None) -> ServiceGroup:
+    """Return the layer on the configured driver and record, or the one that ``engine`` leads to.
 
     Raises ConfigError where there is no register yet, or one of another release;
     StoreUnavailable.
@@ -112,7 +110,7 @@ def open_group(settings: Settings) -> ServiceGroup:
     from servicegroup.store import migrate
     from servicegroup.store.store import Store
 
-    engine = connect(settings)
+    engine = engine or connect(settings)
     migrate.require_current(engine)
     chosen, other = settings.driver, settings.shadow_driver
     return ServiceGroup(

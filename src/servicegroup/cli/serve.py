@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from servicegroup.cli.logs import on_stderr
+from servicegroup.cli.register import connect, open_group
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from servicegroup.config import Settings
     from servicegroup.group import ServiceGroup
 
@@ -43,9 +46,12 @@ def serve(context: click.Context, log_level: str) -> None:
     settings = config.load(context.find_root().params.get("config_file"))
     listener = listen(settings)
     try:
-        group = open_group(settings)
+        if settings.uses_default_database:
+            _create_embedded(settings)
+        engine = connect(settings)
+        group = open_group(settings, engine)
         group.driver_states()  # refuses a membership_ttl that the backend cannot keep (MC-2)
-        run(settings, group, listener)
+        run(settings, group, engine, listener)
     finally:
         listener.close()
 
@@ -67,20 +73,8 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def open_group(settings: Settings) -> ServiceGroup:
-    """Return the layer on the configured record and driver.
-
-    The embedded database is created on the way; any other must have its schema already. Raises
-    ConfigError, StoreUnavailable.
-    """
-    from servicegroup.cli import register as door
-
-    if settings.uses_default_database:
-        _create_embedded(settings)
-    return door.open_group(settings)
-
-
 def _create_embedded(settings: Settings) -> None:
+    """Create the embedded database, or upgrade it; raises ConfigError, StoreUnavailable."""
     from servicegroup.config import state_directory
     from servicegroup.store import database, migrate
 
@@ -99,12 +93,13 @@ def _create_embedded(settings: Settings) -> None:
     engine.dispose()
 
 
-def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> None:
-    """Serve until a signal stops it, joined to its own register meanwhile."""
+def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socket.socket) -> None:
+    """Serve until a signal stops it, joined to its own register; tokens are in ``engine``."""
     from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
     from servicegroup.api.transport.server import clients_of, server_of
     from servicegroup.controlplane.intake import Intake
+    from servicegroup.controlplane.plane import Plane
     from servicegroup.options import DEFAULT_PORT
 
     limits = settings.limits
@@ -117,16 +112,16 @@ def run(settings: Settings, group: ServiceGroup, listener: socket.socket) -> Non
     host, port = listener.getsockname()[:2]
     name = socket.gethostname() if port == DEFAULT_PORT else f"{socket.gethostname()}:{port}"
     clients = clients_of(settings)
-    app = create_app(
+    plane = Plane(
         group,
         intake,
-        authenticator(settings, group.store.engine),
         own_name=name,
         thresholds=settings.thresholds,
         keep_events=settings.keep_events,
         keep_of_operators=settings.keep_of_operators,
         clients=clients,
     )
+    app = create_app(plane, authenticator(settings, engine))
     server = server_of(app, clients, settings)
     # Lists are built of many small objects at once, which the collector need not look at early.
     gc.collect()

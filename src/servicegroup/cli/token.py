@@ -10,7 +10,7 @@ import click
 from servicegroup.cli.db import open_database
 from servicegroup.cli.output import Column, output_options, pick, print_data, print_items
 from servicegroup.cli.register import operator
-from servicegroup.model import check_name
+from servicegroup.names import check_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

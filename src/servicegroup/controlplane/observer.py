@@ -1,8 +1,8 @@
 """The observer: turns verdicts into transitions, and keeps what no reader can know by itself.
 
-One control plane at a time observes, under a lease (``store.lease``). A look asks the backend once
+One control plane at a time observes, under a lease (``recording``). A look asks the backend once
 and SQL a few times, however many services there are. It weighs those who lost a signal against the
-others (``weighing``), and records each change of state, with its evidence, exactly once. What it
+others (``holds``), and records each change of state, with its evidence, exactly once. What it
 keeps in the record, since when a member is known absent or held, makes every reader judge alike.
 """
 
@@ -27,11 +27,7 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.store import findings, lease
-from servicegroup.store.findings import Finding
-from servicegroup.store.lease import LeaseLost
-from servicegroup.store.snapshots import Snapshot
-from servicegroup.store.summaries import summaries
+from servicegroup.recording import Finding, LeaseLost, Snapshot, holder_for
 
 
 class Observer:
@@ -45,9 +41,9 @@ class Observer:
     ) -> None:
         """Observe the services of ``group``; holds no lease yet."""
         self._group = group
-        self._engine = group.store.engine
+        self._recorder = group.recorder()
         self._holds = Holds(thresholds or Thresholds(), group.limits, monotonic)
-        self._holder = lease.holder_for(group.driver.name)
+        self._holder = holder_for(group.driver.name)
         self._number: int | None = None
         self._blind = False
         self._looked_under: int | None = None
@@ -68,7 +64,7 @@ class Observer:
         """
         try:
             if self._number is not None:
-                lease.renew(self._engine, self._number, blind=self._blind)
+                self._recorder.renew_lease(self._number, blind=self._blind)
             else:
                 self._number = self._take()
         except LeaseLost:
@@ -76,20 +72,19 @@ class Observer:
         return self.observes
 
     def _take(self) -> int | None:
-        seen = lease.current(self._engine)
+        seen = self._recorder.lease()
         if seen is None or seen.is_free or (seen.blind and self._sees()):
-            return lease.take(self._engine, self._holder, seen)
+            return self._recorder.take_lease(self._holder, seen)
         return None
 
     def _sees(self) -> bool:
         """Whether the own driver can tell of anybody whether they are present."""
-        members = [service.member for service in self._group.store.snapshot().services]
-        return not _is_blind(self._group.judge.ask(members))
+        return not _is_blind(self._group.judge.ask(self._recorder.members()))
 
     def release(self) -> None:
         """Let another process observe at once. Raises StoreUnavailable."""
         if self._number is not None:
-            lease.release(self._engine, self._number)
+            self._recorder.release_lease(self._number)
             self._number = None
 
     # -- a look ------------------------------------------------------------------------------
@@ -123,7 +118,7 @@ class Observer:
             observations, now = self._look_at_all(listening)
         else:
             observations, now = self._look_at(members)
-        before = findings.current_protections(self._engine)
+        before = self._recorder.protections()
         # What another driver's answers accused ends, and is weighed anew by this one's (F-52).
         known = {} if inherits else {((p.group, p.zone), p.signal): p for p in before}
         after = [
@@ -133,13 +128,13 @@ class Observer:
                 place, local, len(self._present.get(place, ())), known, now
             )
         ]
-        found_anew = [found for s in observations if (found := _finding(s, now)) is not None]
+        findings = [found for s in observations if (found := _finding(s, now)) is not None]
         # Nobody may take for absent who is held, while many others are recorded.
-        found_anew.sort(key=lambda finding: finding.held_since is None)
-        happened = findings.record(self._engine, number, found_anew)
+        findings.sort(key=lambda finding: finding.held_since is None)
+        happened = self._recorder.record(number, findings)
         if members is None or before != after:
             by = self._holder if inherits else None
-            happened += findings.conclude(self._engine, number, before, after, now, by)
+            happened += self._recorder.conclude(number, before, after, now, by)
         self._looked_under = number
         return happened
 
@@ -149,20 +144,20 @@ class Observer:
         What is, when the database's clock may have stepped back, is dated back: all that judge
         then count from here, whoever begins to only later (SQL-5).
         """
-        listening = self._group.store.listening()
+        listening = self._recorder.listening()
         if self._looked_at is None or listening.now < self._looked_at:
-            findings.settle(self._engine, number)
-            listening = self._group.store.listening()
+            self._recorder.clamp_future_stamps(number)
+            listening = self._recorder.listening()
         self._looked_at = listening.now
         return listening
 
     def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
         """Observe what may have changed by its summary or its backend; count what is present."""
-        judge, store = self._group.judge, self._group.store
+        judge = self._group.judge
         # Without a signal of its own, nobody's presence can be missing.
         changed_only = not judge.driver.capabilities.separate_signal
-        everybody = summaries(
-            self._engine, listening, self._group.limits, changed_only=changed_only
+        everybody = self._recorder.summaries(
+            listening, self._group.limits, changed_only=changed_only
         )
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
@@ -178,11 +173,11 @@ class Observer:
                 continue
             if entry.may_have_changed:
                 closer.append(entry.id)
-        return self._see(store.by_ids(closer), presences)
+        return self._see(self._recorder.by_ids(closer), presences)
 
     def _look_at(self, members: Collection[Member]) -> tuple[list[Observed], datetime]:
         """See these members, and whoever is held or lost its presence lately."""
-        snapshot = self._group.store.by_members_or_lacking(members, WINDOW)
+        snapshot = self._recorder.by_members_or_lacking(members, WINDOW)
         presences = self._group.judge.ask([service.member for service in snapshot.services])
         for service in snapshot.services:
             present = self._present.setdefault((service.topic, service.zone), set())

@@ -19,12 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from servicegroup.controlplane.background import Attempts
 from servicegroup.controlplane.detection_times import Detections
 from servicegroup.controlplane.observer import Observer
-from servicegroup.events import Event, EventKind
+from servicegroup.events import KEEP, KEEP_OF_OPERATORS, Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
-from servicegroup.store.retention import KEEP, KEEP_OF_OPERATORS, purge
 
 LEASE_INTERVAL = 1.0
 """Seconds between two renewals of the lease."""
@@ -70,7 +69,7 @@ class ObserverLoop:
         self._observer = observer
         self._group = group
         self._happened = happened
-        self._purging = partial(purge, group.store.engine, keep, keep_of_operators)
+        self._purging = partial(group.purge_events, keep, keep_of_operators)
         self._changed: set[Member] | None = set()
         self._wake = asyncio.Event()
         self.look_seconds = Distribution(LATENCIES)

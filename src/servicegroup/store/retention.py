@@ -14,7 +14,7 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, select
 
-from servicegroup.events import OF_OPERATORS
+from servicegroup.events import KEEP, KEEP_OF_OPERATORS, OF_OPERATORS
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.events import standing_of
@@ -25,12 +25,6 @@ MAX_EVENTS = 1_000_000
 
 MAX_OF_OPERATORS = 100_000
 """Events of operators that are kept beyond these, however young they are."""
-
-KEEP = timedelta(days=30)
-"""How long events are kept, unless configured."""
-
-KEEP_OF_OPERATORS = timedelta(days=365)
-"""How long those of operators are, unless configured."""
 
 _PURGE_BATCH = 1_000
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from servicegroup.api.call import Caller
 from servicegroup.errors import Forbidden
-from servicegroup.store.store import Store
+from servicegroup.group import ServiceGroup
 
 MOST_SERVICES = 200
 """Services, and so groups, that a host may have for its credential to register another (F-59)."""
@@ -21,9 +21,9 @@ _REMEMBERED = 200_000
 class Hosts:
     """Which host a service is on, remembered, since no service ever moves."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, group: ServiceGroup) -> None:
         """Ask the record for what is not remembered."""
-        self._store = store
+        self._group = group
         self._known: dict[str, str] = {}
 
     async def check(self, host: str, uuids: AbstractSet[str]) -> None:
@@ -36,7 +36,7 @@ class Hosts:
             if len(self._known) + len(uuids) > _REMEMBERED:
                 self._known.clear()
             unknown = [uuid for uuid in uuids if uuid not in found]
-            matched = await run_in_threadpool(self._store.hosts, unknown)
+            matched = await run_in_threadpool(self._group.hosts_of, unknown)
             self._known |= matched
             found |= matched
         _check_all(host, found)
@@ -48,10 +48,10 @@ def check_host(caller: Caller, host: str) -> None:
         _check(caller.host, host, "a new one")
 
 
-def check_services(caller: Caller, store: Store, uuids: Iterable[str]) -> None:
+def check_services(caller: Caller, group: ServiceGroup, uuids: Iterable[str]) -> None:
     """Raise Forbidden unless the caller may speak for these services; StoreUnavailable."""
     if caller.host is not None:
-        _check_all(caller.host, store.hosts(set(uuids)))
+        _check_all(caller.host, group.hosts_of(set(uuids)))
 
 
 def _check_all(own: str, hosts: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ Hosts = dict[str, dict[str, ShownService]]
 def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones, for anyone."""
     call.caller.must(NOVA_ZONES)
-    zones = [zone for zone in call.group.store.zones() if zone[0] != INTERNAL]
+    zones = [zone for zone in call.group.zones() if zone[0] != INTERNAL]
     return _answer((name, available, None) for name, available in zones)
 
 

@@ -108,7 +108,7 @@ def show_terms(call: Call) -> Answer:
 def leave(call: Call) -> Answer:
     """Record departures; answers after the commit."""
     wanted = decode(call, Leaves)
-    check_services(call.caller, call.group.store, (leave.uuid for leave in wanted.leaves))
+    check_services(call.caller, call.group, (leave.uuid for leave in wanted.leaves))
     return json_answer(call.group.depart(wanted.leaves))
 
 

@@ -33,7 +33,6 @@ from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup
 from servicegroup.measuring import AGES, Distribution
 from servicegroup.model import Service
-from servicegroup.store.lease import observer_status
 
 K = TypeVar("K")
 
@@ -128,7 +127,7 @@ def _of_register(group: ServiceGroup) -> Iterator[Metric]:
     everybody = itertools.chain.from_iterable(group.pieces())
     yield from _of_services(everybody, NEAR_SILENCE * group.limits.service_down_time)
     yield _of_protections(group.protections())
-    seen = observer_status(group.store.engine)
+    seen = group.observer_status()
     lag = seen.age if seen else float("inf")
     yield gauge("observer_lag_seconds", "Seconds since any observer looked at everybody.", lag)
     log = group.event_log()

@@ -1,0 +1,77 @@
+"""One control plane: its parts, and what runs for as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from servicegroup.controlplane.background import run_chores
+from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.feed import Feed
+from servicegroup.controlplane.intake import Intake
+from servicegroup.controlplane.metrics.collector import Metrics
+from servicegroup.controlplane.observer import Observer
+from servicegroup.controlplane.observer_loop import ObserverLoop
+from servicegroup.controlplane.own_membership import join_itself
+from servicegroup.controlplane.pauses import Pauses
+from servicegroup.events import KEEP, KEEP_OF_OPERATORS
+from servicegroup.group import ServiceGroup
+from servicegroup.protection import Thresholds
+
+
+class Plane:
+    """The parts of one control plane, for one event loop.
+
+    With ``own_name`` it is itself a service of its register, on that host.
+    """
+
+    def __init__(
+        self,
+        group: ServiceGroup,
+        intake: Intake,
+        own_name: str = "",
+        *,
+        thresholds: Thresholds | None = None,
+        keep_events: timedelta = KEEP,
+        keep_of_operators: timedelta = KEEP_OF_OPERATORS,
+        clients: Clients | None = None,
+    ) -> None:
+        """Serve the register of ``group``, whose reports ``intake`` commits; nothing runs yet."""
+        self.group = group
+        self.intake = intake
+        self.pauses = Pauses()
+        self.feed = Feed(group)
+        self._own_name = own_name
+        self._observer_loop = ObserverLoop(
+            group, Observer(group, thresholds), self.feed.nudge, keep_events, keep_of_operators
+        )
+        self.metrics = Metrics(group, intake, self._observer_loop, self.feed, clients or Clients())
+
+    @asynccontextmanager
+    async def running(self, *beside: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run the intake, the observer and what else recurs, with what is to run ``beside``.
+
+        At the end another control plane may observe at once, and what was reported is committed.
+        """
+        self.intake.start()
+        own = join_itself(self.group, self.intake, self._own_name) if self._own_name else None
+        work = (
+            run_chores(self.group),
+            self.pauses.watch(),
+            self._observer_loop.run(),
+            self.feed.run(),
+            *beside,
+        )
+        tasks = [asyncio.create_task(one) for one in work]
+        yield
+        for task in tasks:
+            task.cancel()
+        await self._observer_loop.stop()
+        if own is not None:
+            await run_in_threadpool(own.leave)
+        await self.intake.stop()

@@ -1,0 +1,98 @@
+"""The observer's side of the layer: its lease, what a look reads, and what it records (spec S3).
+
+Each write names the fencing token of the lease, and writes nothing once another process has the
+lease; see ``store.lease``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from servicegroup.events import Event, Protection
+from servicegroup.liveness import Listening
+from servicegroup.model import Limits, Member
+from servicegroup.store import findings, lease
+from servicegroup.store.findings import Finding
+from servicegroup.store.lease import Lease, LeaseLost, holder_for
+from servicegroup.store.snapshots import Snapshot
+from servicegroup.store.store import Store
+from servicegroup.store.summaries import Summary, summaries
+
+__all__ = ["Finding", "Lease", "LeaseLost", "Recorder", "Snapshot", "Summary", "holder_for"]
+
+
+class Recorder:
+    """What an observer asks and writes; every method raises StoreUnavailable."""
+
+    def __init__(self, store: Store) -> None:
+        """Read and write the record in ``store``."""
+        self._store = store
+        self._engine = store.engine
+
+    # -- the lease ---------------------------------------------------------------------------
+
+    def lease(self) -> Lease | None:
+        """Return the lease, or None where nobody ever observed."""
+        return lease.current(self._engine)
+
+    def take_lease(self, holder: str, seen: Lease | None) -> int:
+        """Take the lease as it was seen and return its fencing token. Raises LeaseLost."""
+        return lease.take(self._engine, holder, seen)
+
+    def renew_lease(self, fencing_token: int, *, blind: bool) -> None:
+        """Keep the lease. Raises LeaseLost."""
+        lease.renew(self._engine, fencing_token, blind=blind)
+
+    def release_lease(self, fencing_token: int) -> None:
+        """Let the next process take the lease at once."""
+        lease.release(self._engine, fencing_token)
+
+    # -- what a look reads -------------------------------------------------------------------
+
+    def listening(self) -> Listening:
+        """Return who listened and observed when."""
+        return self._store.listening()
+
+    def members(self) -> list[Member]:
+        """Return the members of all living services."""
+        return [service.member for service in self._store.snapshot().services]
+
+    def summaries(
+        self, listening: Listening, limits: Limits, *, changed_only: bool
+    ) -> list[Summary]:
+        """Return the summaries of all living services, or of those that may have changed."""
+        return summaries(self._engine, listening, limits, changed_only=changed_only)
+
+    def by_ids(self, ids: Sequence[int]) -> Snapshot:
+        """Return the living services of these ids."""
+        return self._store.by_ids(ids)
+
+    def by_members_or_lacking(self, members: Collection[Member], window: float) -> Snapshot:
+        """Return these members' services, and those that lack their presence; see ``Store``."""
+        return self._store.by_members_or_lacking(members, window)
+
+    def protections(self) -> list[Protection]:
+        """Return which signals are suspect now, and where."""
+        return findings.current_protections(self._engine)
+
+    # -- what it records ---------------------------------------------------------------------
+
+    def clamp_future_stamps(self, fencing_token: int) -> None:
+        """Date back what is stamped later than now. Raises LeaseLost."""
+        findings.settle(self._engine, fencing_token)
+
+    def record(self, fencing_token: int, found: Sequence[Finding]) -> list[Event]:
+        """Record findings and return the transitions. Raises LeaseLost."""
+        return findings.record(self._engine, fencing_token, found)
+
+    def conclude(
+        self,
+        fencing_token: int,
+        before: Sequence[Protection],
+        after: Sequence[Protection],
+        at: datetime,
+        by: str | None = None,
+    ) -> list[Event]:
+        """End a look at every service and return its events. Raises LeaseLost."""
+        return findings.conclude(self._engine, fencing_token, before, after, at, by)

@@ -33,9 +33,11 @@ test-keystone: setup         ## access by a real Keystone, which is installed
 	@cd tests && ../$(PYTHON) -m servers.keystone
 	@WORKERS=0 tools/test.sh tests/with_keystone --timeout 600
 
-check: setup                 ## format, lint, types, import contracts
+check: setup                 ## format, lint, types, import contracts; the dashboard's scripts too
 	$(PYTHON) -m ruff format --check src tests benchmarks
 	$(PYTHON) -m ruff check src tests benchmarks
+	.venv/bin/oxfmt --check src/servicegroup/web/*.js
+	.venv/bin/oxlint --deny-warnings src/servicegroup/web
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 

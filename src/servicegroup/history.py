@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import fsum
 
 import msgspec
 
@@ -28,12 +29,28 @@ class StateAt(msgspec.Struct, frozen=True):
     disabled: bool
 
 
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """A time, not empty, in which a service stood the same; see ``StateAt``."""
+
+    since: datetime
+    until: datetime
+    state: str | None
+    disabled: bool
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return (self.until - self.since).total_seconds()
+
+
 class History(msgspec.Struct, frozen=True):
     """What happened to a service from ``since`` to ``until``, and what it adds up to.
 
     Seconds in each state; ``availability`` (0 to 1) is up of up and down, None where both are
     zero. ``flaps`` are failures, without orderly stops and what an operator forced. ``complete``
-    is False where older events of this time are not kept, or are too many to be told.
+    is False where older events of this time are not kept, or are too many to be told. ``spans``
+    cover all of the time, oldest first; neighbours differ, and the seconds are their sums. An
+    older control plane gives none.
     """
 
     uuid: str
@@ -46,6 +63,7 @@ class History(msgspec.Struct, frozen=True):
     flaps: int
     complete: bool
     events: list[Event]
+    spans: list[Span] = []
 
 
 def is_failure(event: Event) -> bool:
@@ -67,12 +85,44 @@ def state_before(events: Iterable[Event], earlier: Iterable[Event], now: StateAt
             state = event.before
         elif event.kind in EDITS:
             disabled = event.kind is EventKind.ENABLE
+    stood = StateAt(state, disabled)
     for event in earlier:
-        if event.kind in TRANSITIONS:
-            state = event.after
-        elif event.kind in EDITS:
-            disabled = event.kind is EventKind.DISABLE
-    return StateAt(state, disabled)
+        stood = _after(event, stood)
+    return stood
+
+
+def spans_of(
+    events: Iterable[Event], began: StateAt, since: datetime, until: datetime
+) -> list[Span]:
+    """Cut the time from ``since`` to ``until`` where a service that stood so at first changed."""
+    spans: list[Span] = []
+    stood, moment = began, since
+    for event in events:
+        if event.kind in TRANSITIONS or event.kind in EDITS:
+            # An observer stamps a transition by its look, which began before an edit committed:
+            # stamps may go back, and then no time is counted twice.
+            at = min(max(event.at, moment), until)
+            _append(spans, moment, at, stood)
+            stood, moment = _after(event, stood), at
+    _append(spans, moment, until, stood)
+    return spans
+
+
+def _after(event: Event, stood: StateAt) -> StateAt:
+    if event.kind in TRANSITIONS:
+        return StateAt(event.after, stood.disabled)
+    if event.kind in EDITS:
+        return StateAt(stood.state, event.kind is EventKind.DISABLE)
+    return stood
+
+
+def _append(spans: list[Span], since: datetime, until: datetime, stood: StateAt) -> None:
+    """Add a span, or what it adds to the one before that stood the same."""
+    if since == until:
+        return
+    if spans and (spans[-1].state, spans[-1].disabled) == (stood.state, stood.disabled):
+        since = spans.pop().since
+    spans.append(Span(since, until, stood.state, stood.disabled))
 
 
 def history(
@@ -85,36 +135,20 @@ def history(
     complete: bool = True,
 ) -> History:
     """Add up the time from ``since`` to ``until`` of a service that stood so when it began."""
-    seconds = {"up": 0.0, "down": 0.0, "maintenance": 0.0}
-    state, disabled, moment = began.state, began.disabled, since
-    for event in events:
-        if event.kind not in TRANSITIONS and event.kind not in EDITS:
-            continue
-        at = min(max(event.at, moment), until)
-        _count(seconds, state, disabled, (at - moment).total_seconds())
-        moment = at
-        if event.kind in TRANSITIONS:
-            state = event.after
-        else:
-            disabled = event.kind is EventKind.DISABLE
-    _count(seconds, state, disabled, (until - moment).total_seconds())
-    judged = seconds["up"] + seconds["down"]
+    spans = spans_of(events, began, since, until)
+    judged = [span for span in spans if not span.disabled]
+    up = fsum(span.seconds for span in judged if span.state == "up")
+    down = fsum(span.seconds for span in judged if span.state == "down")
     return History(
         uuid,
         since,
         until,
-        seconds["up"] / judged if judged > 0 else None,
-        seconds["up"],
-        seconds["down"],
-        seconds["maintenance"],
+        up / (up + down) if up + down > 0 else None,
+        up,
+        down,
+        fsum(span.seconds for span in spans if span.disabled),
         sum(map(is_failure, events)),
         complete,
         list(events),
+        spans,
     )
-
-
-def _count(seconds: dict[str, float], state: str | None, disabled: bool, span: float) -> None:
-    if disabled:
-        seconds["maintenance"] += span
-    elif state in seconds:  # of a state that only a newer release knows nothing is known (F-53)
-        seconds[state] += span

@@ -60,6 +60,28 @@ def test_the_page_explains_the_verdict_and_tells_what_happened(
     assert "Timeline of the last 24 hours" in browser.run("return timeline.ariaLabel")
 
 
+def test_the_timeline_shows_the_spans_of_the_api(
+    register: ControlPlane, browser: Browser, uuid: str
+) -> None:
+    open_service(browser, register)
+    browser.until_text("#history", "is down")
+    confirm(browser, "disable")
+    browser.until_text("#history", "was disabled")
+
+    def spans() -> list[str]:
+        history = register.request("GET", f"/v1/services/{uuid}/history")[2]
+        names = [
+            (span["state"] or "not recorded") + ", disabled" * span["disabled"]
+            for span in history["spans"]
+        ]
+        assert names[-2:] == ["down", "down, disabled"]
+        return names
+
+    shown = "return [...timeline.children].map((part) => part.title.split(' for ')[0])"
+    until(lambda: browser.run(shown) == spans(), PATIENCE)
+    assert "look-off" in browser.run("return timeline.lastChild.className")
+
+
 def test_disabling_gives_the_reason_to_the_api(
     register: ControlPlane, browser: Browser, uuid: str
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,19 @@ def figures(found: History) -> tuple[float, float, float]:
     return found.up_seconds, found.down_seconds, found.maintenance_seconds
 
 
+def spans(found: History) -> list[tuple[float, float, str | None, bool]]:
+    """Return the spans, their ends in seconds after noon."""
+    return [
+        (
+            (span.since - NOON).total_seconds(),
+            (span.until - NOON).total_seconds(),
+            span.state,
+            span.disabled,
+        )
+        for span in found.spans
+    ]
+
+
 def test_availability_is_up_of_up_and_down() -> None:
     found = told([down(10), up(30), down(90)], UP)
     assert figures(found) == (70, 30, 0)
@@ -58,6 +73,14 @@ def test_maintenance_counts_neither_way() -> None:
     found = told(events, UP)
     assert figures(found) == (50, 20, 30)
     assert found.availability == pytest.approx(50 / 70)
+    assert spans(found) == [
+        (0, 10, "up", False),
+        (10, 20, "up", True),
+        (20, 30, "down", True),
+        (30, 40, "up", True),
+        (40, 80, "up", False),
+        (80, 100, "down", False),
+    ]
 
 
 def test_who_was_disabled_all_the_time_has_no_availability() -> None:
@@ -70,22 +93,45 @@ def test_time_of_which_nothing_is_known_is_not_counted() -> None:
     found = told([edit(5, EventKind.JOIN), up(20, before=None)], UNKNOWN)
     assert figures(found) == (80, 0, 0)
     assert found.availability == 1
+    assert spans(found) == [(0, 20, None, False), (20, 100, "up", False)]
     assert told([], UNKNOWN).availability is None
+    assert spans(told([], UNKNOWN)) == [(0, 100, None, False)]
 
 
 def test_other_events_change_nothing() -> None:
     events = [edit(10, kind) for kind in (EventKind.JOIN, EventKind.RESTART, EventKind.FORCE_DOWN)]
-    assert figures(told(events, UP)) == (100, 0, 0)
+    found = told(events, UP)
+    assert figures(found) == (100, 0, 0)
+    assert spans(found) == [(0, 100, "up", False)]
 
 
 def test_what_lies_outside_the_period_is_cut_at_its_ends() -> None:
     found = history("u", [down(-5), up(3), down(200)], UP, NOON, at(10))
     assert figures(found) == (7, 3, 0)
+    assert spans(found) == [(0, 3, "down", False), (3, 10, "up", False)]
 
 
 def test_stamps_out_of_order_never_count_a_time_twice() -> None:
     """An observer stamps a transition by its look, which began before an edit committed."""
-    assert figures(told([edit(50, EventKind.DISABLE), down(49)], UP)) == (50, 0, 50)
+    found = told([edit(50, EventKind.DISABLE), down(49)], UP)
+    assert figures(found) == (50, 0, 50)
+    assert spans(found) == [(0, 50, "up", False), (50, 100, "down", True)]
+
+
+def test_what_took_no_time_is_no_span() -> None:
+    assert spans(told([down(10), up(10)], UP)) == [(0, 100, "up", False)]
+    assert told([], UP, 0).spans == []
+
+
+def test_an_older_control_plane_gives_no_spans() -> None:
+    fields = msgspec.to_builtins(told([down(10)], UP))
+    del fields["spans"]
+    assert msgspec.convert(fields, History).spans == []
+
+
+def test_a_newer_control_plane_may_give_more() -> None:
+    fields = {**msgspec.to_builtins(told([down(10)], UP)), "later": 1}
+    assert msgspec.convert(fields, History) == told([down(10)], UP)
 
 
 FAILURES = [
@@ -143,6 +189,30 @@ def test_the_seconds_add_up_to_the_period(events: list[Event], began: StateAt) -
     assert all(part >= 0 for part in figures(found))
     assert sum(figures(found)) == pytest.approx(100)
     assert found.availability is None or 0 <= found.availability <= 1
+
+
+@given(
+    st.lists(anything, max_size=12),
+    st.builds(StateAt, st.sampled_from(["up", "down", None]), st.booleans()),
+)
+def test_the_spans_cover_the_period_and_add_up_to_the_seconds(
+    events: list[Event], began: StateAt
+) -> None:
+    found = told(events, began)
+    assert [span.since for span in found.spans] == [
+        NOON, *(span.until for span in found.spans[:-1])
+    ]  # fmt: skip
+    assert found.spans[-1].until == at(100)
+    assert all(span.since < span.until for span in found.spans)
+    for one, other in itertools.pairwise(found.spans):
+        assert (one.state, one.disabled) != (other.state, other.disabled)
+    assert figures(found) == pytest.approx(
+        (
+            sum(s.seconds for s in found.spans if s.state == "up" and not s.disabled),
+            sum(s.seconds for s in found.spans if s.state == "down" and not s.disabled),
+            sum(s.seconds for s in found.spans if s.disabled),
+        )
+    )
 
 
 @given(st.lists(anything, max_size=12), st.booleans())

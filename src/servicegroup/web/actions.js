@@ -9,21 +9,39 @@ const ADMIN = "Edits need the role admin; this token may read only.";
 
 const EDITS = {
   disable: {
-    verb: "Disable", body: { disabled: true },
+    verb: "Disable",
+    body: { disabled: true },
     means: "It keeps running and its liveness is still judged; schedulers give it nothing new.",
-    field: { name: "disabled_reason", label: "Reason", hint: "Whoever finds it disabled reads this." },
+    field: {
+      name: "disabled_reason",
+      label: "Reason",
+      hint: "Whoever finds it disabled reads this.",
+    },
   },
-  enable: { verb: "Enable", body: { disabled: false }, means: "Schedulers may use it again. The reason is cleared." },
+  enable: {
+    verb: "Enable",
+    body: { disabled: false },
+    means: "Schedulers may use it again. The reason is cleared.",
+  },
   forceDown: {
-    verb: "Force down", body: { forced_down: true }, isGrave: true,
-    means: "It is down whatever its signals say, until an operator unsets it. Evacuation may start:"
-      + " be sure that its host is fenced.",
+    verb: "Force down",
+    body: { forced_down: true },
+    isGrave: true,
+    means:
+      "It is down whatever its signals say, until an operator unsets it. Evacuation may start:" +
+      " be sure that its host is fenced.",
   },
-  unforce: { verb: "Unset force-down", body: { forced_down: false },
-    means: "Its signals count again. Do this only when its host is known to be safe." },
+  unforce: {
+    verb: "Unset force-down",
+    body: { forced_down: false },
+    means: "Its signals count again. Do this only when its host is known to be safe.",
+  },
   remove: {
-    verb: "Delete", isGrave: true, means: "Its record and its place in the backend go. If its process still"
-      + " runs, it is told and stays away until it is restarted.",
+    verb: "Delete",
+    isGrave: true,
+    means:
+      "Its record and its place in the backend go. If its process still" +
+      " runs, it is told and stays away until it is restarted.",
     field: { name: "host", label: "Type the host to confirm", mustBe: "host" },
   },
 };
@@ -31,31 +49,74 @@ const EDITS = {
 /** Return the buttons for what can be done to a service; `done` is called after an edit. */
 export function actions(service, done) {
   if (known.readOnly) return [h("p", { class: "small" }, known.readOnly)];
-  const names = [service.disabled ? "enable" : "disable", service.forced_down ? "unforce" : "forceDown", "remove"];
-  return names.map((name) => h("button", { type: "button", class: EDITS[name].isGrave ? "grave" : "",
-    "data-action": name, onclick: () => confirm(service, EDITS[name], done) }, `${EDITS[name].verb}…`));
+  const names = [
+    service.disabled ? "enable" : "disable",
+    service.forced_down ? "unforce" : "forceDown",
+    "remove",
+  ];
+  return names.map((name) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: EDITS[name].isGrave ? "grave" : "",
+        "data-action": name,
+        onclick: () => confirm(service, EDITS[name], done),
+      },
+      `${EDITS[name].verb}…`,
+    ),
+  );
 }
 
 function confirm(service, edit, done) {
   const dialog = $("dialog");
   const { field } = edit;
-  const input = field && h("input", { id: "answer", name: field.name, maxlength: 255, autocomplete: "off", spellcheck: "false" });
+  const input =
+    field &&
+    h("input", {
+      id: "answer",
+      name: field.name,
+      maxlength: 255,
+      autocomplete: "off",
+      spellcheck: "false",
+    });
   const problem = h("p", { class: "problem", role: "alert" });
-  const go = h("button", { class: edit.isGrave ? "grave" : "main", disabled: Boolean(field?.mustBe) }, edit.verb);
-  if (field?.mustBe) input.addEventListener("input", () => { go.disabled = input.value !== service[field.mustBe]; });
-  const form = h("form", { method: "dialog", onsubmit: submit },
+  const go = h(
+    "button",
+    { class: edit.isGrave ? "grave" : "main", disabled: Boolean(field?.mustBe) },
+    edit.verb,
+  );
+  if (field?.mustBe) {
+    input.addEventListener("input", () => {
+      go.disabled = input.value !== service[field.mustBe];
+    });
+  }
+  const form = h(
+    "form",
+    { method: "dialog", onsubmit: submit },
     h("h2", { id: "dialog-title" }, `${edit.verb} ${service.host} ${service.binary}?`),
     h("p", {}, edit.means),
-    field && h("label", { for: "answer" }, field.label), input, field?.hint && h("p", { class: "small" }, field.hint),
+    field && h("label", { for: "answer" }, field.label),
+    input,
+    field?.hint && h("p", { class: "small" }, field.hint),
     field?.mustBe && h("p", { class: "small name" }, service[field.mustBe]),
     problem,
-    h("p", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), go));
+    h(
+      "p",
+      { class: "buttons" },
+      h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
+      go,
+    ),
+  );
 
   async function submit(event) {
     event.preventDefault();
     go.disabled = true;
     const path = `services/${encodeURIComponent(service.uuid)}`;
-    const body = { ...edit.body, ...(field && !field.mustBe && { [field.name]: input.value.trim() || null }) };
+    const body = {
+      ...edit.body,
+      ...(field && !field.mustBe && { [field.name]: input.value.trim() || null }),
+    };
     try {
       await (edit.body ? ask(path, "PATCH", body) : ask(path, "DELETE"));
       dialog.close();

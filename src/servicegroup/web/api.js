@@ -1,5 +1,5 @@
-// The control plane's API: one way to ask it and one way to listen. There are no cookies: a token, if
-// there is one, goes in a header and lives as long as this tab.
+// The control plane's API: one way to ask it and one way to listen. There are no cookies: a token,
+// if there is one, goes in a header and lives as long as this tab.
 
 const ROOT = new URL("../v1/", location.href);
 const TIMEOUT = 20_000;
@@ -45,7 +45,7 @@ export async function* listen(after, heard) {
     const answer = await fetched("events/stream", { headers, signal: silence.signal });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     heard();
-    for (let text = ""; ; ) {
+    for (let text = ""; ;) {
       const { done, value } = await reader.read();
       if (done) return;
       clearTimeout(timer);
@@ -76,6 +76,7 @@ async function fetched(path, { headers, ...options }) {
   }
   if (answer.ok) return answer;
   const fault = await answer.json().catch(() => ({}));
-  const message = Object.values(fault)[0]?.message ?? `The control plane answered ${answer.status}.`;
+  const message =
+    Object.values(fault)[0]?.message ?? `The control plane answered ${answer.status}.`;
   throw new Refused(answer.status, message);
 }

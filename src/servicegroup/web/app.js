@@ -25,16 +25,24 @@ function route() {
   openService(uuid ? decodeURIComponent(uuid) : null);
   changed(true);
   if (uuid) $("service-title").focus();
-  else if (was) setTimeout(() => ($("rows").querySelector(`[data-key="${CSS.escape(was)}"] a`) ?? $("table")).focus());
+  else if (was) {
+    setTimeout(() =>
+      ($("rows").querySelector(`[data-key="${CSS.escape(was)}"] a`) ?? $("table")).focus(),
+    );
+  }
 }
 
-const showFleet = () => { location.hash = address(); };
+const showFleet = () => {
+  location.hash = address();
+};
 
 function startToken() {
   $("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("token").value.trim();
-    if (!/^[\x21-\x7e]+$/.test(text)) return say($("token-problem"), "A token has no blanks and no letters beyond ASCII.");
+    if (!/^[\x21-\x7e]+$/.test(text)) {
+      return say($("token-problem"), "A token has no blanks and no letters beyond ASCII.");
+    }
     token.set(text);
     $("token").value = "";
     known.readOnly = "";
@@ -49,7 +57,10 @@ function startToken() {
     if (isNeeded && $("token-panel").hidden) setTimeout(() => $("token").focus());
     $("token-panel").hidden = !isNeeded;
     $("forget").hidden = !token.get();
-    say($("token-problem"), isNeeded && token.get() ? `This token is refused: ${known.trouble}` : "");
+    say(
+      $("token-problem"),
+      isNeeded && token.get() ? `This token is refused: ${known.trouble}` : "",
+    );
   });
 }
 
@@ -60,7 +71,8 @@ function startTheme() {
     repaint();
   };
   $("theme").addEventListener("click", () => {
-    const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length];
+    const next =
+      THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length];
     localStorage.setItem(KEPT, next);
     show(next);
   });
@@ -77,12 +89,16 @@ function passSecond() {
 startTheme();
 startToken();
 startOverview();
-startMap((uuid) => { location.hash = `#/services/${encodeURIComponent(uuid)}`; });
+startMap((uuid) => {
+  location.hash = `#/services/${encodeURIComponent(uuid)}`;
+});
 startTable();
 startEvents();
 startService(showFleet);
 $("back").addEventListener("click", showFleet);
-$("skip").addEventListener("click", () => ($("fleet").hidden ? $("service-title") : $("table")).focus());
+$("skip").addEventListener("click", () =>
+  ($("fleet").hidden ? $("service-title") : $("table")).focus(),
+);
 addEventListener("hashchange", route);
 addEventListener("online", retry);
 setInterval(passSecond, 1000);

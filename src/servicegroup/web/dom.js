@@ -2,14 +2,18 @@
 
 export const $ = (id) => document.getElementById(id);
 
-/** Return a new element; a property beginning with "on" is a listener, all others are attributes. */
+/** Return a new element; a property that begins with "on" is a listener, others are attributes. */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== false && value != null) {
+      element.setAttribute(name, value === true ? "" : value);
+    }
   }
-  element.append(...children.flat().filter((child) => child !== false && child != null && child !== ""));
+  element.append(
+    ...children.flat().filter((child) => child !== false && child != null && child !== ""),
+  );
   return element;
 }
 
@@ -18,12 +22,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Replace an element's children unless they are these very ones; focus in a [data-key] survives. */
+/** Replace an element's children unless they are these already; focus in a [data-key] survives. */
 export function fill(element, children) {
   const same = children.length === element.childNodes.length;
   if (same && children.every((child, i) => child === element.childNodes[i])) return;
   const focused = element.contains(document.activeElement) && document.activeElement;
-  const key = focused && focused.closest("[data-key]")?.dataset.key;
+  const key = focused ? focused.closest("[data-key]")?.dataset.key : undefined;
   element.replaceChildren(...children);
   if (!focused || document.activeElement === focused) return;
   const keyed = [...element.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);

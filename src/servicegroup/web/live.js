@@ -1,6 +1,7 @@
 // Keeps what is known true: one listing, then the stream of events, and after each event a question
-// about that service alone. What is lost in between is noticed as a gap and listed again. A reason may
-// change where no state does, and no event tells: hence a listing now and then, the rarer the longer.
+// about that service alone. What is lost in between is noticed as a gap and listed again. A reason
+// may change where no state does, and no event tells: hence a listing now and then, the rarer the
+// longer.
 
 import { Refused, ask, listen } from "./api.js";
 import { addEvents, changed, known, put } from "./store.js";
@@ -29,7 +30,7 @@ export const retry = () => wake();
 /** Follow the register for as long as the page lives. */
 export async function follow() {
   setInterval(lookAgain, AGAIN);
-  for (let pause = BACK_OFF[0]; ; ) {
+  for (let pause = BACK_OFF[0]; ;) {
     try {
       // An id that was never given means that the register is another one now, restored or new.
       if (cursor !== null && (await ask("events?limit=1")).last < cursor) cursor = null;
@@ -87,9 +88,11 @@ async function list() {
   const first = known.services.size === 0;
   const services = first ? known.services : new Map();
   const began = performance.now();
-  for (let marker = ""; marker !== null; ) {
+  for (let marker = ""; marker !== null;) {
     const asked = performance.now();
-    const page = await ask(`services?limit=${PAGE}${marker && `&marker=${encodeURIComponent(marker)}`}`);
+    const page = await ask(
+      `services?limit=${PAGE}${marker && `&marker=${encodeURIComponent(marker)}`}`,
+    );
     for (const service of page.services) put(service, asked, services);
     marker = page.next;
     if (first) changed();
@@ -169,7 +172,9 @@ async function askAgain() {
 /** Look whether anybody observes, at those whose reason will not last, and in time at everybody. */
 function lookAgain() {
   if (known.phase !== "live" || document.hidden) return;
-  const unsettled = [...known.services.values()].filter(({ service }) => UNSETTLED.has(service.verdict.reason));
+  const unsettled = [...known.services.values()].filter(({ service }) =>
+    UNSETTLED.has(service.verdict.reason),
+  );
   if (unsettled.length <= FEW) for (const { service } of unsettled) stale.add(service.uuid);
   everything ||= performance.now() - listed > Math.max(AGAIN, EACH * known.services.size);
   const asked = performance.now();

@@ -1,5 +1,5 @@
-// How a look is drawn on the map. Each has a pattern of its own, so that the map reads without colours;
-// style.css has the same patterns for the marks beside words.
+// How a look is drawn on the map. Each has a pattern of its own, so that the map reads without
+// colours; style.css has the same patterns for the marks beside words.
 
 import { h } from "./dom.js";
 import { LOOKS, isProblem } from "./words.js";
@@ -8,17 +8,21 @@ const SMALL = 10; // pixels below which a cell is easily overlooked
 
 /** Return a picture of each look for cells of a size, in the colours given by name. */
 export function pictures(cell, ratio, colours) {
-  return Object.fromEntries(Object.keys(LOOKS).map((look) => {
-    const bleed = cell < SMALL && isProblem(look) ? 1 : 0; // larger than its cell: found among thousands
-    const size = cell + (bleed ? 2 * bleed : cell < SMALL ? -1 : -2);
-    const picture = h("canvas", { width: (cell + 2) * ratio, height: (cell + 2) * ratio });
-    const pen = picture.getContext("2d");
-    pen.scale(ratio, ratio);
-    pen.translate(1 - bleed, 1 - bleed);
-    pen.lineWidth = Math.max(1, size / 7);
-    PATTERNS[look](pen, size, colours);
-    return [look, picture];
-  }));
+  return Object.fromEntries(
+    Object.keys(LOOKS).map((look) => {
+      const gap = cell < SMALL ? 1 : 2;
+      // Larger than its cell, a problem is found among thousands.
+      const bleed = cell < SMALL && isProblem(look) ? 1 : 0;
+      const size = bleed ? cell + 2 * bleed : cell - gap;
+      const picture = h("canvas", { width: (cell + 2) * ratio, height: (cell + 2) * ratio });
+      const pen = picture.getContext("2d");
+      pen.scale(ratio, ratio);
+      pen.translate(1 - bleed, 1 - bleed);
+      pen.lineWidth = Math.max(1, size / 7);
+      PATTERNS[look](pen, size, colours);
+      return [look, picture];
+    }),
+  );
 }
 
 const PATTERNS = {

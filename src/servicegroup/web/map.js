@@ -1,5 +1,5 @@
-// The whole fleet at a glance: a cell a service, by group and zone, on one canvas. The table below it is
-// its equal for everybody.
+// The whole fleet at a glance: a cell a service, by group and zone, on one canvas. The table below
+// it is its equal for everybody.
 
 import { $, h, say } from "./dom.js";
 import { pictures } from "./looks.js";
@@ -34,8 +34,14 @@ export function startMap(open) {
   canvas.addEventListener("blur", () => point(-1));
   canvas.addEventListener("keydown", (event) => {
     const row = sectionOf(at)?.columns ?? 1;
-    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + row, ArrowUp: at - row,
-      Home: 0, End: entries.length - 1 }[event.key];
+    const to = {
+      ArrowRight: at + 1,
+      ArrowLeft: at - 1,
+      ArrowDown: at + row,
+      ArrowUp: at - row,
+      Home: 0,
+      End: entries.length - 1,
+    }[event.key];
     if (to !== undefined) point(Math.max(0, Math.min(entries.length - 1, to)));
     else if (event.key === "Enter") choose(at);
     else if (event.key === "Escape") point(-1);
@@ -53,8 +59,10 @@ export function repaint() {
 
 const sectionOf = (index) => sections.findLast((section) => section.from <= index);
 const font = () => `600 12px ${getComputedStyle(canvas).fontFamily}`;
-const place = (section, i) =>
-  [section.x + (i % section.columns) * cell, section.y + LABEL + Math.floor(i / section.columns) * cell];
+const place = (section, i) => [
+  section.x + (i % section.columns) * cell,
+  section.y + LABEL + Math.floor(i / section.columns) * cell,
+];
 
 function draw() {
   const pointed = entries[at]?.service.uuid;
@@ -70,24 +78,33 @@ function draw() {
   canvas.style.height = `${height}px`;
   context.scale(ratio, ratio);
   paint(ratio);
-  canvas.setAttribute("aria-label", `Fleet map, ${many(entries.length, "service")}. Arrow keys move, Enter`
-    + " opens a service. The table lists the same.");
+  canvas.setAttribute(
+    "aria-label",
+    `Fleet map, ${many(entries.length, "service")}. Arrow keys move, Enter` +
+      " opens a service. The table lists the same.",
+  );
 }
 
 function paint(ratio) {
   if (!colours) {
     drawn = {};
-    colours = Object.fromEntries(COLOURS.map((name) => {
-      canvas.style.color = `var(--${name})`; // only a real property tells what light-dark() is now
-      return [name, getComputedStyle(canvas).color];
-    }));
+    colours = Object.fromEntries(
+      COLOURS.map((name) => {
+        // Only a real property tells what light-dark() is now.
+        canvas.style.color = `var(--${name})`;
+        return [name, getComputedStyle(canvas).color];
+      }),
+    );
   }
   drawn[cell] ??= pictures(cell, ratio, colours);
   const isWanted = wanted(now());
   context.font = font();
   context.fillStyle = colours.text;
-  for (const section of sections) context.fillText(section.label, section.x, section.y + 13, section.width);
-  for (const isLast of [false, true]) { // problems on top of their neighbours
+  for (const section of sections) {
+    context.fillText(section.label, section.x, section.y + 13, section.width);
+  }
+  // Problems come last, on top of their neighbours.
+  for (const isLast of [false, true]) {
     for (const section of sections) {
       for (const [i, entry] of section.entries.entries()) {
         if (isProblem(entry.look) !== isLast) continue;
@@ -99,7 +116,7 @@ function paint(ratio) {
   }
 }
 
-/** Give every section its place, with the largest cells that keep the map low; return its height. */
+/** Give sections their places, with the largest cells that keep the map low; return its height. */
 function layOut(width) {
   const groups = [];
   for (const entry of entries) {
@@ -115,7 +132,10 @@ function layOut(width) {
   }
   const low = Math.max(220, Math.min(420, innerHeight * 0.38));
   let height = 0;
-  for (cell of CELLS) if ((height = shelve(groups, width)) <= low) break;
+  for (cell of CELLS) {
+    height = shelve(groups, width);
+    if (height <= low) break;
+  }
   return height;
 }
 
@@ -139,7 +159,10 @@ function shelve(groups, width) {
 function cellAt({ clientX, clientY }) {
   const { left, top } = canvas.getBoundingClientRect();
   for (const { x, y, columns, from, entries: inside } of sections) {
-    const [column, row] = [Math.floor((clientX - left - x) / cell), Math.floor((clientY - top - y - LABEL) / cell)];
+    const [column, row] = [
+      Math.floor((clientX - left - x) / cell),
+      Math.floor((clientY - top - y - LABEL) / cell),
+    ];
     const i = row * columns + column;
     if (column >= 0 && row >= 0 && column < columns && i < inside.length) return from + i;
   }
@@ -156,12 +179,19 @@ function point(index) {
   const { service, look } = entry;
   const begin = epoch(service.observed_since);
   const forHow = begin === null ? "" : ` for ${duration(Math.round((now() - begin) / 1000))}`;
-  say($("tip"), `${service.host} ${service.binary}: ${LOOKS[look]}${forHow}, ${service.verdict.reason}`);
+  say(
+    $("tip"),
+    `${service.host} ${service.binary}: ${LOOKS[look]}${forHow}, ${service.verdict.reason}`,
+  );
   const [x, y] = place(sectionOf(at), at - sectionOf(at).from);
   put($("cursor"), x - 3, y - 3, cell + 6);
   put($("tip"), Math.max(0, Math.min(canvas.clientWidth - $("tip").offsetWidth, x)), y + cell + 6);
 }
 
 function put({ style }, left, top, size) {
-  Object.assign(style, { left: `${left}px`, top: `${top}px` }, size && { width: `${size}px`, height: `${size}px` });
+  Object.assign(
+    style,
+    { left: `${left}px`, top: `${top}px` },
+    size && { width: `${size}px`, height: `${size}px` },
+  );
 }

@@ -6,7 +6,7 @@ import { $, fill, h, say } from "./dom.js";
 import { tell } from "./events.js";
 import { onEvent, refresh } from "./live.js";
 import { known, now, onChange } from "./store.js";
-import { LOOKS, duration, epoch, lookOf, mark, since, when } from "./words.js";
+import { LOOKS, duration, epoch, lookOf, mark, plainLook, since, when } from "./words.js";
 
 const AGAIN = 5000; // milliseconds between two looks at the open service
 const HISTORY_AGAIN = 30_000; // the same for its history, which also changes with every event
@@ -29,45 +29,78 @@ export function startService(leave) {
 /** Open a service's page, or close it with null. */
 export function openService(wanted) {
   [uuid, answer] = [wanted, null];
-  for (const id of ["service-title", "service-state", "sentence", "otherwise", "reason",
-    "facts", "record", "evidence", "timeline", "from", "availability", "history"]) $(id).replaceChildren();
+  for (const id of [
+    "service-title",
+    "service-state",
+    "sentence",
+    "otherwise",
+    "reason",
+    "facts",
+    "record",
+    "evidence",
+    "timeline",
+    "from",
+    "availability",
+    "history",
+  ]) {
+    $(id).replaceChildren();
+  }
   if (uuid) return Promise.all([load(), loadHistory()]);
 }
 
 async function load() {
   const asked = uuid;
-  const got = await refresh(asked).catch((error) => (error instanceof Refused ? undefined : Promise.reject(error)));
+  const got = await refresh(asked).catch((error) =>
+    error instanceof Refused ? undefined : Promise.reject(error),
+  );
   if (asked !== uuid || got === undefined) return;
   answer = got;
-  draw(got === null);
+  draw();
 }
 
-function draw(isGone = answer === null && !known.services.has(uuid) && known.phase === "live") {
+function draw() {
   const entry = known.services.get(uuid);
+  const isGone = !entry && answer === null && known.phase === "live";
   $("service").classList.toggle("gone", isGone);
   if (isGone) say($("service-state"), "There is no such service any more: it was deleted.");
-  if (isGone || !entry) return $("actions").replaceChildren();
+  if (!entry) return $("actions").replaceChildren();
   const { service } = entry;
-  const look = lookOf(service, now());
+  drawVerdict(service);
+  facts(
+    $("facts"),
+    (answer?.explanation.facts ?? []).map((fact) => [fact.name, fact.value]),
+  );
+  facts($("record"), recordOf(service));
+  facts($("evidence"), flat(service.verdict.evidence));
+  drawActions(service);
+}
+
+function drawVerdict(service) {
   const { verdict } = service;
+  const look = lookOf(service, now());
   const begin = epoch(service.observed_since);
   if ($("service-title").textContent !== `${service.host} ${service.binary}`) {
     $("service-title").replaceChildren(`${service.host} `, h("span", {}, service.binary));
   }
   $("service-state").className = `verdict is-${look}`;
-  const state = [mark(look), h("b", {}, verdict.state), begin !== null && [" for ", since(begin, now())],
-    verdict.state !== LOOKS[look] && look !== "up" && h("span", { class: "tag" }, LOOKS[look])];
-  $("service-state").replaceChildren(h("p", {}, ...state));
+  const forHow = begin !== null && [" for ", since(begin, now())];
+  const tag = verdict.state !== LOOKS[look] && h("span", { class: "tag" }, LOOKS[look]);
+  $("service-state").replaceChildren(
+    h("p", {}, mark(look), h("b", {}, verdict.state), forHow, tag),
+  );
   say($("sentence"), answer?.explanation.sentence ?? verdict.sentence);
   say($("reason"), verdict.reason);
   say($("otherwise"), answer?.explanation.otherwise ?? "");
-  facts($("facts"), (answer?.explanation.facts ?? []).map((fact) => [fact.name, fact.value]));
-  facts($("record"), recordOf(service));
-  facts($("evidence"), flat(verdict.evidence));
+}
+
+function drawActions(service) {
   const signature = `${uuid} ${service.disabled} ${service.forced_down} ${known.readOnly}`;
   if ($("actions").dataset.signature === signature && $("actions").childNodes.length) return;
   $("actions").dataset.signature = signature;
-  fill($("actions"), actions(service, (still) => still ?? back()));
+  fill(
+    $("actions"),
+    actions(service, (still) => still ?? back()),
+  );
 }
 
 function facts(list, pairs) {
@@ -81,18 +114,26 @@ function facts(list, pairs) {
 }
 
 function recordOf(service) {
-  const intent = service.disabled ? `disabled${service.disabled_reason ? `: ${service.disabled_reason}` : ""}` : "enabled";
+  const disabled = ["disabled", service.disabled_reason].filter(Boolean).join(": ");
   const stamp = (text) => (text ? `${text.replace("T", " ").slice(0, 19)} UTC` : "never");
-  return [["Group", service.topic], ["Zone", service.zone], ["Status", intent], ["Version", String(service.version)],
+  return [
+    ["Group", service.topic],
+    ["Zone", service.zone],
+    ["Status", service.disabled ? disabled : "enabled"],
+    ["Version", String(service.version)],
     ["Incarnation", `${service.incarnation}, registered ${stamp(service.registered_at)}`],
-    ["Created", stamp(service.created_at)], ["UUID", service.uuid]];
+    ["Created", stamp(service.created_at)],
+    ["UUID", service.uuid],
+  ];
 }
 
 /** Return all of the evidence as name and value, as the API has it. */
 function flat(evidence, prefix = "") {
-  return Object.entries(evidence).flatMap(([name, value]) =>
-    value !== null && typeof value === "object" && !Array.isArray(value) ? flat(value, `${prefix}${name}.`)
-      : [[prefix + name, Array.isArray(value) ? value.join(", ") || "none" : String(value ?? "none")]]);
+  return Object.entries(evidence).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return [[prefix + name, value.join(", ") || "none"]];
+    if (value instanceof Object) return flat(value, `${prefix}${name}.`);
+    return [[prefix + name, String(value ?? "none")]];
+  });
 }
 
 async function loadHistory() {
@@ -100,52 +141,53 @@ async function loadHistory() {
   const from = new Date(now() - 1000 * $("period").value).toISOString().slice(0, 23);
   try {
     const history = await ask(`services/${encodeURIComponent(asked)}/history?since=${from}`);
-    if (asked === uuid && known.services.has(uuid)) drawHistory(history, known.services.get(uuid).service);
+    if (asked === uuid && known.services.has(uuid)) drawHistory(history);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     say($("availability"), error.message);
   }
 }
 
-function drawHistory(history, service) {
-  const { availability, flaps, up_seconds: up, down_seconds: down, maintenance_seconds: maintenance } = history;
-  const percent = availability === null ? "unknown" : `${(Math.floor(availability * 1e5) / 1e3).toFixed(3)} %`;
-  const times = [`up ${duration(up)}`, `down ${duration(down)}`, maintenance > 0 && `disabled ${duration(maintenance)}`];
-  say($("availability"), `Availability ${percent}: ${times.filter(Boolean).join(", ")}. Flaps: ${flaps}.`);
-  const [begin, end] = [Math.max(epoch(history.since), epoch(service.created_at)), epoch(history.until)];
-  $("timeline").replaceChildren(...stretches(history.events, service, begin, end).map(([look, from, to]) => {
-    const part = h("span", { class: `part look-${look}`,
-      title: `${LOOKS[look] ?? look} for ${duration((to - from) / 1000)} from ${new Date(from).toISOString().slice(0, 19)}` });
-    part.style.flexGrow = Math.max(1, to - from);
-    return part;
-  }));
-  $("from").replaceChildren(when(new Date(begin).toISOString().slice(0, 23), now()));
-  $("timeline").setAttribute("aria-label", `Timeline of the last ${$("period").selectedOptions[0].text}. ${$("availability").textContent}`);
-  $("history").replaceChildren(...history.events.toReversed().slice(0, SHOWN).map((event) =>
-    h("li", {}, when(event.at, now()), ...tell(event, false))));
+function drawHistory(history) {
+  const {
+    availability,
+    flaps,
+    up_seconds: up,
+    down_seconds: down,
+    maintenance_seconds: maintenance,
+  } = history;
+  const percent =
+    availability === null ? "unknown" : `${(Math.floor(availability * 1e5) / 1e3).toFixed(3)} %`;
+  const times = [
+    `up ${duration(up)}`,
+    `down ${duration(down)}`,
+    maintenance > 0 && `disabled ${duration(maintenance)}`,
+  ];
+  say(
+    $("availability"),
+    `Availability ${percent}: ${times.filter(Boolean).join(", ")}. Flaps: ${flaps}.`,
+  );
+  $("timeline").replaceChildren(...history.spans.map(part));
+  $("from").replaceChildren(when(history.since, now()));
+  $("timeline").setAttribute(
+    "aria-label",
+    `Timeline of the last ${$("period").selectedOptions[0].text}. ${$("availability").textContent}`,
+  );
+  $("history").replaceChildren(
+    ...history.events
+      .toReversed()
+      .slice(0, SHOWN)
+      .map((event) => h("li", {}, when(event.at, now()), ...tell(event, false))),
+  );
   $("no-history").hidden = history.events.length > 0;
 }
 
-/** Cut a time into stretches of one look, [look, from, to]: the events say what each ended. */
-function stretches(events, service, begin, end) {
-  const first = (...kinds) => events.find((event) => kinds.includes(event.kind));
-  const turned = first("service-up", "service-down");
-  const edited = first("service-enable", "service-disable");
-  let state = turned ? turned.before ?? turned.after : service.verdict.state;
-  let disabled = edited ? edited.kind === "service-enable" : service.disabled;
-  const cut = [];
-  let from = begin;
-  const close = (to) => {
-    const look = disabled ? (state === "up" ? "disabled" : "off") : state;
-    if (to > from && cut.at(-1)?.[0] === look) cut.at(-1)[2] = to;
-    else if (to > from) cut.push([look, from, to]);
-    from = Math.max(from, to);
-  };
-  for (const event of events) {
-    close(Math.min(end, epoch(event.at)));
-    if (event.kind === "service-up" || event.kind === "service-down") state = event.after ?? event.kind.slice(8);
-    if (event.kind === "service-enable" || event.kind === "service-disable") disabled = event.kind === "service-disable";
-  }
-  close(end);
-  return cut;
+/** Return a span as a part of the timeline, as wide as it was long. */
+function part({ since: begin, until, state, disabled }) {
+  const milliseconds = epoch(until) - epoch(begin);
+  const stood = [state ?? "not recorded", disabled && "disabled"].filter(Boolean).join(", ");
+  const title = `${stood} for ${duration(milliseconds / 1000)} from ${begin.slice(0, 19)}`;
+  const element = h("span", { class: `part look-${plainLook(state, disabled)}`, title });
+  element.style.flexGrow = Math.max(1, milliseconds);
+  return element;
 }

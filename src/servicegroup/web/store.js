@@ -52,7 +52,9 @@ export function put(service, asked, services = known.services) {
     offset = epoch(stamp) + verdict.evidence.report_age * 1000 - performance.now();
   }
   const { host, binary, topic, zone, uuid, disabled_reason: reason, detail } = service;
-  const words = [host, binary, topic, zone, uuid, verdict.reason, reason, detail].join("\n").toLowerCase();
+  const words = [host, binary, topic, zone, uuid, verdict.reason, reason, detail]
+    .join("\n")
+    .toLowerCase();
   known.observed = verdict.evidence.observed;
   known.heard = performance.now();
   services.set(uuid, { service, words, asked });

@@ -12,8 +12,12 @@ const SWITCHES = ["problems", "flapping", "disabled"];
 /** Draw the table after every change, and let its filters and headings change the view. */
 export function startTable() {
   onChange(draw);
-  for (const name of FILTERS) $(name).addEventListener("input", () => look({ [name]: $(name).value }));
-  for (const name of SWITCHES) $(name).addEventListener("click", () => look({ [name]: view[name] ? "" : "1" }));
+  for (const name of FILTERS) {
+    $(name).addEventListener("input", () => look({ [name]: $(name).value }));
+  }
+  for (const name of SWITCHES) {
+    $(name).addEventListener("click", () => look({ [name]: view[name] ? "" : "1" }));
+  }
   $("clear").addEventListener("click", () => {
     look(Object.fromEntries([...FILTERS, ...SWITCHES].map((name) => [name, ""])));
     $("q").focus();
@@ -38,11 +42,16 @@ function draw() {
   const last = Math.max(1, Math.ceil(found.length / ROWS));
   const here = Math.min(page(), last);
   const from = (here - 1) * ROWS;
-  fill($("rows"), found.slice(from, from + ROWS).map(({ service, look: seen }) =>
-    row(service.uuid, signature(service, seen), service, seen)));
-  const shown = found.length > ROWS
-    ? `${count(from + 1)}–${count(Math.min(from + ROWS, found.length))} of ${count(found.length)}`
-    : many(found.length, "service");
+  fill(
+    $("rows"),
+    found
+      .slice(from, from + ROWS)
+      .map(({ service, look: seen }) => row(service.uuid, signature(service, seen), service, seen)),
+  );
+  const shown =
+    found.length > ROWS
+      ? `${count(from + 1)}–${count(Math.min(from + ROWS, found.length))} of ${count(found.length)}`
+      : many(found.length, "service");
   say($("found"), isPlain() ? shown : `${shown} match, ${count(all.length)} in all`);
   $("pages").hidden = last === 1;
   say($("page"), `Page ${here} of ${last}`);
@@ -50,7 +59,10 @@ function draw() {
   $("next").disabled = here === last;
   $("clear").hidden = isPlain();
   $("none").hidden = found.length > 0 || known.phase === "loading" || known.phase === "connecting";
-  say($("none"), all.length ? "No service matches these filters." : "No service has registered yet.");
+  say(
+    $("none"),
+    all.length ? "No service matches these filters." : "No service has registered yet.",
+  );
   drawControls(all);
 }
 
@@ -69,32 +81,66 @@ function drawControls(all) {
 }
 
 function choices(select, any, names) {
-  const wantedNames = ["", ...[...names].sort()];
+  const wantedNames = ["", ...[...names].toSorted()];
   const there = [...select.options].map((option) => option.value);
   if (there.join("\n") === wantedNames.join("\n")) return;
   select.replaceChildren(...wantedNames.map((name) => h("option", { value: name }, name || any)));
 }
 
 const signature = (service, seen) =>
-  [seen, service.incarnation, service.verdict.reason, service.disabled_reason, service.detail,
-    service.observed_since, service.left_at, lastReport(service)].join("\n");
+  [
+    seen,
+    service.incarnation,
+    service.verdict.reason,
+    service.disabled_reason,
+    service.detail,
+    service.observed_since,
+    service.left_at,
+    lastReport(service),
+  ].join("\n");
+
+/** Return what the row says of a service's last report. */
+function reported(service) {
+  const last = lastReport(service);
+  if (service.verdict.reason === "forced_down") return "–";
+  if (last === null) return "fresh";
+  if (last === 0) return "never";
+  return since(last, now());
+}
 
 const row = memo((service, seen) => {
-  const { host, binary, topic, zone, uuid, verdict } = service;
-  const [begin, last] = [epoch(service.observed_since), lastReport(service)];
-  return h("tr", { class: `is-${seen}` },
-    h("td", { class: "state" }, mark(seen), h("b", {}, verdict.state), " ",
+  const { host, binary, topic, zone, uuid, verdict, disabled_reason: reason } = service;
+  const begin = epoch(service.observed_since);
+  return h(
+    "tr",
+    { class: `is-${seen}` },
+    h(
+      "td",
+      { class: "state" },
+      mark(seen),
+      h("b", {}, verdict.state),
+      " ",
       h("span", { class: "reason", title: verdict.sentence }, verdict.reason),
-      seen === "flapping" && h("span", { class: "tag" }, "flapping")),
-    h("th", { scope: "row", class: "name" }, h("a", { href: `#/services/${encodeURIComponent(uuid)}` }, host),
-      h("span", { class: "small binary" }, binary)),
+      seen === "flapping" && h("span", { class: "tag" }, "flapping"),
+    ),
+    h(
+      "th",
+      { scope: "row", class: "name" },
+      h("a", { href: `#/services/${encodeURIComponent(uuid)}` }, host),
+      h("span", { class: "small binary" }, binary),
+    ),
     h("td", { class: "name wide" }, binary),
     h("td", { class: "name wide" }, topic),
     h("td", { class: "name wide" }, zone),
-    h("td", { class: "status wide" }, service.disabled ? "disabled" : "enabled",
-      service.disabled_reason && h("span", { class: "small", title: service.disabled_reason }, service.disabled_reason)),
+    h(
+      "td",
+      { class: "status wide" },
+      service.disabled ? "disabled" : "enabled",
+      reason && h("span", { class: "small", title: reason }, reason),
+    ),
     h("td", { class: "number" }, begin === null ? "–" : since(begin, now())),
-    h("td", { class: "number wide" }, verdict.reason === "forced_down" ? "–" : last === null ? "fresh" : last === 0 ? "never" : since(last, now())));
+    h("td", { class: "number wide" }, reported(service)),
+  );
 });
 
 /** Up, Down, Home and End go from row to row, Page Up and Page Down from page to page. */

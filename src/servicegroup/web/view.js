@@ -1,11 +1,21 @@
-// What of the fleet a person wants to see: the filters and the order, kept in the page's address, so
-// that it can be bookmarked and sent to somebody else.
+// What of the fleet a person wants to see: the filters and the order, kept in the page's address,
+// so that it can be bookmarked and sent to somebody else.
 
 import { changed, known, now } from "./store.js";
 import { epoch, isFlapping, isProblem, lookOf, rankOf } from "./words.js";
 
-const PLAIN = { q: "", state: "", group: "", zone: "", problems: "", flapping: "", disabled: "",
-  sort: "state", order: "up", page: "1" };
+const PLAIN = {
+  q: "",
+  state: "",
+  group: "",
+  zone: "",
+  problems: "",
+  flapping: "",
+  disabled: "",
+  sort: "state",
+  order: "up",
+  page: "1",
+};
 
 export const view = { ...PLAIN };
 
@@ -18,7 +28,9 @@ export function look(changes) {
 
 /** Return the address of the view as it is. */
 export function address() {
-  const query = new URLSearchParams(Object.entries(view).filter(([name, value]) => value !== PLAIN[name]));
+  const query = new URLSearchParams(
+    Object.entries(view).filter(([name, value]) => value !== PLAIN[name]),
+  );
   return `#/${query.size ? `?${query}` : ""}`;
 }
 
@@ -31,33 +43,38 @@ export function takeAddress(hash) {
 }
 
 export const isPlain = () =>
-  Object.keys(PLAIN).every((name) => ["sort", "order", "page"].includes(name) || view[name] === PLAIN[name]);
+  Object.keys(PLAIN).every(
+    (name) => ["sort", "order", "page"].includes(name) || view[name] === PLAIN[name],
+  );
 
-/** Return a function that tells whether an entry is wanted. */
-export function wanted(now) {
+/** Return a function that says whether an entry is wanted at a moment of the database's clock. */
+export function wanted(moment) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
   return ({ service, look: seen, words: said }) =>
-    (!view.state || (service.verdict.state === view.state))
-    && (!view.group || service.topic === view.group)
-    && (!view.zone || service.zone === view.zone)
-    && (!view.problems || isProblem(seen))
-    && (!view.flapping || isFlapping(service, now))
-    && (!view.disabled || service.disabled)
-    && words.every((word) => said.includes(word));
+    (!view.state || service.verdict.state === view.state) &&
+    (!view.group || service.topic === view.group) &&
+    (!view.zone || service.zone === view.zone) &&
+    (!view.problems || isProblem(seen)) &&
+    (!view.flapping || isFlapping(service, moment)) &&
+    (!view.disabled || service.disabled) &&
+    words.every((word) => said.includes(word));
 }
 
 const ENDED = new Set(["silent", "left", "exited"]);
 
-/** Return the stamp of the last report where reports have ended, 0 for never, null while they go on.
+/** Return the stamp of the last report where they have ended, 0 for never, null while they go on.
 
 That they go on is what the verdict says; each of them is not told to this page. */
 export function lastReport({ verdict, last_seen_up: stamp }) {
-  return ENDED.has(verdict.reason) ? epoch(stamp) ?? 0 : null;
+  return ENDED.has(verdict.reason) ? (epoch(stamp) ?? 0) : null;
 }
 
 const collator = new Intl.Collator("en", { numeric: true });
-const byName = (a, b) => collator.compare(a.topic, b.topic) || collator.compare(a.zone, b.zone)
-  || collator.compare(a.host, b.host) || collator.compare(a.binary, b.binary);
+const byName = (a, b) =>
+  collator.compare(a.topic, b.topic) ||
+  collator.compare(a.zone, b.zone) ||
+  collator.compare(a.host, b.host) ||
+  collator.compare(a.binary, b.binary);
 
 const ORDERS = {
   state: (a, b) => rankOf(a.look) - rankOf(b.look),
@@ -80,7 +97,10 @@ export function fleet() {
   const moment = now();
   for (const entry of services.values()) entry.look = lookOf(entry.service, moment);
   if (named.services !== services || named.size !== services.size) {
-    const order = [...services.values()].map((entry) => entry.service).sort(byName).map((one) => one.uuid);
+    const order = [...services.values()]
+      .map((entry) => entry.service)
+      .toSorted(byName)
+      .map((one) => one.uuid);
     named = { services, size: services.size, order };
   }
   return named.order.map((uuid) => services.get(uuid));

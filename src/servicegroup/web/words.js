@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-/** How a service looks, worst first: each has a word and a pattern of its own, not only a colour. */
+/** How a service looks, worst first: each has its word and its pattern, not only a colour. */
 export const LOOKS = {
   down: "down",
   held: "held",
@@ -16,11 +16,17 @@ export const LOOKS = {
 const RANKS = Object.fromEntries(Object.keys(LOOKS).map((look, rank) => [look, rank]));
 const UNSURE = new Set(["unconfirmed", "joining"]);
 
+/** Return the look of a state and a status alone; "none" where no state was recorded. */
+export function plainLook(state, disabled) {
+  if (disabled) return state === "down" ? "off" : "disabled";
+  return state ?? "none";
+}
+
 /** Return which of the looks a service has at a moment of the database's clock. */
 export function lookOf(service, now) {
   const { state, reason } = service.verdict;
-  if (service.disabled) return state === "up" ? "disabled" : "off";
-  if (state !== "up") return "down";
+  const plain = plainLook(state, service.disabled);
+  if (plain !== "up") return plain;
   if (reason === "held") return "held";
   if (isFlapping(service, now)) return "flapping";
   return UNSURE.has(reason) ? "unsure" : "up";
@@ -58,16 +64,20 @@ export const KINDS = {
 /** What to do when a signal is suspect; a newer release may know of more. */
 export const SUSPECT = {
   presence: {
-    what: "vanished from the driver's backend together while their reports go on: the backend is suspect,"
-      + " and reports decide.",
-    todo: "Check the backend first (is it up, was it restarted or emptied, can hosts reach it?),"
-      + " before any single service. A service that also stops reporting still goes down.",
+    what:
+      "vanished from the driver's backend together while their reports go on:" +
+      " the backend is suspect, and reports decide.",
+    todo:
+      "Check the backend first (is it up, was it restarted or emptied, can hosts reach it?)," +
+      " before any single service. A service that also stops reporting still goes down.",
   },
   reports: {
-    what: "stopped reporting together while they are present: the way to the control plane is suspect,"
-      + " and presence decides.",
-    todo: "Check what their reports have in common (network, load balancer, a token, the database)"
-      + " before any single service. A service that also vanishes still goes down.",
+    what:
+      "stopped reporting together while they are present:" +
+      " the way to the control plane is suspect, and presence decides.",
+    todo:
+      "Check what their reports have in common (network, load balancer, a token, the database)" +
+      " before any single service. A service that also vanishes still goes down.",
   },
 };
 
@@ -78,14 +88,19 @@ export const mark = (look) => h("span", { class: `look look-${look}`, "aria-hidd
 export const epoch = (stamp) => (stamp === null ? null : Date.parse(`${stamp}Z`));
 
 const HOUR = 3600;
-const LARGE = [["d", 24 * HOUR, "h", HOUR], ["h", HOUR, "min", 60]];
+const LARGE = [
+  ["d", 24 * HOUR, "h", HOUR],
+  ["h", HOUR, "min", 60],
+];
 
 /** Return seconds for people, as the command line does: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min. */
 export function duration(seconds) {
   if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)} s`;
   const whole = Math.round(seconds);
   for (const [unit, size, smaller, below] of LARGE) {
-    if (whole >= size) return `${Math.floor(whole / size)} ${unit} ${Math.floor((whole % size) / below)} ${smaller}`;
+    if (whole >= size) {
+      return `${Math.floor(whole / size)} ${unit} ${Math.floor((whole % size) / below)} ${smaller}`;
+    }
   }
   return whole >= 120 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole} s`;
 }
@@ -97,13 +112,18 @@ export const many = (number, noun) => `${count(number)} ${noun}${number === 1 ? 
 export function clockTime(moment, now) {
   const text = new Date(moment).toISOString();
   return text.slice(0, 10) === new Date(now).toISOString().slice(0, 10)
-    ? text.slice(11, 19) : `${text.slice(5, 10)} ${text.slice(11, 16)}`;
+    ? text.slice(11, 19)
+    : `${text.slice(5, 10)} ${text.slice(11, 16)}`;
 }
 
 /** A moment as an element, the whole stamp at hand. */
 export function when(stamp, now) {
   const text = new Date(epoch(stamp)).toISOString();
-  return h("time", { datetime: text, title: `${stamp.replace("T", " ")} UTC` }, clockTime(epoch(stamp), now));
+  return h(
+    "time",
+    { datetime: text, title: `${stamp.replace("T", " ")} UTC` },
+    clockTime(epoch(stamp), now),
+  );
 }
 
 /** How long ago a moment is; whoever shows it calls `tick` each second. */

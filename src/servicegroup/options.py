@@ -53,19 +53,19 @@ def _default_options() -> list[cfg.Opt]:
             " costs more commits; higher must stay well below service_down_time.")),
         cfg.FloatOpt("service_down_time", default=60, min=0.2, help=(
             "Seconds of silence after which a service is down. Allow for several missed reports:"
-            " too low accuses services of a lost packet, too high hides a dead one.")),
+            " too low takes a lost packet for a dead service, too high hides a dead one.")),
         cfg.FloatOpt("heartbeat_interval", default=3, min=0.1, help=(
             "Seconds between two heartbeats of a member to the driver's backend.")),
         cfg.FloatOpt("membership_ttl", default=10, min=0.2, help=(
             "Seconds a member stays present after its last heartbeat; detection of a crash takes"
             " at most this plus the backend's slack. Keep it at three heartbeat intervals.")),
         cfg.StrOpt("servicegroup_driver", default="db", help=(
-            "The driver that says who is present; db has no signal beside the record."
+            "The driver that says which services are present; db has no signal beside the record."
             f" Installed: {', '.join(driver_names())}.")),
         cfg.StrOpt("servicegroup_shadow_driver", default="", help=(
             "A second driver that is written and asked but not obeyed, while drivers change.")),
         cfg.StrOpt("on_unknown", default="record", choices=["record", "down"], help=(
-            "What decides when the driver cannot tell: record lets the report decide, down is the"
+            "What decides when the driver does not know: record lets the report decide, down is the"
             " strict reading and takes the fleet down with the backend (AND-1).")),
         cfg.StrOpt("bind", default=f"127.0.0.1:{DEFAULT_PORT}", help=(
             "Address and port of the API, as host:port or [ipv6]:port.")),
@@ -91,30 +91,30 @@ def _api_options() -> list[cfg.Opt]:
             " X-Auth-Token, keystone asks Keystone about it, by [keystone_authtoken].")),
         cfg.MultiStrOpt("token", default=[], secret=True, help=(
             "A static token as role:sha256 or role:sha256:name, repeatable; roles are admin, reader"
-            " and reporter, events call it by its name. The hash is what `printf %s TOKEN |"
-            " sha256sum` prints, so the file holds no secret. Those of `servicegroup token create`"
+            " and reporter, and events show its name. The hash is what `printf %s TOKEN |"
+            " sha256sum` prints, so the file holds no secret. Tokens of `servicegroup token create`"
             " need no line here and no restart.")),
         cfg.BoolOpt("insecure", default=False, help=(
             "Let auth_strategy = none listen on an address other hosts can reach.")),
         cfg.StrOpt("certfile", default="", help=(
-            "PEM file of the API's certificate and what signed it, in that order; the API is https"
-            " then, and http if empty. Renewed files are taken within a second, without a restart"
-            " and without ending a connection.")),
+            "PEM file of the API's certificate and what signed it, in that order; the API then"
+            " speaks https, and http if empty. Renewed files are used within a second, without a"
+            " restart and without ending a connection.")),
         cfg.StrOpt("keyfile", default="", help=(
             "PEM file of the key of certfile, not encrypted; empty if certfile has it too.")),
         cfg.StrOpt("client_ca", default="", help=(
             "PEM file of the authorities that sign the certificates of agents; a client that shows"
-            " one of theirs is the host which its first DNS name, else its common name, names."
+            " one is the host that its first DNS name, else its common name, names."
             " Empty: clients are not asked for one.")),
         cfg.StrOpt("client_certificate", default="optional", choices=["optional", "required"],
                    help=(
-            "Whether a client may do without a certificate where client_ca is set. Required, too,"
-            " /healthz and /readyz are answered without one, for load balancers.")),
+            "Whether a client may do without a certificate where client_ca is set. Even if"
+            " required, /healthz and /readyz answer without one, for load balancers.")),
         cfg.FloatOpt("rate_limit", default=200, min=0, help=(
             "Requests a second of one client, which is the host of its certificate, else its"
-            " address; it may save up those of ten seconds, and gets 429 with Retry-After beyond."
-            " Agents of one address share it, so raise it for those behind one router or load"
-            " balancer. 0: no limit. Clients on this host have none.")),
+            " address; it may save up ten seconds' worth, and gets 429 with Retry-After beyond"
+            " that. Agents of one address share it, so raise it for agents behind one router or"
+            " load balancer. 0: no limit. Clients on this host have none.")),
         cfg.IntOpt("connection_limit", default=1000, min=0, help=(
             "Connections of one client, as for rate_limit, at the same time. An agent has one for"
             " each service. 0: no limit.")),
@@ -126,11 +126,11 @@ def _protection_options() -> list[cfg.Opt]:
 
     return [
         cfg.IntOpt("minimum", default=3, min=2, help=(
-            "Members of a group and zone that must lose one of their two signals together before"
+            "Members of a group and zone that must lose the same signal together before"
             " the signal is suspect and the other one decides (AND-2). One alone never is.")),
         cfg.FloatOpt("share", default=0.2, min=0.0, max=1.0, help=(
-            "Part of the group and zone, 0 to 1, that must lose it too before the signal stays"
-            " suspect; fewer are down as soon as it shows that they stay few.")),
+            "Share of the group and zone, 0 to 1, that must lose it for the signal to stay"
+            " suspect; fewer are down as soon as it is clear that they stay few.")),
         cfg.MultiStrOpt("group", default=[], help=(
             "A group's own threshold as name:minimum:share, repeatable, say compute:10:0.1.")),
     ]  # fmt: skip

@@ -76,11 +76,11 @@ def agent(
     check_timeout: float,
     command: tuple[str, ...],
 ) -> NoReturn:
-    """Join the register on behalf of a process, and report for it as long as it lives.
+    """Join the register on behalf of a process, and report for it while it lives.
 
     With a COMMAND the agent starts it, passes signals and its exit code on, leaves when it is
-    stopped or ends with status 0, and tells the register at once when it dies. Without one it
-    reports until it is stopped itself. A control plane that is away delays nothing.
+    stopped or ends with status 0, and reports its death to the register at once. Without a COMMAND
+    it reports until it is stopped itself. A control plane that is away delays nothing.
     """
     from servicegroup.agent import notify
     from servicegroup.agent.check import Check

@@ -57,7 +57,7 @@ _COLUMNS: list[Column[Measured]] = [
 @output_options()
 @click.pass_context
 def drill(ctx: click.Context, names: tuple[str, ...], form: str) -> None:
-    """Kill a canary and measure how long the register takes to say down.
+    """Kill a canary and measure how long it takes until the register says down.
 
     Needs a running control plane, named with --url before the command. The canary is a service
     named drill-canary on this host; it disturbs nobody. Exit 0 if the time kept to its formula.
@@ -116,7 +116,7 @@ def _canary(register: RemoteRegister, host: str) -> Service:
 
 
 def _is_settled(canary: Service, driver: DriverState) -> bool:
-    """Tell whether both signals of the canary have arrived."""
+    """Return whether both signals of the canary have arrived."""
     presence = canary.judged.evidence.presence
     is_present = presence is not None and presence.state is PresenceState.PRESENT
     return canary.last_seen_up is not None and (is_present or not driver.separate_signal)

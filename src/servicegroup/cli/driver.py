@@ -58,7 +58,7 @@ def driver() -> None:
 @output_options()
 @click.pass_context
 def list_drivers(ctx: click.Context, names: Sequence[str], form: str) -> None:
-    """List the drivers in use and how long a crash stays unseen, at the most."""
+    """List the drivers in use, and for how long at most a crash stays unseen."""
     print_items(form, pick(_STATES, names, form), open_register(ctx).driver_states())
 
 
@@ -93,5 +93,5 @@ def summary(compared: Compared) -> str:
         return f"Ready: {change} would change no verdict of {compared.services} services."
     return (
         f"Not ready: {change} would change {len(compared.disagreements)} of {compared.services}"
-        f" services, and of {compared.undetermined} {compared.shadow} cannot tell yet."
+        f" services; {compared.shadow} cannot tell yet for {compared.undetermined}."
     )

@@ -96,7 +96,7 @@ def events(
     if binary is not None and service is None:
         raise click.UsageError(f"{binary!r} is not expected here; write --service HOST BINARY.")
     if follow and limit is not None and (since or after is not None):
-        raise click.UsageError("--follow tells everything from there on; leave out --limit.")
+        raise click.UsageError("--follow shows everything from there on; leave out --limit.")
     columns = pick(COLUMNS, names, form)
     register = open_register(ctx)
     wanted = EventFilter(

@@ -34,7 +34,7 @@ COLUMNS: list[Column[History]] = [
            lambda h: duration(h.maintenance_seconds)),
     Column("Flaps", lambda h: h.flaps),
     Column("Complete", lambda h: h.complete,
-           lambda h: "yes" if h.complete else "no: not every event of this time is told"),
+           lambda h: "yes" if h.complete else "no: events of this time are missing"),
     Column("Events", lambda h: msgspec.to_builtins(h.events), usual=False),
 ]  # fmt: skip
 

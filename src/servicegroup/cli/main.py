@@ -29,7 +29,7 @@ COMMANDS = {
     "service": ("servicegroup.cli.service:service", "List, explain and edit services."),
     "events": ("servicegroup.cli.events:events", "List what happened, and follow what happens."),
     "driver": ("servicegroup.cli.driver:driver", "List drivers, compare two, change them safely."),
-    "nova": ("servicegroup.cli.nova:nova", "Ask a real Nova who is up, and why."),
+    "nova": ("servicegroup.cli.nova:nova", "Ask a real Nova what is up, and why."),
     "drill": ("servicegroup.cli.drill:drill", "Kill a canary and measure the time to down."),
     "doctor": ("servicegroup.cli.doctor:doctor", "Check clock, timeouts, database, leftovers."),
     "db": ("servicegroup.cli.db:db", "Create, upgrade and clean the database."),

@@ -37,7 +37,7 @@ COLUMNS: list[Column[Service]] = [column for column in SHOWN if column.key not i
               help="Nova's configuration, as its own services read it.")  # fmt: skip
 @click.pass_context
 def nova(ctx: click.Context, path: str) -> None:
-    """Ask a Nova that runs the layer who is up, and why.
+    """Ask a Nova that runs the layer which services are up, and why.
 
     Run it where nova-api runs: it reads Nova's configuration and databases, and asks the driver's
     backend. It changes nothing. Exit code 4 says that a cell did not answer.
@@ -102,7 +102,7 @@ def why(ctx: click.Context, host: str, binary: str | None, names: Sequence[str],
 def compare(ctx: click.Context, names: Sequence[str], form: str) -> None:
     """List the services whose verdict the shadow driver would change; exit 0 if there are none.
 
-    Exit code 1 says that obeying it now would change a verdict, or that it cannot tell yet.
+    Exit code 1 says that obeying it now would change a verdict, or that it does not know yet.
     """
     columns = [column for column in DISAGREEMENTS if column.key != "since"]
     deployment = _open(ctx)

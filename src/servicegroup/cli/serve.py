@@ -94,7 +94,7 @@ def _create_embedded(settings: Settings) -> None:
 
 
 def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socket.socket) -> None:
-    """Serve until told to stop, joined to the own register meanwhile; tokens are in ``engine``."""
+    """Serve until a signal stops it, joined to its own register; tokens are in ``engine``."""
     from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
     from servicegroup.api.transport.server import clients_of, server_of

@@ -1,4 +1,4 @@
-"""``servicegroup service``: who exists, who is up and why, and the operator's edits."""
+"""``servicegroup service``: which services exist, which are up and why; an operator's edits."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def enable(ctx: click.Context, name: Name) -> None:
 
 @service.command()
 @one_service
-@click.option("--reason", type=Text(), help="Why, for whoever wonders later.")
+@click.option("--reason", type=Text(), help="Why, for others to read later.")
 @click.pass_context
 def disable(ctx: click.Context, name: Name, reason: str | None) -> None:
     """Keep new work away from a service; it stays up."""
@@ -199,7 +199,7 @@ def disable(ctx: click.Context, name: Name, reason: str | None) -> None:
 @click.option("--unset", is_flag=True, help="Let its signals decide again.")
 @click.pass_context
 def force_down(ctx: click.Context, name: Name, unset: bool) -> None:
-    """Declare a service down, whatever its signals say, say once its host is fenced."""
+    """Declare a service down whatever its signals say, for example once its host is fenced."""
     done = "is no longer forced down" if unset else "is forced down"
     _edit(ctx, name, done, forced_down=not unset)
 
@@ -209,7 +209,7 @@ def force_down(ctx: click.Context, name: Name, unset: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked.")
 @click.pass_context
 def delete(ctx: click.Context, name: Name, yes: bool) -> None:
-    """Delete a service; its process, if it runs, is told and stays away until restarted."""
+    """Delete a service; its process, if it runs, stays away until it is restarted."""
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on; add --yes to delete.")
     register = open_register(ctx)
@@ -263,7 +263,7 @@ def _line(name: str, value: str) -> Column[Service]:
 
 
 def _warn(protections: Sequence[Protection]) -> None:
-    """Say on standard error which signals are suspect, for whoever reads the table at night."""
+    """Say on standard error which signals are suspect, for the reader of the table."""
     for one in protections:
         click.secho(printable(suspicion(one)), fg="yellow", err=True)
 

@@ -75,9 +75,9 @@ class RedisOptions(Options, frozen=True, kw_only=True):
         msgspec.Meta(
             extra={"secret": True},
             description="The primary, as redis://[user:password@]host:port/db, or rediss:// for"
-            " TLS (with ?ssl_ca_certs=FILE). Agents are told it without user and password. The"
-            " server must not evict (maxmemory-policy noeviction): while it does, nobody can be"
-            " told absent.",
+            " TLS (with ?ssl_ca_certs=FILE). Agents get it without user and password. The"
+            " server must not evict (maxmemory-policy noeviction): while it does, no member can be"
+            " reported absent.",
         ),
     ] = "redis://127.0.0.1:6379/0"
     connect_timeout: Annotated[

@@ -23,8 +23,8 @@ DRIVERS = {name: name for name in driver_names() if name != "db"} | {"zk": "zook
 
 OPTIONS = [
     cfg.StrOpt("on_unknown", default="record", choices=["record", "down"], help=(
-        "What decides when the driver cannot tell: record lets Nova's own report decide, down takes"
-        " the fleet down with the backend (AND-1).")),
+        "What decides when the driver does not know: record lets Nova's own report decide, down"
+        " takes the fleet down with the backend (AND-1).")),
     cfg.StrOpt("shadow_driver", default="", help=(
         "A second driver that is written and compared but not obeyed, while drivers change; it may"
         " also stand beside Nova's db and mc.")),

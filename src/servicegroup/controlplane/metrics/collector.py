@@ -99,7 +99,7 @@ class Metrics:
             }
         )
         yield from of_observer(self._observer_loop)
-        yield gauge("followers", "Who follows the events here now.", self._feed.followers)
+        yield gauge("followers", "Clients that follow the events here now.", self._feed.followers)
         yield from of_clients(self._clients)
 
 

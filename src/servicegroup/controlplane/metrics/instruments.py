@@ -67,13 +67,13 @@ def of_backends(asked: Mapping[str, Questions]) -> Iterator[Metric]:
     )
     yield counters(
         "backend_unknown_answers",
-        "Answers for a member that could not be told.",
+        "Answers that did not say whether a member is present.",
         "driver",
         {driver: questions.unknown for driver, questions in asked.items()},
     )
     yield counters(
         "backend_unanswered_questions",
-        "Questions that told of nobody.",
+        "Questions without an answer for any member.",
         "driver",
         {driver: questions.unanswered for driver, questions in asked.items()},
     )

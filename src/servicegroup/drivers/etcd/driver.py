@@ -42,19 +42,19 @@ class EtcdOptions(TlsOptions, frozen=True, kw_only=True):
     # fmt: off
     endpoints: Annotated[str, Meta(description=(
         "Client URLs of the servers, separated by commas. Name all of them: a server that is away"
-        " or without a quorum is passed over for the next."
+        " or without a quorum is skipped."
     ))] = "http://127.0.0.1:2379"
     prefix: Annotated[str, Meta(description=(
-        "The start of every key. Agents and control plane must use the same, or nobody is ever"
-        " present."
+        "The start of every key. Agents and control plane must use the same, or no service"
+        " is ever present."
     ))] = "/servicegroups"
     timeout: Annotated[float, Meta(gt=0, description=(
         "Seconds a question may take, all endpoints together. Too low and a busy server is taken"
         " for one that is away; too high and a heartbeat misses its turn."
     ))] = 3.0
     username: Annotated[str, Meta(description=(
-        "Who to be towards a cluster with authentication. Without that, everybody who reaches the"
-        " servers can forge and remove members."
+        "The user to log in as, for a cluster with authentication. Without that, everybody who"
+        " reaches the servers can forge and remove members."
     ))] = ""
     password: Annotated[str, Meta(extra={"secret": True}, description=(
         "The password of username. It is never handed to agents: give it to each of them, as"

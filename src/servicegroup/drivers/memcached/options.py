@@ -23,8 +23,8 @@ class MemcachedOptions(TlsOptions, frozen=True, kw_only=True):
         msgspec.Meta(
             description="The servers as host:port, with commas between; the port is 11211 unless"
             " given. Each member lives on one of them. Every agent and control plane must name the"
-            " same servers, in any order: while lists differ, nobody can be told absent. Use"
-            " servers of their own, not a cache that evicts."
+            " same servers, in any order: while lists differ, no member can be"
+            " reported absent. Use dedicated servers, not a cache that evicts."
         ),
     ] = f"127.0.0.1:{_DEFAULT_PORT}"
     connect_timeout: Annotated[

@@ -48,16 +48,16 @@ class ZooKeeperOptions(TlsOptions, frozen=True, kw_only=True):
         " goes unnoticed for as long."
     ))] = 10.0
     tick_time: Annotated[float, Meta(gt=0, description=(
-        "Seconds of the servers' tickTime, by which they round a session's end up. It only goes"
-        " into the detection time that is shown; too low and that promises too much."
+        "Seconds of the servers' tickTime; they round the end of a session up to it. It only"
+        " affects the detection time that is shown; too low and that promises too much."
     ))] = 2.0
     prefix: Annotated[str, Meta(description=(
         "The node below which the groups are kept. Agents and control plane must use the same, or"
-        " nobody is ever present."
+        " no service is ever present."
     ))] = "/servicegroups"
     username: Annotated[str, Meta(description=(
-        "Who to be towards the servers. With it, nodes are made so that only this user can read,"
-        " make or delete members; without it, everybody who reaches the servers can (ZK-13)."
+        "The user to log in as. With it, nodes are made so that only this user can read, make or"
+        " delete members; without it, everybody who reaches the servers can (ZK-13)."
     ))] = ""
     password: Annotated[str, Meta(extra={"secret": True}, description=(
         "The password of username. It is never handed to agents: give it to each of them, as"

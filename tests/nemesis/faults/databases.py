@@ -10,6 +10,9 @@ from nemesis.faults.kinds import fault
 from nemesis.world import World
 from servers.postgresql import PostgreSQL
 
+YEAR = 365 * 86_400
+"""Seconds."""
+
 
 @fault("servers", "record")
 def database_killed(world: World, dice: random.Random) -> Iterator[str]:
@@ -67,8 +70,8 @@ def disk_full(world: World, dice: random.Random) -> Iterator[str]:
 
 @fault("servers", "record", "clock", longest=8, fits=lambda world: bool(world.database.before))
 def database_clock_stepped(world: World, dice: random.Random) -> Iterator[str]:
-    """SQL-4, SQL-5: in either direction, and back again."""
-    world.clock.step(dice.choice([-20, -4, 4, 20]))
+    """SQL-4, SQL-5, F-50: in either direction, by seconds or by a year, and back again."""
+    world.clock.step(dice.choice([-3600, -20, -4, 4, 20, 600, YEAR]))
     yield world.database.name
     world.clock.step(0)
 

@@ -6,6 +6,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, event, select, update
@@ -129,6 +130,36 @@ def test_a_failing_service_says_why_and_is_not_stamped(group: ServiceGroup) -> N
     )
 
 
+def test_failing_services_cost_a_few_statements(group: ServiceGroup, engine: Engine) -> None:
+    """F-60: the batch is everybody's, and invented or failing services do not make it long."""
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(600)]
+    failing = [Report(uuid, 1, failing=f"no disk {n} 💾") for n, uuid in enumerate(uuids)]
+    invented = [Report(str(uuid4()), 1, failing="no disk") for _ in range(2000)]
+    superseded = [Report(uuids[0], 7, failing="of another life")]
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    refused = group.report([*invented, *failing, *superseded], marking=False)
+    changes = [statement for statement in statements if statement.startswith("UPDATE")]
+    assert len(changes) <= 3, "however many there are"
+    assert refused == Refusals(unknown=frozenset({uuids[0], *(r.uuid for r in invented)}))
+    services = {service.uuid: service for service in group.services()}
+    assert [services[r.uuid].detail for r in failing] == [r.failing for r in failing]
+    assert {service.last_seen_up for service in services.values()} == {None}
+    statements.clear()
+    assert group.report(failing, marking=False) == Refusals()
+    changes = [statement for statement in statements if statement.startswith("UPDATE")]
+    assert changes == [], "what they say already is not written again"
+
+
+def test_a_life_that_works_and_fails_in_one_batch_keeps_both(group: ServiceGroup) -> None:
+    """By a relay and its own agent: one of them saw it work, the other says what is wrong."""
+    uuid = group.join("h1", "nova-compute").uuid
+    for _ in range(2):
+        assert group.report([Report(uuid, 1, failing="no disk"), Report(uuid, 1)]) == Refusals()
+        assert group.get(uuid).detail == "no disk"
+    assert group.get(uuid).report_count == 2
+
+
 def test_a_thousand_reports_are_one_update(group: ServiceGroup, engine: Engine) -> None:
     lives = [group.join(f"h{n}", "nova-compute") for n in range(1000)]
     reports = [Report(life.uuid, 1) for life in lives]
@@ -192,7 +223,7 @@ def test_reading_asks_twice_however_many_there_are(group: ServiceGroup, engine: 
 def test_writers_of_overlapping_batches_never_wait_in_a_circle(
     group: ServiceGroup, engine: Engine
 ) -> None:
-    """SQL-11: four writers, the same services in random order."""
+    """SQL-11: four writers, the same services in random order, some of them failing."""
     lives = [group.join(f"h{n}", "nova-compute") for n in range(300)]
     failures: list[str] = []
     event.listen(
@@ -205,7 +236,10 @@ def test_writers_of_overlapping_batches_never_wait_in_a_circle(
         for _ in range(15):
             if failures:
                 return
-            batch = [Report(life.uuid, 1) for life in chance.sample(lives, 200)]
+            batch = [
+                Report(life.uuid, 1, failing=chance.choice([None, None, f"no disk {seed}"]))
+                for life in chance.sample(lives, 200)
+            ]
             with suppress(StoreUnavailable):  # it is among the failures
                 assert mine.commit(batch, marking=True) == Refusals()
 

@@ -4,7 +4,8 @@ One UPDATE stamps a whole batch. It finds its rows by id, in order, so that batc
 writers never wait for each other in a circle (SQL-11), and it matches uuid and incarnation, so
 that neither a superseded process nor an id that a restored backup gave to another service can
 refresh a record. What did not match is looked up in the same transaction, and what a life reported
-more than once is counted in it (F-58).
+more than once is counted in it (F-58). What failing services say costs some statements for all of
+them, so that none of them holds up the batch, which is everybody's (F-60).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from servicegroup.events import Event, EventKind
 from servicegroup.model import Departure, Leave, Refusals, Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
+from servicegroup.store.details import keep_details
 from servicegroup.store.events import about, append
 from servicegroup.store.marks import mark
 from servicegroup.store.tables import services
@@ -72,9 +74,15 @@ class ReportWriter:
         }
 
         def work(connection: Connection) -> Refusals:
-            refused = self._stamp(connection, working)
-            told = [_tell(connection, life, detail) for life, detail in failing.items()]
-            unmatched = refused | {life for life in told if life is not None}
+            self._learn(connection, {uuid for uuid, _ in (*working, *failing)})
+            found = self._lock(connection, {*working, *failing}) if failing else {}
+            unmatched = self._stamp(connection, working) | (failing.keys() - found.keys())
+            said = {}
+            for life in failing.keys() & found.keys():
+                id_, detail = found[life]
+                if life in working or detail != failing[life]:
+                    said[id_] = failing[life]
+            keep_details(connection, said)
             if marking:
                 mark(connection)
             return self._refusals(connection, unmatched)
@@ -117,7 +125,6 @@ class ReportWriter:
         """
         if not working:
             return set()
-        self._learn(connection, {uuid for uuid, _ in working})
         lives = set(working)
         found = self._count(connection, lives, 1)
         if len(lives) < working.total():
@@ -129,17 +136,29 @@ class ReportWriter:
 
     def _count(self, connection: Connection, lives: set[Life], reports: int) -> int:
         """Stamp the lives that match for so many reports each, and return how many did."""
+        named = self._named(connection, lives)
+        statement = _STAMPING_JSON if "batch" in named else _STAMPING_LISTS
+        return connection.execute(statement, {**named, "reports": reports}).rowcount
+
+    def _lock(self, connection: Connection, lives: set[Life]) -> dict[Life, tuple[int, str | None]]:
+        """Lock the lives that match, in the order of their ids; return each one's id and detail.
+
+        Whoever goes on to change them in several statements meets no other batch in a circle.
+        """
+        named = self._named(connection, lives)
+        rows = connection.execute(_LOCKING_JSON if "batch" in named else _LOCKING_LISTS, named)
+        return {(uuid, incarnation): (id_, detail) for id_, uuid, incarnation, detail in rows}
+
+    def _named(self, connection: Connection, lives: set[Life]) -> dict[str, Any]:
+        """Return the values that name those of the lives whose ids are known in a statement."""
         known = [(self._ids[uuid], uuid, n) for uuid, n in lives if uuid in self._ids]
         if connection.dialect.name == "postgresql":
             rows = [{"id": id_, "uuid": uuid, "incarnation": n} for id_, uuid, n in known]
-            batch = {"batch": msgspec.json.encode(rows).decode(), "reports": reports}
-            return connection.execute(_STAMPING_JSON, batch).rowcount
-        lists: dict[str, Any] = {
+            return {"batch": msgspec.json.encode(rows).decode()}
+        return {
             "ids": sorted(id_ for id_, _, _ in known),
             "lives": [f"{uuid}:{n}" for _, uuid, n in known],
-            "reports": reports,
         }
-        return connection.execute(_STAMPING_LISTS, lists).rowcount
 
     def _learn(self, connection: Connection, uuids: set[str]) -> None:
         unknown = [uuid for uuid in uuids if uuid not in self._ids]
@@ -183,11 +202,6 @@ def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals
 def _departed(connection: Connection, leave: Leave) -> Event:
     kind = EventKind.EXIT if leave.how is Departure.EXITED else EventKind.LEAVE
     return about(connection, leave.uuid, kind, detail=leave.detail)
-
-
-def _tell(connection: Connection, life: Life, detail: str) -> Life | None:
-    """Keep what a service that withholds its report says of itself; the stamp does not move."""
-    return None if _change_one(connection, *life, {"detail": detail}) else life
 
 
 def _change_one(
@@ -235,8 +249,13 @@ _locked = (
 )
 _STAMPING_JSON = _statement(services.c.id.in_(_locked))
 # MariaDB walks the primary key in order; SQLite has one writer.
-_STAMPING_LISTS = _statement(
+_listed = and_(
     services.c.id.in_(bindparam("ids", expanding=True, type_=Integer)),
     _life.in_(bindparam("lives", expanding=True, type_=String)),
     _PRESENT,
 )
+_STAMPING_LISTS = _statement(_listed)
+
+_record = (services.c.id, services.c.uuid, services.c.incarnation, services.c.detail)
+_LOCKING_JSON = _locked.with_only_columns(*_record, maintain_column_froms=True)
+_LOCKING_LISTS = select(*_record).where(_listed).order_by(services.c.id).with_for_update()

@@ -7,6 +7,7 @@ import http.client
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -51,6 +52,21 @@ def test_the_document_is_valid_and_complete(plane: ControlPlane) -> None:
         assert str(route.status) in operation["responses"]
     identifiers = [o["operationId"] for path in document["paths"].values() for o in path.values()]
     assert len(set(identifiers)) == len(identifiers)
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/v1/reports", "reports"), ("/v1/leave", "leaves")])
+def test_a_request_takes_as_many_as_the_document_says(
+    plane: ControlPlane, path: str, kind: str
+) -> None:
+    """F-60: a batch is everybody's, and one request is not to fill several."""
+    document = ask(plane, "reader", "GET", "/v1/openapi.json")
+    schema = document["components"]["schemas"][kind.capitalize()]["properties"][kind]
+    assert schema["maxItems"] == 5000
+    lives = [{"uuid": str(uuid4()), "incarnation": 1} for _ in range(5000)]
+    assert len(ask(plane, "reporter", "POST", path, {kind: lives})["unknown"]) == 5000
+    token = {"X_Auth_Token": TOKENS["reporter"]}
+    status, _, content = plane.request("POST", path, {kind: [*lives, lives[0]]}, **token)
+    assert (status, "5001 entries" in content["badRequest"]["message"]) == (400, True)
 
 
 PATHS = {

@@ -48,6 +48,8 @@ BODIES: list[tuple[str, str, Any, int, str]] = [
     ("POST", REPORTS, {"reports": [LIFE | {"uuid": "a\0b"}]}, 400, "uuid"),
     ("POST", REPORTS, {"reports": [LIFE | {"failing": "a\0b"}]}, 400, "failing"),
     ("POST", REPORTS, {"reports": {}}, 400, "array"),
+    ("POST", REPORTS, {"reports": [LIFE] * 5001}, 400, "5001 entries, and a request takes 5000"),
+    ("POST", LEAVE, {"leaves": [LIFE] * 5001}, 400, "further requests"),
     ("POST", REPORTS, b'{"reports": ' + b"[" * 100_000, 400, "Malformed request body"),
     ("POST", REPORTS, {}, 400, "reports"),
     ("POST", LEAVE, {"leaves": [LIFE | {"how": "vanished"}]}, 400, "how"),

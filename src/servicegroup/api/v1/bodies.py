@@ -5,15 +5,21 @@ msgspec decodes and validates in one step, so a body that does not fit is refuse
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Annotated
 
 import msgspec
 
 from servicegroup.driver import DriverState
+from servicegroup.errors import InvalidInput
 from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
 from servicegroup.model import BinaryVersions, Leave, Report, Service
 
+MOST_LIVES = 5_000
+"""Reports, or departures, of one request: as many as a batch of everybody's (F-60)."""
+
+_MANY = msgspec.Meta(extra_json_schema={"maxItems": MOST_LIVES})
 _PRINTABLE = {"format": "printable"}
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_schema=_PRINTABLE)]
 Given = Annotated[str, msgspec.Meta(max_length=255, extra_json_schema=_PRINTABLE)]
@@ -34,15 +40,23 @@ class NewService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Reports of many services; ``failing`` withholds the stamp and says why."""
+    """Reports of up to 5,000 services; ``failing`` withholds the stamp and says why."""
 
-    reports: list[Report]
+    reports: Annotated[list[Report], _MANY]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for more than a request may hold."""
+        _check_number("reports", self.reports)
 
 
 class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Departures of many services."""
+    """Departures of up to 5,000 services."""
 
-    leaves: list[Leave]
+    leaves: Annotated[list[Leave], _MANY]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for more than a request may hold."""
+        _check_number("leaves", self.leaves)
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -98,3 +112,11 @@ class Protections(msgspec.Struct, frozen=True):
     """The signals that are suspect now, by group and zone."""
 
     protections: list[Protection]
+
+
+def _check_number(field: str, given: Sized) -> None:
+    if len(given) > MOST_LIVES:
+        raise InvalidInput(
+            f"{field} holds {len(given)} entries, and a request takes {MOST_LIVES} at the most;"
+            " send the others in further requests."
+        )

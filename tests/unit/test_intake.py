@@ -216,3 +216,53 @@ def test_two_lives_of_a_service_are_not_answered_together() -> None:
 
     run(scenario, commits)
     assert commits.batches == [["a", "b1"], ["a", "b2"]]
+
+
+def test_a_client_that_alternates_lives_costs_the_others_no_batch() -> None:
+    """F-60: what cannot share the batch waits for the next one, and nobody waits behind it."""
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        lives = [intake.report([Report("a", 1 + n % 2)]) for n in range(100)]
+        others = [intake.report(report(f"s{n}")) for n in range(100)]
+        mixed = [one for pair in zip(lives, others, strict=True) for one in pair]
+        await asyncio.gather(*mixed)
+
+    run(scenario, commits)
+    assert [len(batch) for batch in commits.batches] == [150, 50]
+    assert set(commits.batches[0]) == {"a", *(f"s{n}" for n in range(100))}
+    assert commits.batches[1] == ["a"] * 50
+
+
+def test_what_was_set_aside_is_first_in_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lives alternate, and however full batches are, each batch takes the oldest."""
+    monkeypatch.setattr(module, "MAX_BATCH", 2)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        both = [intake.report([Report("a", life), Report(f"a{life}", 1)]) for life in (1, 2, 3)]
+        await asyncio.gather(*both, *(intake.report(report(f"s{n}")) for n in range(4)))
+
+    run(scenario, commits)
+    assert [batch[1] for batch in commits.batches[:3]] == ["a1", "a2", "a3"]
+    assert commits.batches[3:] == [["s0", "s1"], ["s2", "s3"]]
+
+
+def test_what_a_batch_left_over_waits_no_other_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = Commits()
+    windows: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        windows.append(seconds)
+        await sleep(seconds)
+
+    async def scenario(intake: Intake) -> None:
+        monkeypatch.setattr(module.asyncio, "sleep", counted)
+        await asyncio.gather(*(intake.report([Report("a", life)]) for life in range(1, 11)))
+        assert windows == [module.WINDOW]
+        await intake.report(report("b"))
+        assert windows == [module.WINDOW] * 2
+
+    run(scenario, commits)
+    assert len(commits.batches) == 11

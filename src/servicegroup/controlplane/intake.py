@@ -134,39 +134,46 @@ class Intake:
         return await future
 
     async def _run(self) -> None:
+        waited = False
         while True:
             until_mark = self._marked + MARK_INTERVAL - time.monotonic()
             if not self._queue and until_mark > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), until_mark)
-            if self._queue:
+            if self._queue and not waited:
                 await asyncio.sleep(WINDOW)
             self._wake.clear()
-            await self._commit_batch(self._take())
+            batch = self._take()
+            waited = bool(self._queue)  # what a batch left over has had its window
+            await self._commit_batch(batch)
 
     def _take(self) -> list[Waiting]:
         """Take the requests of the next batch off the queue, refusing what waited too long.
 
         An answer names services by uuid. So that it is about one life, the superseded and the
-        living one are never in one batch.
+        living one are never in one batch: the later request waits for the next batch, of which it
+        is the first, and holds up nobody behind it (F-60).
         """
         batch: list[Waiting] = []
+        aside: list[Waiting] = []
         size = 0
         lives: dict[str, int] = {}
         oldest = time.monotonic() - self._longest_wait
         while self._queue and size < MAX_BATCH:
-            reports = self._queue[0].reports
-            if batch and any(lives.get(r.uuid, r.incarnation) != r.incarnation for r in reports):
-                break
-            lives.update((report.uuid, report.incarnation) for report in reports)
             entry = self._queue.popleft()
-            self._waiting -= len(entry.reports)
+            reports = entry.reports
             if entry.arrived < oldest:
+                self._waiting -= len(reports)
                 self.statistics.refused_requests += 1
                 _fail(entry, Unavailable("The report waited too long for its commit."))
-                continue
-            batch.append(entry)
-            size += len(entry.reports)
+            elif batch and any(lives.get(r.uuid, r.incarnation) != r.incarnation for r in reports):
+                aside.append(entry)
+            else:
+                lives.update((report.uuid, report.incarnation) for report in reports)
+                self._waiting -= len(reports)
+                batch.append(entry)
+                size += len(reports)
+        self._queue.extendleft(reversed(aside))
         return batch
 
     async def _commit_batch(self, batch: list[Waiting]) -> None:

@@ -258,7 +258,7 @@ def test_what_a_batch_left_over_waits_no_other_window(monkeypatch: pytest.Monkey
         await sleep(seconds)
 
     async def scenario(intake: Intake) -> None:
-        monkeypatch.setattr(module.asyncio, "sleep", counted)
+        monkeypatch.setattr(asyncio, "sleep", counted)
         await asyncio.gather(*(intake.report([Report("a", life)]) for life in range(1, 11)))
         assert windows == [module.WINDOW]
         await intake.report(report("b"))

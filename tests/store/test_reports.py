@@ -195,6 +195,21 @@ def test_every_report_of_a_batch_is_counted(group: ServiceGroup, engine: Engine)
     assert all(found[uuid].last_seen_up is not None for uuid in uuids)
 
 
+def test_a_full_count_fails_nobodys_batch(group: ServiceGroup, engine: Engine) -> None:
+    """F-59: who has reported more often than the column can hold is counted no further."""
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(4)]
+    most = 2**31 - 1
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        for uuid, before in zip(uuids, (most, most - 1, most - 5, 0), strict=True):
+            where = services.c.uuid == uuid
+            connection.execute(update(services).where(where).values(report_count=before))
+    for _ in range(2):
+        assert group.report([Report(uuid, 1) for uuid in uuids for _ in range(3)]) == Refusals()
+    found = {service.uuid: service for service in group.services()}
+    assert [found[uuid].report_count for uuid in uuids] == [most, most, most, 6]
+    assert all(found[uuid].last_seen_up is not None for uuid in uuids)
+
+
 def test_writers_that_count_the_same_lives_lose_nothing(group: ServiceGroup) -> None:
     uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(20)]
     writers = [ReportWriter(group._store.engine) for _ in range(4)]

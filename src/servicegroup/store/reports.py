@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -45,6 +46,9 @@ Life = tuple[str, int]
 """A service's uuid and which incarnation of it."""
 
 _REMEMBERED_IDS = 200_000
+
+_MOST_COUNTED = 2**31 - 1
+"""What the column of the count holds; one beyond it would fail everybody's batch (F-59)."""
 
 _life = services.c.uuid + ":" + cast(services.c.incarnation, String)
 _PRESENT = and_(services.c.deleted == 0, services.c.left_at.is_(None))
@@ -211,6 +215,12 @@ def _change_one(
     return bool(connection.execute(update(services).where(own, _PRESENT).values(values)).rowcount)
 
 
+def _counted(more: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the count with so many reports more; it stays at the most that its column holds."""
+    count = services.c.report_count
+    return case((count > _MOST_COUNTED - more, _MOST_COUNTED), else_=count + more)
+
+
 def _statement(*matching: ColumnElement[bool]) -> Any:
     return (
         update(services)
@@ -218,7 +228,7 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
         .values(
             last_seen_up=utcnow(),
             updated_at=utcnow(),
-            report_count=services.c.report_count + bindparam("reports", type_=Integer),
+            report_count=_counted(bindparam("reports", type_=Integer)),
             detail=None,
         )
     )

@@ -266,3 +266,61 @@ def test_what_a_batch_left_over_waits_no_other_window(monkeypatch: pytest.Monkey
 
     run(scenario, commits)
     assert len(commits.batches) == 11
+
+
+def test_one_client_holds_a_quarter_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-59: whoever fills its share is told to come back, and nobody else is."""
+    monkeypatch.setattr(module, "MAX_WAITING", 16)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        several = report("a", "b", "c")
+        kept = [asyncio.create_task(intake.report(several, "h1"))]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="3 reports of client h1 wait"):
+            await intake.report(report("d", "e"), "h1")
+        kept.append(asyncio.create_task(intake.report(report("d"), "h1")))
+        kept.append(asyncio.create_task(intake.report(report("e", "f", "g", "h"), "h2")))
+        kept += [asyncio.create_task(intake.report(report(f"s{n}"))) for n in range(8)]
+        await asyncio.sleep(0)
+        assert intake.waiting == 16
+        with pytest.raises(Unavailable, match="16 reports wait"):
+            await intake.report(report("i"))
+        assert await asyncio.gather(*kept) == [Refusals()] * 11
+        assert intake.waiting == 0
+        assert intake.statistics.refused_requests == 2
+        assert await intake.report(report("a", "b", "c", "d"), "h1") == Refusals()
+
+    run(scenario, commits)
+
+
+def test_a_refused_wait_gives_the_share_back() -> None:
+    commits = Commits()
+    commits.may_go_on.clear()
+
+    async def scenario(intake: Intake) -> None:
+        first = asyncio.create_task(intake.report(report("a"), "h1"))
+        await asyncio.to_thread(commits.entered.wait, 10)
+        late = asyncio.create_task(intake.report(report("b"), "h1"))
+        await asyncio.sleep(0.3)  # longer than longest_wait: the passing of time is the subject
+        commits.may_go_on.set()
+        with pytest.raises(Unavailable, match="too long"):
+            await late
+        first.cancel()
+        assert intake._held == {}
+
+    run(scenario, commits, longest_wait=0.2)
+
+
+def test_requests_without_a_report_fill_the_queue_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-59: they wait, and take memory."""
+    monkeypatch.setattr(module, "MAX_WAITING", 8)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        answers = await asyncio.gather(
+            *(intake.report([], "h1") for _ in range(5)), return_exceptions=True
+        )
+        assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 2 + [True] * 3
+
+    run(scenario, commits)

@@ -20,6 +20,7 @@ from starlette.routing import Route, Router
 from starlette.types import Lifespan
 
 from servicegroup.api import faults, ui
+from servicegroup.api.access.certificates import client_of
 from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
@@ -120,7 +121,8 @@ class Handlers:
         wanted = v1.decode_with(self._decode_reports, await self._body(request))
         if caller.host is not None:
             await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
-        refused = await self._intake.report(wanted.reports)
+        client = caller.host or client_of(request.scope)
+        refused = await self._intake.report(wanted.reports, client)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
 
     async def events(self, request: Request) -> Answer:

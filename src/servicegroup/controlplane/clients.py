@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import math
 from collections import Counter, OrderedDict
+from functools import lru_cache
 
 MAX_HEAD = 32 * 1024
 """Bytes that a request's line and headers may have, together; the largest tokens have 16 KiB."""
@@ -131,7 +132,7 @@ class Clients:
         return None
 
     def _client(self, host: str | None, address: str, now: float) -> ClientQuota:
-        name = host or _network(address)
+        name = client_name(host, address)
         if name is None:
             return self._own
         client = self._known.get(name)
@@ -149,6 +150,15 @@ class Clients:
                 self._known[name] = client
 
 
+def client_name(host: str | None, address: str) -> str | None:
+    """Return which client connects: the ``host`` of its certificate, else by its address.
+
+    None is this host, whose processes are not limited.
+    """
+    return host or _network(address)
+
+
+@lru_cache(_FORGETTING)
 def _network(address: str) -> str | None:
     """Return the client an address belongs to; None for this host."""
     try:

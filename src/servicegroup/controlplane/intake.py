@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,6 +29,9 @@ MAX_BATCH = 5_000
 
 MAX_WAITING = 50_000
 """Reports that may wait; beyond it a request is refused at once."""
+
+SHARE = 4
+"""What one client may hold of them is one in so many, so that it shuts nobody out (F-59)."""
 
 BATCH_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, MAX_BATCH)
 """Edges for the reports of a batch; one without any commits a mark."""
@@ -53,6 +56,12 @@ class Waiting(msgspec.Struct):
     reports: Sequence[Report]
     arrived: float
     answer: asyncio.Future[Refusals]
+    client: str | None
+
+    @property
+    def size(self) -> int:
+        """The reports it counts for: one without any takes memory, too."""
+        return len(self.reports) or 1
 
 
 class Statistics(msgspec.Struct):
@@ -82,6 +91,7 @@ class Intake:
         self._longest_wait = longest_wait
         self._queue: deque[Waiting] = deque()
         self._waiting = 0
+        self._held: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "intake")
         self._runner: asyncio.Task[None] | None = None
@@ -118,20 +128,43 @@ class Intake:
             _fail(entry, Unavailable("The control plane is stopping; report again elsewhere."))
         self._thread.shutdown(wait=True)
 
-    async def report(self, reports: Sequence[Report]) -> Refusals:
+    async def report(self, reports: Sequence[Report], client: str | None = None) -> Refusals:
         """Return, after the commit, who of these was refused.
 
+        ``client`` is who sends them; what waits of one client is bounded, unless it is None.
         Raises Unavailable when too much waits already or the wait got too long, StoreUnavailable
         when the commit failed; then none of these reports is stored.
         """
-        if self._waiting + len(reports) > MAX_WAITING:
-            self.statistics.refused_requests += 1
-            raise Unavailable(f"{self._waiting} reports wait for their commit; report again later.")
         future: asyncio.Future[Refusals] = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(reports, time.monotonic(), future))
-        self._waiting += len(reports)
+        entry = Waiting(reports, time.monotonic(), future, client)
+        self._append(entry)
         self._wake.set()
         return await future
+
+    def _append(self, entry: Waiting) -> None:
+        """Let a request wait; raises Unavailable when too much waits, in all or of its client."""
+        if self._waiting + entry.size > MAX_WAITING:
+            self.statistics.refused_requests += 1
+            raise Unavailable(f"{self._waiting} reports wait for their commit; report again later.")
+        if entry.client is not None:
+            held = self._held[entry.client]
+            if held + entry.size > MAX_WAITING // SHARE:
+                self.statistics.refused_requests += 1
+                raise Unavailable(
+                    f"{held} reports of client {entry.client} wait for their commit; report again"
+                    " later."
+                )
+            self._held[entry.client] = held + entry.size
+        self._queue.append(entry)
+        self._waiting += entry.size
+
+    def _release(self, entry: Waiting) -> None:
+        """Count a request no more: it is in a batch, or refused."""
+        self._waiting -= entry.size
+        if entry.client is not None:
+            self._held[entry.client] -= entry.size
+            if not self._held[entry.client]:
+                del self._held[entry.client]
 
     async def _run(self) -> None:
         waited = False
@@ -163,16 +196,16 @@ class Intake:
             entry = self._queue.popleft()
             reports = entry.reports
             if entry.arrived < oldest:
-                self._waiting -= len(reports)
+                self._release(entry)
                 self.statistics.refused_requests += 1
                 _fail(entry, Unavailable("The report waited too long for its commit."))
             elif batch and any(lives.get(r.uuid, r.incarnation) != r.incarnation for r in reports):
                 aside.append(entry)
             else:
                 lives.update((report.uuid, report.incarnation) for report in reports)
-                self._waiting -= len(reports)
+                self._release(entry)
                 batch.append(entry)
-                size += len(reports)
+                size += entry.size
         self._queue.extendleft(reversed(aside))
         return batch
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from servicegroup.controlplane.clients import client_name
+
 _KEY = "servicegroup.certified_host"
 
 
@@ -16,6 +18,12 @@ def certified_host(scope: Mapping[str, Any]) -> str | None:
     """Return the host that the client's certificate names, None without a certificate."""
     host: str | None = scope.get(_KEY)
     return host
+
+
+def client_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the client that sends a request, by its certificate or address; None: this host."""
+    address, _ = scope.get("client") or ("", 0)
+    return client_name(certified_host(scope), address)
 
 
 def certify(scope: Any, host: str) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
+from uuid import uuid4
 
 import pytest
 
@@ -17,6 +18,7 @@ from servicegroup.events import EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store import retention
 from servicegroup.store.retention import purge
+from support.waiting import until
 
 from .conftest import ADMIN, Guarded
 
@@ -144,3 +146,28 @@ def test_metrics_have_a_ceiling_of_groups(guarded: Guarded) -> None:
     whole = [float(line.rsplit(" ", 1)[1]) for line in aged if 'le="+Inf"' in line]
     up = sum(float(line.rsplit(" ", 1)[1]) for line in series if 'state="up"' in line)
     assert sum(whole) == up
+
+
+def test_a_bound_token_fills_its_share_of_what_waits_and_no_more(guarded: Guarded) -> None:
+    """While nothing can be committed; there is room for the others, and the share comes back."""
+    token = guarded.issue("hasty", host="hasty")
+    lives = [{"uuid": str(uuid4()), "incarnation": 1} for _ in range(5000)]
+
+    def report(_: int) -> tuple[int, str | None, str]:
+        status, headers, content = guarded.plane.request(
+            "POST", "/v1/reports", {"reports": lives}, X_Auth_Token=token
+        )
+        fault = content.get("serviceUnavailable", {})
+        return status, headers.get("Retry-After"), fault.get("message", "")
+
+    def refused() -> list[tuple[int, str | None, str]]:
+        done = [future.result() for future in futures if future.done()]
+        return [answer for answer in done if "of client hasty wait for their commit" in answer[2]]
+
+    connection = guarded.engine.connect().execution_options(writes=True)
+    with ThreadPoolExecutor(6) as pool, connection:
+        with connection.begin():
+            futures = [pool.submit(report, number) for number in range(6)]
+            until(lambda: len(refused()) >= 3)
+        assert {answer[:2] for answer in refused()} == {(503, "2")}
+    until(lambda: report(0)[0] == 200, what="its share is free again")

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event, select, update
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
+from servicegroup.store import reports as module
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening_gaps, services
 from support.aging import backdate, backdate_mark
@@ -149,6 +150,36 @@ def test_failing_services_cost_a_few_statements(group: ServiceGroup, engine: Eng
     assert group.report(failing, marking=False) == Refusals()
     changes = [statement for statement in statements if statement.startswith("UPDATE")]
     assert changes == [], "what they say already is not written again"
+
+
+def test_a_batch_of_what_nobody_knows_is_looked_up_in_pieces(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """A statement takes so many values, 32,766 on SQLite, and none is as long as a batch."""
+    known = group.join("h1", "nova-compute").uuid
+    invented = [str(uuid4()) for _ in range(34_000)]
+    reports = [Report(uuid, 1) for uuid in (*invented[:17_000], known, *invented[17_000:])]
+    assert group.report(reports) == Refusals(unknown=frozenset(invented))
+    assert group.get(known).report_count == 1
+
+
+def test_invented_services_make_nothing_be_forgotten(
+    group: ServiceGroup, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-59: what is remembered is bounded by services that exist."""
+    monkeypatch.setattr(module, "_REMEMBERED_IDS", 12)
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(10)]
+    writer = ReportWriter(engine)
+    writer.commit([Report(uuid, 1) for uuid in uuids], marking=False)
+    writer.commit([Report(str(uuid4()), 1) for _ in range(20)], marking=False)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    writer.commit([Report(uuid, 1) for uuid in uuids], marking=False)
+    assert [s for s in statements if s.startswith("SELECT")] == []
+    more = [group.join(f"i{n}", "nova-compute").uuid for n in range(5)]
+    both = [Report(uuid, 1) for uuid in (*uuids[:5], *more)]
+    assert writer.commit(both, marking=False) == Refusals(), "those of the batch stay known"
+    assert {s.report_count for s in group.services() if s.uuid in uuids[:5]} == {3}
 
 
 def test_a_life_that_works_and_fails_in_one_batch_keeps_both(group: ServiceGroup) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,9 @@ Life = tuple[str, int]
 """A service's uuid and which incarnation of it."""
 
 _REMEMBERED_IDS = 200_000
+
+_NAMED_AT_MOST = 5_000
+"""Services that one question names; SQLite takes 32,766 values in a statement."""
 
 _MOST_COUNTED = 2**31 - 1
 """What the column of the count holds; one beyond it would fail everybody's batch (F-59)."""
@@ -168,11 +171,10 @@ class ReportWriter:
         unknown = [uuid for uuid in uuids if uuid not in self._ids]
         if not unknown:
             return
-        if len(self._ids) + len(unknown) > _REMEMBERED_IDS:
-            self._ids.clear()
-            unknown = list(uuids)
-        known = select(services.c.uuid, services.c.id).where(services.c.uuid.in_(unknown))
-        self._ids.update((uuid, number) for uuid, number in connection.execute(known))
+        found = dict(_looked_up(connection, unknown, services.c.id))
+        if len(self._ids) + len(found) > _REMEMBERED_IDS:  # by what exists, not by what is made up
+            self._ids = {uuid: self._ids[uuid] for uuid in uuids if uuid in self._ids}
+        self._ids.update(found)
 
     def _refusals(self, connection: Connection, lives: set[Life]) -> Refusals:
         """Look up why lives did not match, and forget what was remembered wrongly of them."""
@@ -181,9 +183,18 @@ class ReportWriter:
         for uuid, _ in lives:
             self._ids.pop(uuid, None)
         columns = (services.c.incarnation, services.c.deleted, services.c.left_at)
-        query = select(services.c.uuid, *columns).where(services.c.uuid.in_({u for u, _ in lives}))
-        rows = {uuid: rest for uuid, *rest in connection.execute(query)}
-        return _classified(lives, rows)
+        found = _looked_up(connection, list({uuid for uuid, _ in lives}), *columns)
+        return _classified(lives, {uuid: rest for uuid, *rest in found})
+
+
+def _looked_up(
+    connection: Connection, uuids: Sequence[str], *columns: ColumnElement[Any]
+) -> Iterator[Any]:
+    """Yield uuid and columns of those that have a record; a statement names so many at the most."""
+    for start in range(0, len(uuids), _NAMED_AT_MOST):
+        some = uuids[start : start + _NAMED_AT_MOST]
+        query = select(services.c.uuid, *columns).where(services.c.uuid.in_(some))
+        yield from map(tuple, connection.execute(query))
 
 
 def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:

@@ -33,10 +33,10 @@ class Hosts:
         """
         found = {uuid: self._known[uuid] for uuid in uuids if uuid in self._known}
         if len(found) < len(uuids):
-            if len(self._known) + len(uuids) > _REMEMBERED:
-                self._known.clear()
             unknown = [uuid for uuid in uuids if uuid not in found]
             matched = await run_in_threadpool(self._group.hosts_of, unknown)
+            if len(self._known) + len(matched) > _REMEMBERED:  # by what exists
+                self._known.clear()
             self._known |= matched
             found |= matched
         _check_all(host, found)

@@ -99,14 +99,18 @@ class ReportWriter:
     def leave(self, leaves: Iterable[Leave]) -> Refusals:
         """Record departures and return those whose incarnation is not the record's.
 
-        A departure that is already recorded stays as it is. Raises StoreUnavailable.
+        A departure that is already recorded stays as it is. They are recorded in the order of
+        ids, as reports are, so that neither waits for the other in a circle (SQL-11). Raises
+        StoreUnavailable.
         """
         wanted = {(leave.uuid, leave.incarnation): leave for leave in leaves}
 
         def work(connection: Connection) -> Refusals:
-            unmatched = set()
+            ids = dict(_looked_up(connection, [uuid for uuid, _ in wanted], services.c.id))
+            unmatched = {life for life in wanted if life[0] not in ids}
             happened: list[Event] = []
-            for (uuid, incarnation), leave in sorted(wanted.items()):
+            for life in sorted(wanted.keys() - unmatched, key=lambda life: (ids[life[0]], life)):
+                (uuid, incarnation), leave = life, wanted[life]
                 gone: dict[str, Any] = {
                     "left_at": utcnow(),
                     "updated_at": utcnow(),

@@ -115,7 +115,7 @@ def test_who_reads_too_slowly_is_left_with_less_than_was_announced(
 ) -> None:
     """And holds neither a connection to the database nor the file any longer."""
     monkeypatch.setattr(large, "PIECE", 64)
-    monkeypatch.setattr(large, "LONGEST", 0.1)
+    monkeypatch.setattr(large, "PATIENCE", 0.1)
     answer = listing(group)
     line = Line(reads=3).answered(answer)
     assert not line.is_whole

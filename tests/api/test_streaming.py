@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from servicegroup.api import streaming
+from servicegroup.api.connection import Connection
 from servicegroup.api.streaming import open_stream
 from servicegroup.controlplane import feed as feeding
 from servicegroup.controlplane.feed import Feed
@@ -29,13 +32,9 @@ class Line:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.gone = asyncio.Event()
+        self.connection = Connection()
         self.reads = asyncio.Event()
         self.reads.set()
-
-    async def receive(self) -> Message:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         await self.reads.wait()
@@ -58,10 +57,11 @@ def follow(
         feed, line = Feed(group), Line()
         running = asyncio.create_task(feed.run())
         stream = await open_stream(feed, EventFilter(kind=EventKind.JOIN))
-        task = asyncio.create_task(stream.run(line.receive, line.send))
+        task = asyncio.create_task(stream.run(line.connection, line.send))
         await soon(lambda: feed.followers)
         await test(feed, line, task)
-        await asyncio.wait_for(task, 10)
+        with suppress(ClientDisconnect):
+            await asyncio.wait_for(task, 10)
         assert feed.followers == 0, "it is forgotten"
         running.cancel()
 
@@ -80,14 +80,14 @@ def test_a_sign_of_life_says_how_far_the_follower_is(
         group.join("h", "web")
         await soon(lambda: line.sent.endswith(b": alive\nid: 2\n\n"))
         assert line.sent.count(b"data: ") == 1
-        line.gone.set()
+        line.connection.end()
 
     follow(group, test)
 
 
 def test_who_goes_is_forgotten_at_once(group: ServiceGroup) -> None:
     async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
-        line.gone.set()
+        line.connection.end()
 
     follow(group, test)
 
@@ -123,7 +123,7 @@ def test_one_too_many_is_refused(group: ServiceGroup, monkeypatch: pytest.Monkey
     async def test(feed: Feed, line: Line, task: asyncio.Task[None]) -> None:
         with pytest.raises(Unavailable):
             await open_stream(feed, EventFilter())
-        line.gone.set()
+        line.connection.end()
 
     follow(group, test)
 

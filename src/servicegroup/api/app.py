@@ -25,6 +25,7 @@ from servicegroup.api.access.host_binding import Hosts
 from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
 from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
+from servicegroup.api.connection import connection_of
 from servicegroup.api.endpoint import Endpoint, Stage, body_of
 from servicegroup.api.listing import Lists
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
@@ -39,6 +40,8 @@ from servicegroup.controlplane.plane import Plane
 from servicegroup.controlplane.terms import reported, terms
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
+
+_READING = frozenset({"GET", "HEAD"})
 
 
 class Handlers:
@@ -94,9 +97,19 @@ class Handlers:
                 headers=request.headers,
                 body=await self._body(request),
             )
-            return await self._lists.made(await run_in_threadpool(handler, call))
+            return await self._answered(request, handler, call)
 
         return stage
+
+    async def _answered(self, request: Request, handler: Handler, call: Call) -> Answer:
+        """Answer in a thread, and in its turn. Raises ClientDisconnect once nobody wants a list.
+
+        A change is made all the same: its sender may have gone because it was sent.
+        """
+        if call.method not in _READING:
+            return await self._lists.made(await run_in_threadpool(handler, call))
+        with connection_of(request.scope).wait():
+            return await self._lists.made(await run_in_threadpool(handler, call))
 
     async def _caller(self, request: Request, rule: Rule) -> Caller:
         refuse_foreign_pages(request.method, request.headers)
@@ -119,15 +132,17 @@ class Handlers:
         """Wait for the group commit of these reports."""
         caller = await self._caller(request, REPORTS.rule)
         wanted = v1.decode_with(self._decode_reports, await self._body(request))
-        if caller.host is not None:
-            await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
         client = caller.host or client_of(request.scope)
-        refused = await self._intake.report(wanted.reports, client)
+        with connection_of(request.scope).wait():
+            if caller.host is not None:
+                await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
+            refused = await self._intake.report(wanted.reports, client)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
 
     async def events(self, request: Request) -> Answer:
         """Tell events, waiting for the first one if asked to."""
         await self._caller(request, EVENTS.rule)
+        await self._body(request)  # what nobody reads would hide the end of the connection
         given, wanted = _wanted(request, EVENTS)
         limit = whole_number("limit", given.get("limit", "100"), 1, PAGE)
         seconds = whole_number("wait", given.get("wait", "0"), 0, MAX_WAIT)
@@ -135,11 +150,13 @@ class Handlers:
             return json_answer(await run_in_threadpool(self._group.events, wanted, limit))
         if wanted.after is None:
             raise InvalidInput("wait goes with after: give the id of the last event you know.")
-        return json_answer(await wait_for(self._feed, wanted, limit, seconds))
+        connection = connection_of(request.scope)
+        return json_answer(await wait_for(self._feed, wanted, limit, seconds, connection))
 
     async def stream(self, request: Request) -> Answer | Stream:
         """Tell events as they happen, for as long as somebody follows."""
         await self._caller(request, STREAM.rule)
+        await self._body(request)
         _, wanted = _wanted(request, STREAM)
         return await open_stream(self._feed, wanted)
 
@@ -189,7 +206,7 @@ class Handlers:
             headers=_headers(request),
             body=await self._body(request),
         )
-        return await self._lists.made(await run_in_threadpool(compute.respond, call))
+        return await self._answered(request, compute.respond, call)
 
 
 def create_app(plane: Plane, authenticator: Authenticator) -> Application:
@@ -246,4 +263,4 @@ def _headers(request: Request) -> dict[str, str]:
 async def _has_gone(request: Request) -> bool:
     """Tell whether the sender closed its connection, once the loop has read all there is."""
     await asyncio.sleep(0.1)
-    return await request.is_disconnected()
+    return connection_of(request.scope).has_ended

@@ -7,6 +7,7 @@ report a third more.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import getrandbits
 from uuid import UUID
 
@@ -15,7 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from servicegroup.api import faults
 from servicegroup.api.call import MAX_BODY, Answer
+from servicegroup.api.connection import Connection, connection_of
+from servicegroup.api.large import Large
 from servicegroup.api.streaming import Stream
+from servicegroup.controlplane.clients import MAX_LARGE
 from servicegroup.errors import ServiceGroupError
 
 Stage = Callable[[Request], Awaitable[Answer | Stream]]
@@ -42,15 +46,31 @@ class Endpoint:
             answer = Answer(400)  # nobody is there to read it
         except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
             answer = faults.answer_for(error)
-        if isinstance(answer, Stream):
-            await answer.run(receive, send)
+        with suppress(ClientDisconnect):
+            if isinstance(answer, Stream):
+                await answer.run(connection_of(scope), send)
+            elif answer.large is not None:
+                await _send_large(answer, answer.large, connection_of(scope), send)
+            else:
+                await _send(answer, send)
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    start = {"type": "http.response.start", "status": answer.status}
+    await send({**start, "headers": headers_of(answer)})
+    if answer.large is None:
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _send_large(answer: Answer, large: Large, connection: Connection, send: Send) -> None:
+    """Send an answer while its client waits for it, or refuse it to one that is sent enough."""
+    with connection.sending_large() as allowed:
+        if not allowed:
+            await _send(_MANY_LARGE, send)
             return
-        start = {"type": "http.response.start", "status": answer.status}
-        await send({**start, "headers": headers_of(answer)})
-        if answer.large is not None:
-            await answer.large.send(send)
-        else:
-            await send({"type": "http.response.body", "body": answer.body})
+        with connection.wait():
+            await _send(answer, send)
+            await large.send(send)
 
 
 async def body_of(request: Request) -> bytes:
@@ -77,3 +97,10 @@ def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
         length = len(answer.body) if answer.large is None else len(answer.large)
         headers.append(("content-length", str(length)))
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+_MANY_LARGE = faults.over_limit(
+    faults.RETRY_AFTER,
+    f"{MAX_LARGE} lists as large are on the way to this client; read them first, or ask for pages"
+    " (limit).",
+)

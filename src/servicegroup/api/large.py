@@ -27,8 +27,8 @@ IN_MEMORY = 16 * 1024 * 1024
 AT_ONCE = 16
 """Large bodies there may be at a time: they are of one register, but each has its file."""
 
-LONGEST = 300.0
-"""Seconds a reader may take for all of it before the connection ends."""
+PATIENCE = 60.0
+"""Seconds a reader may take for each piece before the connection ends."""
 
 PIECE = 256 * 1024
 """Bytes read and sent at once."""
@@ -54,6 +54,7 @@ class Large:
                 self._file.writelines(parts)
                 self._size = self._file.tell()
                 self._file.seek(0)
+                weakref.finalize(self, self._file.close)  # also of one that is never sent
                 stack.pop_all()
         except OSError as error:
             raise Unavailable(
@@ -68,13 +69,17 @@ class Large:
     async def send(self, send: Send) -> None:
         """Send it all, or end early for who reads too slowly; it is gone then."""
         try:
-            async with asyncio.timeout(LONGEST):
-                while data := await run_in_threadpool(self._file.read, PIECE):
+            while data := await run_in_threadpool(self._file.read, PIECE):
+                async with asyncio.timeout(PATIENCE):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
-                await send({"type": "http.response.body"})
+            await send({"type": "http.response.body"})
         except TimeoutError:
             # The announced length is not reached, and the server breaks the connection.
-            LOG.warning("A large list was not read within %g s; its answer ends early.", LONGEST)
+            LOG.warning(
+                "%g KiB of a large list were not read within %g s; its answer ends early.",
+                PIECE / 1024,
+                PATIENCE,
+            )
         finally:
             self._file.close()
 

@@ -31,7 +31,11 @@ class Lists:
         self._turns = CapacityLimiter(AT_ONCE)
 
     async def made(self, answer: Answer) -> Answer:
-        """Return the answer, made in its turn if it was left for later. Raises what that does."""
+        """Return the answer, made in its turn if it was left for later. Raises what that does.
+
+        When the wait for it is cancelled the turn is free again; a list that is being made keeps
+        its own until it is done.
+        """
         if answer.later is None:
             return answer
         return await to_thread.run_sync(answer.later, limiter=self._turns)

@@ -13,8 +13,9 @@ import time
 from collections.abc import AsyncIterator
 
 import msgspec
-from starlette.types import Receive, Send
+from starlette.types import Send
 
+from servicegroup.api.connection import Connection
 from servicegroup.controlplane.feed import Feed, Follower, frame
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import EventFilter, Page
@@ -41,16 +42,23 @@ RETRY = b"retry: 1000\n\n"
 """What browsers do when a stream breaks: come back after a second."""
 
 
-async def wait_for(feed: Feed, wanted: EventFilter, limit: int, seconds: float) -> Page:
-    """Return events that match, waiting up to ``seconds`` for the first one."""
+async def wait_for(
+    feed: Feed, wanted: EventFilter, limit: int, seconds: float, connection: Connection
+) -> Page:
+    """Return events that match, waiting up to ``seconds`` for the first one.
+
+    A further request on the connection ends the wait. Raises ClientDisconnect when it ends.
+    """
     deadline = time.monotonic() + seconds
     with feed.follow() as follower:
-        page = await feed.read(wanted, limit)
-        while not page.events and not feed.stopped:
-            wanted = msgspec.structs.replace(wanted, after=page.next)
-            if not await follower.wait(deadline - time.monotonic()):
-                break
+        with connection.wait():
             page = await feed.read(wanted, limit)
+        with connection.wait(until_next=True):
+            while not page.events and not feed.stopped:
+                wanted = msgspec.structs.replace(wanted, after=page.next)
+                if not await follower.wait(deadline - time.monotonic()):
+                    break
+                page = await feed.read(wanted, limit)
     return page
 
 
@@ -62,19 +70,21 @@ class Stream:
         self._feed = feed
         self._wanted = wanted
 
-    async def run(self, receive: Receive, send: Send) -> None:
-        """Send it all, start and end included."""
+    async def run(self, connection: Connection, send: Send) -> None:
+        """Send it all, start and end included; a further request on the connection ends it.
+
+        Raises ClientDisconnect when the connection ends.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         with self._feed.follow() as follower:
-            leaving = asyncio.create_task(_watch_leaving(receive, follower))
             try:
-                async for chunk in _chunks(self._feed, self._wanted, follower, leaving):
-                    await asyncio.wait_for(_send(send, chunk), PATIENCE)
+                with connection.wait(until_next=True):
+                    async for chunk in _chunks(self._feed, self._wanted, follower):
+                        async with asyncio.timeout(PATIENCE):
+                            await _send(send, chunk)
                 await _send(send, b"", more=False)
             except TimeoutError:
                 LOG.warning("A follower of events reads nothing; its stream ends.")
-            finally:
-                leaving.cancel()
 
 
 async def open_stream(feed: Feed, wanted: EventFilter) -> Stream:
@@ -93,12 +103,10 @@ async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _chunks(
-    feed: Feed, wanted: EventFilter, follower: Follower, leaving: asyncio.Task[None]
-) -> AsyncIterator[bytes]:
+async def _chunks(feed: Feed, wanted: EventFilter, follower: Follower) -> AsyncIterator[bytes]:
     place = wanted.after or 0
     yield RETRY + _bookmark(place)
-    while not leaving.done() and not feed.stopped:
+    while not feed.stopped:
         try:
             page = await feed.read(msgspec.structs.replace(wanted, after=place))
         except ServiceGroupError:
@@ -113,9 +121,3 @@ async def _chunks(
 def _bookmark(reached: int) -> bytes:
     """Return a sign of life that moves the follower's Last-Event-ID and is no event."""
     return b": alive\nid: %d\n\n" % reached
-
-
-async def _watch_leaving(receive: Receive, follower: Follower) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    follower.wake()

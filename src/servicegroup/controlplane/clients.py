@@ -23,6 +23,9 @@ MAX_URL = 8 * 1024
 BURST = 10.0
 """Seconds whose requests a client may save up, and then send at once."""
 
+MAX_LARGE = 2
+"""Large answers that may be on the way to a client at a time: their files are few, for all."""
+
 _FORGETTING = 10_000
 """Clients that are remembered before idle ones are looked for."""
 
@@ -43,17 +46,33 @@ class Limit(enum.StrEnum):
     CERTIFICATE = "certificate"
     SLOW_REQUEST = "slow-request"
     UNREAD_ANSWER = "unread-answer"
+    LARGE_ANSWERS = "large-answers"
 
 
 class ClientQuota:
     """One client's connections, and the requests it has left; a token bucket."""
 
-    __slots__ = ("_at", "_left", "_most", "_rate", "connections", "name", "told")
+    __slots__ = (
+        "_at",
+        "_left",
+        "_most",
+        "_rate",
+        "connections",
+        "large",
+        "most_large",
+        "name",
+        "told",
+    )
 
-    def __init__(self, name: str, rate: float, now: float) -> None:
-        """Allow ``rate`` requests a second, or any number for infinity."""
+    def __init__(self, name: str, rate: float, now: float, most_large: float = MAX_LARGE) -> None:
+        """Allow ``rate`` requests a second, or any number for infinity.
+
+        ``most_large`` answers that are large may be on the way to it.
+        """
         self.name = name
         self.connections = 0
+        self.large = 0
+        self.most_large = most_large
         self.told = False
         self._rate = rate
         self._most = max(1.0, rate * BURST)
@@ -94,7 +113,7 @@ class Clients:
         self._each = each or math.inf
         self._most = most or math.inf
         self._known: OrderedDict[str, ClientQuota] = OrderedDict()
-        self._own = ClientQuota("this host", math.inf, 0.0)
+        self._own = ClientQuota("this host", math.inf, 0.0, math.inf)
 
     def connect(self, host: str | None, address: str, now: float) -> ClientQuota | Limit:
         """Return the client that connects, or what it has too much of.

@@ -47,7 +47,8 @@ class Follower:
     async def wait(self, seconds: float) -> bool:
         """Wait until woken, so many seconds at the most; return whether it was."""
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             return False
         self._wake.clear()

@@ -13,11 +13,17 @@ from functools import partial
 from typing import ClassVar
 
 from starlette.requests import Request
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from servicegroup.api import faults
 from servicegroup.api.access.certificates import certify, host_of
 from servicegroup.api.call import MAX_BODY, Answer
+from servicegroup.api.connection import Connection, connect
 from servicegroup.api.endpoint import Endpoint, headers_of
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, ClientQuota, Clients, Limit
 
@@ -44,6 +50,8 @@ class Protocol(HttpToolsProtocol):
     """Seconds within which 64 KiB of an answer have to be read, or the rest of it."""
 
     _admitted: ClientQuota | None = None
+    _connection = Connection()
+    _answered: RequestResponseCycle | None = None
     _host: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -61,6 +69,7 @@ class Protocol(HttpToolsProtocol):
         found = self.clients.connect(self._host, address, self.loop.time())
         if isinstance(found, ClientQuota):
             self._admitted = found
+            self._connection = Connection(found, self.clients)
             self._hurry()
         else:
             self._end(_TOO_MANY[found])
@@ -68,6 +77,10 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client's connection."""
         super().connection_lost(exc)
+        if self._answered is not None:  # uvicorn knows of the latest request only
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+        self._connection.end()
         self._cancel()
         if self._admitted is not None:
             self.clients.disconnect(self._admitted)
@@ -99,6 +112,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = self._in_message = True
         self._taken = self._arriving
+        connect(self.scope, self._connection)
         if self._host is not None:
             certify(self.scope, self._host)
 
@@ -108,6 +122,8 @@ class Protocol(HttpToolsProtocol):
         if self._admitted is not None:
             self.app = self._refusing(self._admitted) or self._serve
         super().on_headers_complete()
+        if self.pipeline:
+            self._connection.follow()
 
     def on_message_complete(self) -> None:
         """Wait for the next request, whose head comes first."""
@@ -115,6 +131,17 @@ class Protocol(HttpToolsProtocol):
         self._in_message = False
         self._in_head = True
         self._taken = 0
+        if not self.pipeline:
+            self.flow.resume_reading()  # the end of the connection is to be seen
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        super().on_response_complete()
+        self._connection.go_on(is_followed=bool(self.pipeline))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _refusing(self, client: ClientQuota) -> Endpoint | None:
         """Return what answers instead of the application, None for a request that is in order."""

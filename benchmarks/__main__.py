@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import create_engine, text
 
 from benchmarks import (
+    crowds,
     detection,
     following,
     footprint,
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "detection": detection.run,
     "members": members.run,
     "following": following.run,
+    "crowds": crowds.run,
     "scale": scale.run,
     "nova_layer": nova_layer.run,
 }

@@ -160,9 +160,9 @@ def _followers(bench: Bench) -> Section:
     url = bench.postgresql.database()
     register.seed(url, 100)
     with register.control_plane(url, bench.directory) as plane:
-        until(partial(_observed, plane), timeout=60, what="an observer at work")
+        until(partial(is_observed, plane), timeout=60, what="an observer at work")
         pids = {"serve": plane.process.pid}
-        before = _memory(plane.process.pid)
+        before = resident(plane.process.pid)
         late, memory, cpu = asyncio.run(_spread(plane, count, edits, pids))
     worst = max(late)
     return Section(
@@ -195,7 +195,7 @@ async def _spread(
             done.append(time.monotonic())
             await asyncio.sleep(0.5)
         await asyncio.wait_for(asyncio.gather(*listening), 60)
-    memory = _memory(plane.process.pid)
+    memory = resident(plane.process.pid)
     for following in followings:
         await following.__aexit__()
     late = [
@@ -206,7 +206,7 @@ async def _spread(
     return late, memory, spent.cpu["serve"]
 
 
-def _memory(pid: int) -> int:
+def resident(pid: int) -> int:
     """Return the resident bytes of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -224,7 +224,7 @@ def _unchanged(bench: Bench) -> Section:
         url = bench.postgresql.database()
         register.seed(url, size)
         with register.control_plane(url, bench.directory) as plane:
-            until(partial(_observed, plane), timeout=120, what="an observer at work")
+            until(partial(is_observed, plane), timeout=120, what="an observer at work")
             pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
             etag = plane.request("GET", "/v1/services?limit=1")[1]["ETag"]
             headers = {"If-None-Match": etag}
@@ -253,6 +253,6 @@ def _unchanged(bench: Bench) -> Section:
     )  # fmt: skip
 
 
-def _observed(plane: ControlPlane) -> bool:
+def is_observed(plane: ControlPlane) -> bool:
     """Tell whether an observer has looked at every service."""
     return "ETag" in plane.request("GET", "/v1/services?limit=1")[1]

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, select, update
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
-from servicegroup.store import reports as module
+from servicegroup.store import reports, reports as module
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening_gaps, services
 from support.aging import backdate, backdate_mark
@@ -403,3 +403,37 @@ def test_the_stamp_that_was_ahead_does_not_come_alive_when_now_reaches_it(
     until_reached = judge.get(uuid).judged.evidence
     assert until_reached.silence >= 100
     assert not judge.get(uuid).is_up
+
+
+def test_a_batch_larger_than_what_is_remembered_is_stamped_whole(
+    group: ServiceGroup, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it makes be forgotten is looked up again by the next one (F-55)."""
+    monkeypatch.setattr(reports, "REMEMBERED_IDS", 4)
+    uuids = [group.join(f"h{n}", "web").uuid for n in range(10)]
+    writer = ReportWriter(engine)
+    for first in range(10):
+        batch = [Report(uuid, 1) for uuid in (*uuids[first:], *uuids[:first])]
+        assert writer.commit(batch, marking=False) == Refusals()
+    assert {group.get(uuid).report_count for uuid in uuids} == {10}
+
+
+def test_made_up_uuids_make_nothing_be_forgotten(
+    group: ServiceGroup, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The living are stamped by the one statement that needs no look at their ids (F-55)."""
+    monkeypatch.setattr(reports, "REMEMBERED_IDS", 10)
+    living = [Report(group.join(f"h{n}", "web").uuid, 1) for n in range(5)]
+    writer = ReportWriter(engine)
+    writer.commit(living, marking=False)
+    made_up = [Report(str(uuid4()), 1) for _ in range(100)]
+    assert len(writer.commit(made_up, marking=False).unknown) == 100
+    asked: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert writer.commit(living, marking=False) == Refusals()
+    event.remove(engine, "before_cursor_execute", note)
+    assert [statement for statement in asked if statement.startswith("SELECT")] == []

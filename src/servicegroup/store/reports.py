@@ -35,6 +35,7 @@ from sqlalchemy import (
 
 from servicegroup.events import Event, EventKind
 from servicegroup.model import Departure, Leave, Refusals, Report
+from servicegroup.remembered import Remembered
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.details import keep_details
@@ -45,7 +46,8 @@ from servicegroup.store.tables import services
 Life = tuple[str, int]
 """A service's uuid and which incarnation of it."""
 
-_REMEMBERED_IDS = 200_000
+REMEMBERED_IDS = 200_000
+"""Services whose id is remembered."""
 
 _NAMED_AT_MOST = 5_000
 """Services that one question names; SQLite takes 32,766 values in a statement."""
@@ -63,7 +65,7 @@ class ReportWriter:
     def __init__(self, engine: Engine) -> None:
         """Write to the engine's database."""
         self._engine = engine
-        self._ids: dict[str, int] = {}
+        self._ids: Remembered[str, int] = Remembered(REMEMBERED_IDS)
 
     def commit(
         self, reports: Sequence[Report], *, marking: bool, deadline: float = math.inf
@@ -81,9 +83,9 @@ class ReportWriter:
         }
 
         def work(connection: Connection) -> Refusals:
-            self._learn(connection, {uuid for uuid, _ in (*working, *failing)})
-            found = self._lock(connection, {*working, *failing}) if failing else {}
-            unmatched = self._stamp(connection, working) | (failing.keys() - found.keys())
+            ids = self._ids_of(connection, {uuid for uuid, _ in (*working, *failing)})
+            found = _lock(connection, ids, {*working, *failing}) if failing else {}
+            unmatched = _stamp(connection, ids, working) | (failing.keys() - found.keys())
             said = {}
             for life in failing.keys() & found.keys():
                 id_, detail = found[life]
@@ -127,65 +129,25 @@ class ReportWriter:
 
         return write(self._engine, work)
 
-    def _stamp(self, connection: Connection, working: Counter[Life]) -> set[Life]:
-        """Stamp the lives that match and return candidates for refusal; empty: all matched.
+    def _ids_of(self, connection: Connection, uuids: set[str]) -> dict[str, int]:
+        """Return the ids of these services, as far as there are any.
 
-        Each is counted as often as it reported. What is beyond the first report of a life is added
-        in powers of two, so that it takes a few statements whatever a batch holds; the rows are
-        locked by then.
+        What a batch needs is its own: what it adds to the remembered may replace some of it there.
         """
-        if not working:
-            return set()
-        lives = set(working)
-        found = self._count(connection, lives, 1)
-        if len(lives) < working.total():
-            more = {life: times - 1 for life, times in working.items() if times > 1}
-            for power in range(max(more.values()).bit_length()):
-                counted = {life for life, times in more.items() if times >> power & 1}
-                self._count(connection, counted, 1 << power)
-        return set() if found == len(lives) else lives
-
-    def _count(self, connection: Connection, lives: set[Life], reports: int) -> int:
-        """Stamp the lives that match for so many reports each, and return how many did."""
-        named = self._named(connection, lives)
-        statement = _STAMPING_JSON if "batch" in named else _STAMPING_LISTS
-        return connection.execute(statement, {**named, "reports": reports}).rowcount
-
-    def _lock(self, connection: Connection, lives: set[Life]) -> dict[Life, tuple[int, str | None]]:
-        """Lock the lives that match, in the order of their ids; return each one's id and detail.
-
-        Whoever goes on to change them in several statements meets no other batch in a circle.
-        """
-        named = self._named(connection, lives)
-        rows = connection.execute(_LOCKING_JSON if "batch" in named else _LOCKING_LISTS, named)
-        return {(uuid, incarnation): (id_, detail) for id_, uuid, incarnation, detail in rows}
-
-    def _named(self, connection: Connection, lives: set[Life]) -> dict[str, Any]:
-        """Return the values that name those of the lives whose ids are known in a statement."""
-        known = [(self._ids[uuid], uuid, n) for uuid, n in lives if uuid in self._ids]
-        if connection.dialect.name == "postgresql":
-            rows = [{"id": id_, "uuid": uuid, "incarnation": n} for id_, uuid, n in known]
-            return {"batch": msgspec.json.encode(rows).decode()}
-        return {
-            "ids": sorted(id_ for id_, _, _ in known),
-            "lives": [f"{uuid}:{n}" for _, uuid, n in known],
-        }
-
-    def _learn(self, connection: Connection, uuids: set[str]) -> None:
-        unknown = [uuid for uuid in uuids if uuid not in self._ids]
-        if not unknown:
-            return
-        found = dict(_looked_up(connection, unknown, services.c.id))
-        if len(self._ids) + len(found) > _REMEMBERED_IDS:  # by what exists, not by what is made up
-            self._ids = {uuid: self._ids[uuid] for uuid in uuids if uuid in self._ids}
-        self._ids.update(found)
+        ids = self._ids.found(uuids)
+        unknown = [uuid for uuid in uuids if uuid not in ids]
+        if unknown:
+            learnt: dict[str, int] = dict(_looked_up(connection, unknown, services.c.id))
+            self._ids.add(learnt)
+            ids |= learnt
+        return ids
 
     def _refusals(self, connection: Connection, lives: set[Life]) -> Refusals:
         """Look up why lives did not match, and forget what was remembered wrongly of them."""
         if not lives:
             return Refusals()
         for uuid, _ in lives:
-            self._ids.pop(uuid, None)
+            self._ids.forget(uuid)
         columns = (services.c.incarnation, services.c.deleted, services.c.left_at)
         found = _looked_up(connection, list({uuid for uuid, _ in lives}), *columns)
         return _classified(lives, {uuid: rest for uuid, *rest in found})
@@ -199,6 +161,58 @@ def _looked_up(
         some = uuids[start : start + _NAMED_AT_MOST]
         query = select(services.c.uuid, *columns).where(services.c.uuid.in_(some))
         yield from map(tuple, connection.execute(query))
+
+
+def _stamp(
+    connection: Connection, ids: Mapping[str, int], working: Counter[Life]
+) -> set[Life]:
+    """Stamp the lives that match and return candidates for refusal; empty: all matched.
+
+    Each is counted as often as it reported. What is beyond the first report of a life is added
+    in powers of two, so that it takes a few statements whatever a batch holds; the rows are
+    locked by then.
+    """
+    if not working:
+        return set()
+    lives = set(working)
+    found = _count(connection, ids, lives, 1)
+    if len(lives) < working.total():
+        more = {life: times - 1 for life, times in working.items() if times > 1}
+        for power in range(max(more.values()).bit_length()):
+            counted = {life for life, times in more.items() if times >> power & 1}
+            _count(connection, ids, counted, 1 << power)
+    return set() if found == len(lives) else lives
+
+
+def _count(connection: Connection, ids: Mapping[str, int], lives: set[Life], reports: int) -> int:
+    """Stamp the lives that match for so many reports each, and return how many did."""
+    named = _named(connection, ids, lives)
+    statement = _STAMPING_JSON if "batch" in named else _STAMPING_LISTS
+    return connection.execute(statement, {**named, "reports": reports}).rowcount
+
+
+def _lock(
+    connection: Connection, ids: Mapping[str, int], lives: set[Life]
+) -> dict[Life, tuple[int, str | None]]:
+    """Lock the lives that match, in the order of their ids; return each one's id and detail.
+
+    Changing them in several statements then meets no other batch in a circle (SQL-11).
+    """
+    named = _named(connection, ids, lives)
+    rows = connection.execute(_LOCKING_JSON if "batch" in named else _LOCKING_LISTS, named)
+    return {(uuid, incarnation): (id_, detail) for id_, uuid, incarnation, detail in rows}
+
+
+def _named(connection: Connection, ids: Mapping[str, int], lives: set[Life]) -> dict[str, Any]:
+    """Return the values that name those of the lives whose ids are known in a statement."""
+    known = [(ids[uuid], uuid, n) for uuid, n in lives if uuid in ids]
+    if connection.dialect.name == "postgresql":
+        rows = [{"id": id_, "uuid": uuid, "incarnation": n} for id_, uuid, n in known]
+        return {"batch": msgspec.json.encode(rows).decode()}
+    return {
+        "ids": sorted(id_ for id_, _, _ in known),
+        "lives": [f"{uuid}:{n}" for _, uuid, n in known],
+    }
 
 
 def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:

@@ -10,11 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from servicegroup.api.call import Caller
 from servicegroup.errors import Forbidden
 from servicegroup.group import ServiceGroup
+from servicegroup.remembered import Remembered
 
 MOST_SERVICES = 200
 """Services, and so groups, that a host may have for its credential to register another (F-59)."""
 
-_REMEMBERED = 200_000
+REMEMBERED = 200_000
 """Services whose host is remembered."""
 
 
@@ -24,20 +25,18 @@ class Hosts:
     def __init__(self, group: ServiceGroup) -> None:
         """Ask the record for what is not remembered."""
         self._group = group
-        self._known: dict[str, str] = {}
+        self._known: Remembered[str, str] = Remembered(REMEMBERED)
 
     async def check(self, host: str, uuids: AbstractSet[str]) -> None:
         """Raise Forbidden unless all of these services are on the host; StoreUnavailable.
 
         What no record has passes: there is nothing to protect, and its process is told.
         """
-        found = {uuid: self._known[uuid] for uuid in uuids if uuid in self._known}
+        found = self._known.found(uuids)
         if len(found) < len(uuids):
             unknown = [uuid for uuid in uuids if uuid not in found]
             matched = await run_in_threadpool(self._group.hosts_of, unknown)
-            if len(self._known) + len(matched) > _REMEMBERED:  # by what exists
-                self._known.clear()
-            self._known |= matched
+            self._known.add(matched)
             found |= matched
         _check_all(host, found)
 

@@ -38,7 +38,7 @@ def test_a_large_request_makes_others_wait_for_no_database(
     many = {group.join("h2", f"b{n}").uuid for n in range(5)}
 
     async def check() -> None:
-        hosts = Hosts(group.store)
+        hosts = Hosts(group)
         await hosts.check("h1", own)
         await hosts.check("h1", {str(uuid4()) for _ in range(100)})
         await hosts.check("h2", many)
@@ -64,7 +64,7 @@ def test_more_than_is_remembered_is_checked_all_the_same(
     other = group.join("h2", "b").uuid
 
     async def check() -> None:
-        hosts = Hosts(group.store)
+        hosts = Hosts(group)
         for _ in range(3):
             await hosts.check("h1", own)
             with pytest.raises(Forbidden):

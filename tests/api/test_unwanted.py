@@ -20,6 +20,7 @@ from servicegroup.api.endpoint import Endpoint
 from servicegroup.api.large import Large
 from servicegroup.controlplane.clients import MAX_LARGE, ClientQuota, Clients, Limit
 from servicegroup.controlplane.intake import NOBODY, Intake
+from servicegroup.controlplane.plane import Plane
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Refusals, Report
 
@@ -79,7 +80,7 @@ def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
         return pieces(*given, **named)
 
     async def test() -> None:
-        app = create_app(group, Intake(accept, 1), TrustEveryone())
+        app = create_app(Plane(group, Intake(accept, 1)), TrustEveryone())
         made, left, last = Asked(), Asked(), Asked()
         making = made.ask(app, path)
         await soon(lambda: begun)
@@ -113,7 +114,7 @@ def test_a_report_is_not_waited_for_by_a_client_that_left(group: ServiceGroup) -
 
     async def test() -> None:
         intake = Intake(commit, 60)
-        app = create_app(group, intake, TrustEveryone())
+        app = create_app(Plane(group, intake), TrustEveryone())
         intake.start()
         try:
             left, stayed = Asked(), Asked()

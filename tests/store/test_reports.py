@@ -14,7 +14,8 @@ from sqlalchemy import Engine, event, select, update
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Departure, Leave, Reason, Refusals, Report
-from servicegroup.store import reports, reports as module
+from servicegroup.store import reports
+from servicegroup.store import reports as module
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening_gaps, services
 from support.aging import backdate, backdate_mark
@@ -167,7 +168,7 @@ def test_invented_services_make_nothing_be_forgotten(
     group: ServiceGroup, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F-59: what is remembered is bounded by services that exist."""
-    monkeypatch.setattr(module, "_REMEMBERED_IDS", 12)
+    monkeypatch.setattr(module, "REMEMBERED_IDS", 12)
     uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(10)]
     writer = ReportWriter(engine)
     writer.commit([Report(uuid, 1) for uuid in uuids], marking=False)

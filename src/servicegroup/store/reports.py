@@ -163,9 +163,7 @@ def _looked_up(
         yield from map(tuple, connection.execute(query))
 
 
-def _stamp(
-    connection: Connection, ids: Mapping[str, int], working: Counter[Life]
-) -> set[Life]:
+def _stamp(connection: Connection, ids: Mapping[str, int], working: Counter[Life]) -> set[Life]:
     """Stamp the lives that match and return candidates for refusal; empty: all matched.
 
     Each is counted as often as it reported. What is beyond the first report of a life is added

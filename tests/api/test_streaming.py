@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from servicegroup.api import streaming
 from servicegroup.api.connection import Connection
-from servicegroup.api.streaming import open_stream
+from servicegroup.api.streaming import Stream, open_stream, wait_for
 from servicegroup.controlplane import feed as feeding
 from servicegroup.controlplane.feed import Feed
 from servicegroup.errors import InvalidInput, Unavailable
-from servicegroup.events import EventFilter, EventKind
+from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store.database import write
 from servicegroup.store.tables import event_log
@@ -140,6 +142,50 @@ def test_a_stream_ends_when_the_register_is_an_older_copy(group: ServiceGroup) -
             await open_stream(feed, EventFilter(after=1))
 
     follow(group, test)
+
+
+def test_an_event_is_encoded_once_for_all_who_follow(
+    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In streams and in answers that were waited for, and as each of them would be alone."""
+    encodings: Counter[int] = Counter()
+    encode = feeding.encode
+
+    def counted(event: Event) -> bytes:
+        encodings[event.id] += 1
+        return encode(event)
+
+    monkeypatch.setattr(feeding, "encode", counted)
+
+    async def run() -> None:
+        feed = Feed(group)
+        running = asyncio.create_task(feed.run())
+        await soon(lambda: feed._last is not None)
+        lines = [Line() for _ in range(50)]
+        streams = [Stream(feed, EventFilter(after=0)) for _ in lines]
+        tasks = [
+            asyncio.create_task(stream.run(line.connection, line.send))
+            for stream, line in zip(streams, lines, strict=True)
+        ]
+        await soon(lambda: feed.followers == 50)
+        for number in range(3):
+            group.join(f"h{number}", "web")
+        await soon(lambda: all(b"id: 3\ndata: " in line.sent for line in lines))
+        pages = [await wait_for(feed, EventFilter(after=0), 9, 1.0, Connection()) for _ in lines]
+        assert encodings == {1: 1, 2: 1, 3: 1}
+        (page,) = {msgspec.json.encode(feed.page(page)) for page in pages}
+        assert page == msgspec.json.encode(pages[0])
+        events = group.events(EventFilter(after=0), 9).events
+        told = b"".join(
+            b"id: %d\ndata: %b\n\n" % (event.id, msgspec.json.encode(event)) for event in events
+        )
+        assert all(told in line.sent for line in lines)
+        assert feed.frame(events[0]) in told, "one that was read from the database"
+        feed.stop()
+        await asyncio.gather(*tasks)
+        running.cancel()
+
+    asyncio.run(run())
 
 
 FOLLOWERS = 300

@@ -151,7 +151,8 @@ class Handlers:
         if wanted.after is None:
             raise InvalidInput("wait goes with after: give the id of the last event you know.")
         connection = connection_of(request.scope)
-        return json_answer(await wait_for(self._feed, wanted, limit, seconds, connection))
+        page = await wait_for(self._feed, wanted, limit, seconds, connection)
+        return json_answer(self._feed.page(page))
 
     async def stream(self, request: Request) -> Answer | Stream:
         """Tell events as they happen, for as long as somebody follows."""

@@ -16,7 +16,7 @@ import msgspec
 from starlette.types import Send
 
 from servicegroup.api.connection import Connection
-from servicegroup.controlplane.feed import Feed, Follower, frame
+from servicegroup.controlplane.feed import Feed, Follower
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import EventFilter, Page
 
@@ -113,7 +113,7 @@ async def _chunks(feed: Feed, wanted: EventFilter, follower: Follower) -> AsyncI
             return  # the follower comes back, and is told what is wrong
         place = page.next
         if page.events:
-            yield b"".join(map(frame, page.events))
+            yield b"".join(map(feed.frame, page.events))
         elif not await follower.wait(KEEP_ALIVE):
             yield _bookmark(place)
 

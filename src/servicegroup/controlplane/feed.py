@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from servicegroup.controlplane.background import Attempts
 from servicegroup.errors import Unavailable
-from servicegroup.events import Event, EventFilter, EventKind, Page
+from servicegroup.events import Event, EventFilter, EventKind, Page, RawPage
 from servicegroup.group import ServiceGroup
 
 POLL = 0.1
@@ -55,13 +55,20 @@ class Follower:
         return True
 
 
+class Recent(msgspec.Struct):
+    """An event that is kept, with its JSON once anybody was sent it."""
+
+    event: Event
+    encoded: bytes = b""
+
+
 class Feed:
     """Recent events of one register, and those who follow them; for one event loop."""
 
     def __init__(self, group: ServiceGroup) -> None:
         """Read the log of ``group``; ``run`` has to run."""
         self._group = group
-        self._recent: deque[Event] = deque(maxlen=RECENT)
+        self._recent: deque[Recent] = deque(maxlen=RECENT)
         self._last: int | None = None
         self._followers: set[Follower] = set()
         self._nudge = asyncio.Event()
@@ -109,11 +116,11 @@ class Feed:
             return await run_in_threadpool(self._group.events, wanted, limit)
         if after == self._last:
             return Page([], after, self._last)
-        first = self._recent[0].id
+        first = self._recent[0].event.id
         found: list[Event] = []
         place = after
         for number in range(after + 1 - first, len(self._recent)):
-            event = self._recent[number]
+            event = self._recent[number].event
             place = event.id
             if wanted.matches(event):
                 found.append(event)
@@ -121,9 +128,30 @@ class Feed:
                     break
         return Page(found, place, self._last)
 
+    def encoded(self, event: Event) -> bytes:
+        """Return an event as JSON; a recent one is encoded once, however many are sent it."""
+        place = event.id - self._recent[0].event.id if self._recent else -1
+        if not 0 <= place < len(self._recent):
+            return encode(event)
+        recent = self._recent[place]
+        if recent.event is not event:
+            return encode(event)  # read from the database, or of another register
+        if not recent.encoded:
+            recent.encoded = encode(event)
+        return recent.encoded
+
+    def frame(self, event: Event) -> bytes:
+        """Return an event as it goes out in the stream of server-sent events."""
+        return b"id: %d\ndata: %b\n\n" % (event.id, self.encoded(event))
+
+    def page(self, page: Page) -> RawPage:
+        """Return a page that is encoded to the same bytes, its events being JSON already."""
+        events = [msgspec.Raw(self.encoded(event)) for event in page.events]
+        return RawPage(events, page.next, page.last)
+
     def _reaches(self, after: int, last: int) -> bool:
         """Tell whether all that is after this event, up to the last one, is among the recent."""
-        first = self._recent[0].id if self._recent else last + 1
+        first = self._recent[0].event.id if self._recent else last + 1
         return first <= after + 1 <= last + 1
 
     async def run(self) -> None:
@@ -154,7 +182,7 @@ class Feed:
                 if event.kind is EventKind.GAP:
                     self._recent.clear()  # what is recent has no holes
                 else:
-                    self._recent.append(event)
+                    self._recent.append(Recent(event))
             self._last = page.next
             self._wake_all()
 
@@ -163,6 +191,6 @@ class Feed:
             follower.wake()
 
 
-def frame(event: Event) -> bytes:
-    """Return an event as it goes out in the stream of server-sent events."""
-    return b"id: %d\ndata: %b\n\n" % (event.id, msgspec.json.encode(event))
+def encode(event: Event) -> bytes:
+    """Return an event as JSON."""
+    return msgspec.json.encode(event)

@@ -188,6 +188,22 @@ def test_an_event_is_encoded_once_for_all_who_follow(
     asyncio.run(run())
 
 
+def test_a_feed_that_is_cancelled_with_its_news_ends(group: ServiceGroup) -> None:
+    async def run() -> None:
+        feed = Feed(group)
+        running = asyncio.create_task(feed.run())
+        await soon(lambda: feed._last is not None)
+        with feed.follow():
+            await soon(lambda: not feed._nudge.is_set())
+        feed.nudge()
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running], timeout=10)
+        assert running.cancelled()
+
+    asyncio.run(run())
+
+
 FOLLOWERS = 300
 
 

@@ -165,7 +165,9 @@ class Feed:
     async def _rest(self) -> None:
         self._nudge.clear()
         try:
-            await asyncio.wait_for(self._nudge.wait(), POLL if self._followers else None)
+            # Unlike wait_for, this does not swallow a cancellation that comes with the nudge.
+            async with asyncio.timeout(POLL if self._followers else None):
+                await self._nudge.wait()
         except TimeoutError:
             return
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
 from observer.world import EVER_AGO, World, transitions
 from servicegroup.events import EventKind
 from servicegroup.liveness import judge
 from servicegroup.model import PresenceState, Reason
+from servicegroup.store import findings
 
 
 def test_every_transition_is_recorded_once_with_its_evidence(world: World) -> None:
@@ -139,3 +145,30 @@ def test_where_nobody_observes_a_reader_counts_absence_itself(world: World) -> N
     assert presence is not None
     assert presence.state is PresenceState.ABSENT
     assert service.absent_since is None
+
+
+def test_a_service_that_reports_during_every_look_is_found_absent_and_forced_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports may come faster than a look is judged and recorded (F-50)."""
+    world.observer()
+    absent, forced, silent = world.fleet(3)
+    world.pass_time(2)
+    recording = findings.record
+    reporting = [absent, forced]
+
+    def reported_meanwhile(*args: Any) -> Any:
+        world.clock.now += timedelta(milliseconds=20)
+        world._report(reporting)
+        return recording(*args)
+
+    monkeypatch.setattr(findings, "record", reported_meanwhile)
+    world.vanish([absent])
+    world.reader.update(forced.uuid, forced_down=True)
+    happened = world.pass_time(3)
+    assert sorted(transitions(happened)) == [("h0", "down"), ("h1", "down")]
+    assert world.get(absent).judged.reason is Reason.ABSENT
+    assert world.get(absent).absent_since is not None
+    silent.reports = False
+    reporting.append(silent)
+    assert transitions(world.pass_time(90)) == [], "silence is taken back by a report"

@@ -1,7 +1,8 @@
 """What the observer records: states with their events, absences and holds, suspect signals.
 
 Every write is one transaction within the observer's fence, and touches only services that are
-still as they were judged: a report or an edit that came in between is judged by the next look.
+still as they were judged: an edit that came in between is judged by the next look, and so is a
+report that contradicts what was found.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, case,
 
 from servicegroup.events import Event, EventKind, Protection, Signal
 from servicegroup.history import is_failure
+from servicegroup.liveness import judge
 from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
@@ -31,7 +33,7 @@ FLAPS = 3
 
 FLAP_WINDOW = timedelta(hours=1)
 
-_JUDGED_BY = ("incarnation", "last_seen_up", "forced_down", "departure", "observed_state")
+_JUDGED_BY = ("incarnation", "forced_down", "departure", "observed_state")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -70,18 +72,31 @@ def _record(number: int, findings: Sequence[Finding], connection: Connection) ->
 def _unchanged(connection: Connection, findings: Sequence[Finding]) -> list[Finding]:
     """Lock the services by id (SQL-11) and return the findings that still hold."""
     query = (
-        select(services.c.id, *(services.c[name] for name in _JUDGED_BY))
+        select(services.c.id, services.c.last_seen_up, *(services.c[name] for name in _JUDGED_BY))
         .where(services.c.id.in_([f.service.id for f in findings]), services.c.deleted == 0)
         .order_by(services.c.id)
         .with_for_update()
     )
-    now = {id_: tuple(rest) for id_, *rest in connection.execute(query)}
-    return [
-        finding
-        for finding in findings
-        if now.get(finding.service.id)
-        == tuple(getattr(finding.service, name) for name in _JUDGED_BY)
-    ]
+    now = {id_: (stamp, tuple(rest)) for id_, stamp, *rest in connection.execute(query)}
+    return [f for f in findings if f.service.id in now and _holds(f, *now[f.service.id])]
+
+
+def _holds(finding: Finding, stamp: datetime | None, judged_by: tuple[Any, ...]) -> bool:
+    """Tell whether a finding still holds of a row with that last report and those facts.
+
+    A service may report faster than it is looked at, so a newer report alone takes nothing back:
+    an absence from the backend, a hold and a force-down go on beside it. It does take back a
+    transition that would be another one right after a report, as silence is.
+    """
+    service, transition = finding.service, finding.transition
+    if judged_by != tuple(getattr(service, name) for name in _JUDGED_BY):
+        return False
+    if stamp == service.last_seen_up or transition is None:
+        return True
+    if transition.evidence is None:
+        return False
+    heard = msgspec.structs.replace(transition.evidence, report_age=0.0, unheard=0.0)
+    return judge(heard).state == transition.after
 
 
 def _row(finding: Finding, earlier: dict[str, list[Any]]) -> dict[str, Any]:

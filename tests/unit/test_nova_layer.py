@@ -114,12 +114,28 @@ def test_a_backend_that_does_not_answer_downs_nobody(
 def test_not_knowing_does_not_raise_the_dead(
     driver: Reference, backend: Directory, clock: Clock
 ) -> None:
-    layer = layer_of(driver, clock)
+    passed = [0.0]
+    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0])
     assert layer.verdict(record()).reason is Reason.ABSENT
     backend.freeze()
     unknown = until(lambda: told(layer.verdict(record()), PresenceState.UNKNOWN))
     assert unknown.reason is Reason.ABSENT
     clock.now += timedelta(seconds=5)
+    passed[0] += 5
+    assert layer.verdict(record(last_seen_up=clock.now)).reason is Reason.UNCONFIRMED
+
+
+def test_a_clock_that_steps_back_keeps_no_reporting_service_absent(
+    driver: Reference, backend: Directory, clock: Clock
+) -> None:
+    """SQL-5: how long ago it was absent is no matter of Nova's clock."""
+    passed = [0.0]
+    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0])
+    assert layer.verdict(record()).reason is Reason.ABSENT
+    backend.freeze()
+    until(lambda: told(layer.verdict(record()), PresenceState.UNKNOWN))
+    clock.now -= timedelta(hours=1)
+    passed[0] += 5
     assert layer.verdict(record(last_seen_up=clock.now)).reason is Reason.UNCONFIRMED
 
 

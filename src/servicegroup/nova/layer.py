@@ -38,12 +38,15 @@ class _Side:
     It remembers who was last known absent, since not knowing does not raise the dead.
     """
 
-    def __init__(self, driver: Driver | None, limits: Limits) -> None:
+    def __init__(
+        self, driver: Driver | None, limits: Limits, monotonic: Callable[[], float]
+    ) -> None:
         self.limits = msgspec.structs.replace(limits, driver=driver.name) if driver else limits
         self._snapshot = Snapshot(driver) if driver else None
-        self._absent_at: dict[Member, datetime] = {}
+        self._monotonic = monotonic
+        self._absent_at: dict[Member, float] = {}
 
-    def presence(self, record: Record, now: datetime) -> tuple[Presence | None, float | None]:
+    def presence(self, record: Record) -> tuple[Presence | None, float | None]:
         """Return the driver's answer, and how many seconds ago the member was known absent."""
         topic = record["topic"]
         if self._snapshot is None or not topic:  # services of the API have no topic
@@ -51,12 +54,12 @@ class _Side:
         member = Member(topic, record["host"])
         presence = self._snapshot.presence(member)
         if presence.state is PresenceState.ABSENT:
-            self._absent_at[member] = now
+            self._absent_at[member] = self._monotonic()
         elif presence.state is PresenceState.PRESENT:
             if self._absent_at:
                 self._absent_at.pop(member, None)
         elif (absent_at := self._absent_at.get(member)) is not None:
-            return presence, (now - absent_at).total_seconds()
+            return presence, self._monotonic() - absent_at
         return presence, None
 
 
@@ -69,16 +72,20 @@ class Layer:
         driver: Driver | None,
         shadow: Driver | None,
         now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Obey ``driver``; None for one of Nova's own.
 
-        ``now`` is the clock that stamps are aged by, naive and UTC: Nova's own.
+        ``now`` is the clock that stamps are aged by, naive and UTC: Nova's own. ``monotonic``, in
+        seconds, measures how long ago something was seen here, whatever becomes of that clock.
         """
         self.limits = limits
         self.driver, self.shadow = driver, shadow
         self.now = now
-        self._obeyed, self._not_obeyed = _Side(driver, limits), _Side(shadow, limits)
-        self._future_stamps = FutureStamps(time.monotonic)
+        self._obeyed, self._not_obeyed = (
+            _Side(each, limits, monotonic) for each in (driver, shadow)
+        )
+        self._future_stamps = FutureStamps(monotonic)
         self._evictions = [
             PendingEvictions(each, limits.heartbeat_interval) for each in self.drivers
         ]
@@ -124,7 +131,7 @@ class Layer:
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
             age = self._future_stamps.age(UUID(record["uuid"]).int, stamp, age)
-        presence, absent_age = side.presence(record, now)
+        presence, absent_age = side.presence(record)
         return judge(
             Evidence(
                 side.limits,

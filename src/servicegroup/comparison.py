@@ -71,9 +71,11 @@ class Comparison:
             for service, shadow in zip(services, shadows, strict=True)
             if service.is_up != shadow.is_up
         }
-        self._since = {uuid: self._since.get(uuid, now) for uuid in differing}
+        # Another thread may replace what is remembered before this one has read it.
+        before = self._since
+        since = self._since = {uuid: before.get(uuid, now) for uuid in differing}
         found = [
-            Disagreement(service, shadow, now - self._since[uuid])
+            Disagreement(service, shadow, now - since[uuid])
             for uuid, (service, shadow) in differing.items()
         ]
         found.sort(key=lambda disagreement: -disagreement.seconds)

@@ -202,7 +202,7 @@ class FutureStamps:
         now = self._monotonic()
         if known is None or known[0] != stamp:
             if age >= 0:
-                del self.first_seen[service_id]
+                self.first_seen.pop(service_id, None)
                 return age
             known = self.first_seen[service_id] = (stamp, now)
         return max(age, now - known[1])

@@ -31,6 +31,9 @@ LEASE_INTERVAL = 1.0
 COALESCE = 0.1
 """Seconds at least between two looks that pushes ask for (ZK-9)."""
 
+MEMBERS = 1_000
+"""Pushed members up to which a look is at them alone: a statement has room for so many names."""
+
 SHARE = 0.2
 """Part of one processor that looks may take, unless they would be too far apart."""
 
@@ -109,11 +112,13 @@ class ObserverLoop:
             await asyncio.sleep(LEASE_INTERVAL)
 
     def _note(self, members: Collection[Member] | None) -> None:
-        """Keep who changed, None for anybody, until the next look."""
+        """Keep who changed, None for anybody or for many, until the next look."""
         if members is None or self._changed is None:
             self._changed = None
         else:
             self._changed.update(members)
+            if len(self._changed) > MEMBERS:
+                self._changed = None
         self._wake.set()
 
     async def _look(self) -> None:

@@ -174,3 +174,20 @@ def test_mistakes_are_told_and_not_repeated(
     control_plane.start()
     with pytest.raises(Forbidden):
         up_to(events, toggle(group))
+
+
+def test_a_place_that_is_refused_again_and_again_is_asked_for_after_growing_pauses() -> None:
+    """One address before two registers: each refuses the place that the other one gave."""
+    asked, pauses = [], []
+
+    def ask(wanted: EventFilter, seconds: float) -> Page:
+        asked.append(wanted.after)
+        if wanted.after == 100:
+            raise InvalidInput("Event 100 was never given.")
+        return Page([], 100, 100)
+
+    gaps = watching.follow(ask, EventFilter(after=100), pauses.append)
+    assert [next(gaps).kind for _ in range(6)] == [EventKind.GAP] * 6
+    assert len(pauses) == 5, "the first one is told at once"
+    assert pauses[0] < pauses[2] < pauses[4] <= 5
+    assert asked == [100, None] * 6

@@ -67,12 +67,16 @@ def watch(
     return events()
 
 
-def follow(ask: Source, wanted: EventFilter) -> Iterator[Event]:
+def follow(
+    ask: Source, wanted: EventFilter, sleep: Callable[[float], object] = time.sleep
+) -> Iterator[Event]:
     """Give events that match, from ``wanted.after`` or the present on, through outages of ``ask``.
 
-    Raises what ``ask`` raises, but for Unavailable.
+    A place that is refused again and again, as by one address before two registers, is asked for
+    after growing pauses, in seconds, of ``sleep``. Raises what ``ask`` raises, but for Unavailable.
     """
     patient = _Patience(ask)
+    refusals = 0
     place = wanted.after
     if place is None:
         place = patient.ask(wanted, 0).last
@@ -82,9 +86,15 @@ def follow(ask: Source, wanted: EventFilter) -> Iterator[Event]:
         except InvalidInput:
             # Either the question is wrong, and is so without a place too, or the place is.
             page = patient.ask(msgspec.structs.replace(wanted, after=None), 0)
+            if refusals:
+                sleep(retry_delay(refusals, _RETRY_INTERVAL, patient.chance()))
+            refusals += 1
             yield _elsewhere(place, page.last)
             place = page.last
         else:
+            # An answer between two refusals may be the other register's; one waited for is calm.
+            if not page.events:
+                refusals = 0
             yield from page.events
             place = page.next
 
@@ -94,7 +104,7 @@ class _Patience:
 
     def __init__(self, ask: Source, chance: Callable[[], float] = random.random) -> None:
         self._ask = ask
-        self._chance = chance
+        self.chance = chance
 
     def ask(self, wanted: EventFilter, seconds: float) -> Page:
         failures, lost_since = 0, 0.0
@@ -107,7 +117,7 @@ class _Patience:
                     lost_since = time.monotonic()
                     log.warning("The watch lost its events: %s Trying until it answers.", error)
                 asked = error.retry_after if isinstance(error, Busy) else 0.0
-                time.sleep(retry_delay(failures, _RETRY_INTERVAL, self._chance(), asked))
+                time.sleep(retry_delay(failures, _RETRY_INTERVAL, self.chance(), asked))
             else:
                 if failures:
                     away = time.monotonic() - lost_since

@@ -178,7 +178,8 @@ def test_mistakes_are_told_and_not_repeated(
 
 def test_a_place_that_is_refused_again_and_again_is_asked_for_after_growing_pauses() -> None:
     """One address before two registers: each refuses the place that the other one gave."""
-    asked, pauses = [], []
+    asked: list[int | None] = []
+    pauses: list[float] = []
 
     def ask(wanted: EventFilter, seconds: float) -> Page:
         asked.append(wanted.after)

@@ -423,3 +423,24 @@ def test_every_kind_is_an_operators_or_not() -> None:
     }
     never_stored = {EventKind.GAP}
     assert set(EventKind) - OF_OPERATORS == services | never_stored
+
+
+def test_failures_are_looked_for_among_the_newest_events_of_a_service(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """However many events a service made within the window, a bounded number is read."""
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(60)]
+    with engine.begin() as connection:
+        restart = log_of_events.about(connection, uuids[0], EventKind.RESTART)
+        failed = [
+            msgspec.structs.replace(
+                restart, uuid=uuid, kind=EventKind.DOWN, before="up", reason=Reason.SILENT
+            )
+            for uuid in uuids
+        ]
+        log_of_events.append(connection, failed)
+        log_of_events.append(connection, [restart] * (log_of_events.NEWEST - 1))
+        window = timedelta(hours=1)
+        assert log_of_events.failures(connection, uuids, window).keys() == set(uuids)
+        log_of_events.append(connection, [restart])
+        assert log_of_events.failures(connection, uuids, window).keys() == set(uuids[1:])

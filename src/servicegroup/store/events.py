@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, select, union_all
 
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Event, EventFilter, EventKind, Log, Page
@@ -26,6 +26,12 @@ _COLUMNS = [column.name.replace("topic", "group") for column in events.c]
 
 _FACT_NAMES = ("uuid", "host", "binary", "group", "zone", "incarnation")
 _FACTS = [services.c[name.replace("group", "topic")] for name in _FACT_NAMES]
+
+NEWEST = 200
+"""Events of a service, from the newest backwards, among which its failures are looked for."""
+
+_TOGETHER = 50
+"""Services whose events are read by one statement."""
 
 _ROW = event_log.c.id == 1
 
@@ -159,19 +165,30 @@ def latest(
 def failures(
     connection: Connection, uuids: Sequence[str], window: timedelta
 ) -> dict[str, list[Any]]:
-    """Return when each of these services failed, within the window before now, in order."""
+    """Return when each of these services failed, within the window before now, in order.
+
+    Only the NEWEST events of each are read: who asks holds locks, and one service may have made
+    any number of events within the window.
+    """
     now = connection.execute(select(utcnow())).scalar_one()
     intended = [reason.value for reason in INTENDED]
-    query = (
-        select(events.c.uuid, events.c.at)
-        .where(events.c.uuid.in_(uuids), events.c.kind == EventKind.DOWN.value)
-        .where(events.c.before == "up", events.c.reason.not_in(intended))
-        .where(events.c.at > now - window)
-        .order_by(events.c.id)
-    )
+    names = ("id", "uuid", "at", "kind", "before", "reason")
+    columns = [events.c[name] for name in names]
     found: dict[str, list[Any]] = {}
-    for uuid, at in connection.execute(query):
-        found.setdefault(uuid, []).append(at)
+    for start in range(0, len(uuids), _TOGETHER):
+        newest = [
+            select(*columns).where(events.c.uuid == uuid).order_by(events.c.id.desc()).limit(NEWEST)
+            for uuid in uuids[start : start + _TOGETHER]
+        ]
+        some = union_all(*(select(each.subquery()) for each in newest)).subquery()
+        query = (
+            select(some.c.uuid, some.c.at)
+            .where(some.c.kind == EventKind.DOWN.value, some.c.before == "up")
+            .where(some.c.reason.not_in(intended), some.c.at > now - window)
+            .order_by(some.c.id)
+        )
+        for uuid, at in connection.execute(query):
+            found.setdefault(uuid, []).append(at)
     return found
 
 

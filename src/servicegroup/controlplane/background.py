@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 PAUSE = 1.0
 """Seconds between two rounds."""
+
+SHARE = 0.2
+"""Part of one processor that comparing may take."""
 
 LOG = logging.getLogger(__name__)
 
@@ -65,14 +69,24 @@ class Attempts:
 
 
 async def run_chores(group: ServiceGroup) -> None:
-    """Do every chore, round after round, until cancelled; no failure ends it (LC-9)."""
-    chores: list[tuple[Attempts, Callable[[], object]]] = [
-        (Attempts("Freeing deleted services"), group.free_deleted)
-    ]
-    if group.shadow is not None:
-        # So that a disagreement's age is known when it is asked.
-        chores.append((Attempts("Comparing with the shadow driver"), group.compare))
+    """Free deleted services, round after round, until cancelled; no failure ends it (LC-9)."""
+    attempts = Attempts("Freeing deleted services")
     while True:
-        for attempts, chore in chores:
-            await attempts.of(chore)
+        await attempts.of(group.free_deleted)
         await asyncio.sleep(PAUSE)
+
+
+async def run_comparison(group: ServiceGroup, observes: Callable[[], bool]) -> None:
+    """Compare with the shadow driver, if there is one, while this process observes.
+
+    So a disagreement's age is known when it is asked for. It reads the whole register, therefore
+    only one process does it, and it takes a bounded share of that one's time; until cancelled.
+    """
+    if group.shadow is None:
+        return
+    attempts = Attempts("Comparing with the shadow driver")
+    while True:
+        started = time.monotonic()
+        if observes():
+            await attempts.of(group.compare)
+        await asyncio.sleep(max(PAUSE, (time.monotonic() - started) / SHARE))

@@ -143,6 +143,13 @@ class Judge:
         """Remember that this life of a service was present: it is joining no more."""
         self._seen_present[service_id] = incarnation
 
+    def forget_others(self, living: Collection[int]) -> None:
+        """Remember nothing of services other than these: ids that are gone never come back."""
+        living = set(living)
+        for remembered in (self._seen_present, self._future_stamps.first_seen):
+            for gone in set(remembered) - living:  # other threads write to it
+                remembered.pop(gone, None)
+
     def _evidence(
         self, service: Service, presence: Presence | None, listening: Listening, told: bool
     ) -> Evidence:

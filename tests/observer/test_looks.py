@@ -172,3 +172,17 @@ def test_a_service_that_reports_during_every_look_is_found_absent_and_forced_dow
     silent.reports = False
     reporting.append(silent)
     assert transitions(world.pass_time(90)) == [], "silence is taken back by a report"
+
+
+def test_what_is_remembered_of_the_deleted_is_forgotten_at_a_whole_look(world: World) -> None:
+    """Names of pods never come back."""
+    observer = world.observer()
+    first, *others = world.fleet(4)
+    world.pass_time(3)
+    judge_of_it = observer._group.judge
+    assert len(judge_of_it._seen_present) == 4
+    for process in others:
+        world.stop([process])
+        world.reader.delete(process.uuid)
+    world.pass_time(3)
+    assert judge_of_it._seen_present.keys() == {world.get(first).id}

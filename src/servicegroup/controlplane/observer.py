@@ -162,6 +162,8 @@ class Observer:
             listening, self._group.limits, changed_only=changed_only
         )
         self._is_ahead = any(entry.is_ahead for entry in everybody)
+        if not changed_only:
+            judge.forget_others({entry.id for entry in everybody})
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
         self._present = {}

@@ -184,7 +184,7 @@ def failures(
         query = (
             select(some.c.uuid, some.c.at)
             .where(some.c.kind == EventKind.DOWN.value, some.c.before == "up")
-            .where(some.c.reason.not_in(intended), some.c.at > now - window)
+            .where(some.c.reason.not_in(intended), some.c.at.between(now - window, now))
             .order_by(some.c.id)
         )
         for uuid, at in connection.execute(query):

@@ -85,7 +85,7 @@ _Options = Options  # within Driver the name is the class's own
 class Driver(abc.ABC):
     """A handle on one liveness backend, safe to share between threads.
 
-    Construction needs no backend and opens no socket: the first question does (nova-peer: drivers
+    Construction needs no backend and opens no socket: the first question does (drivers
     are built before the fork). A handle noticed to be in a forked child connects anew (ZK-14).
     Every call is bounded in time.
     """
@@ -151,7 +151,7 @@ class Driver(abc.ABC):
     def detection_time(self, ttl: float) -> float:
         """Return the most seconds from a member's last sign of life to the answer ABSENT.
 
-        It is computed from the timeout in effect, not from the one asked for (rule 8).
+        It is computed from the timeout in effect, not from the one asked for (ZK-6).
         """
 
     @abc.abstractmethod

@@ -265,7 +265,7 @@ class ServiceGroup:
 
         Raises InvalidInput, Conflict when another binary holds this host in the group or a new
         service would be one more than the ``most`` of its host, and Unavailable after the
-        ``deadline`` of ``write``: too late, it would end a younger life.
+        ``deadline`` of ``write``: a late registration would supersede a newer incarnation.
         """
         topic = group or topic_of(binary)
         zone = zone or zone_of(topic)

@@ -231,7 +231,7 @@ class Membership:
         return joined
 
     def _renew(self, joined: Joined) -> None:
-        """Take on the terms in force now, in the same life (design section 7)."""
+        """Take on the terms in force now, in the same life, as when a fleet changes drivers."""
         if self._heart.is_stopping:
             return
         terms = msgspec.structs.asdict(self._client.terms())

@@ -44,7 +44,7 @@ class Endpoint:
             answer = faults.fault(413, str(error))
         except ClientDisconnect:
             answer = Answer(400)  # nobody is there to read it
-        except Exception as error:  # noqa: BLE001 - the one edge (style guide, rule 22)
+        except Exception as error:  # noqa: BLE001 - errors become answers here
             answer = faults.answer_for(error)
         with suppress(ClientDisconnect):
             if isinstance(answer, Stream):

@@ -39,7 +39,7 @@ _free = threading.BoundedSemaphore(AT_ONCE)
 
 
 class Large:
-    """A body in a file without a name, which ends with it."""
+    """A body spooled to an anonymous temporary file."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         """Write it. Raises what ``parts`` raises, and Unavailable where there is no room for it."""

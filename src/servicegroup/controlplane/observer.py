@@ -130,7 +130,7 @@ class Observer:
             )
         ]
         findings = [found for s in observations if (found := _finding(s, now)) is not None]
-        # Nobody may take for absent who is held, while many others are recorded.
+        # Held services first: until that is stored, readers take their absence for a failure.
         findings.sort(key=lambda finding: finding.held_since is None)
         happened = self._recorder.record(number, findings)
         if members is None or before != after:
@@ -196,7 +196,7 @@ class Observer:
     def _see(
         self, snapshot: Snapshot, presences: Mapping[Member, Presence]
     ) -> tuple[list[Observed], datetime]:
-        # Nobody has to wait for the observer's word less than the observer.
+        # The observer confirms absences, so it judges without waiting for a confirmation.
         alone = msgspec.structs.replace(snapshot.listening, observed=False)
         verdicts = self._group.judge.verdicts(snapshot.services, alone, presences)
         own = alone.is_about(self._group.driver.name)

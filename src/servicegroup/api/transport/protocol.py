@@ -96,7 +96,7 @@ class Protocol(HttpToolsProtocol):
         self._taken += self._arriving
         super().data_received(data)
         if self._in_message and not self._in_head:
-            self.headers = []  # what follows a body is nobody's to read, and would grow
+            self.headers = []  # trailers: nothing reads them, and they could be sent without end
         if self._in_head and self._taken > MAX_HEAD:
             self._refuse(Limit.HEAD, _LONG_HEAD)
         elif self._taken > MAX_MESSAGE:

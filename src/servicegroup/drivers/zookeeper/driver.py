@@ -28,7 +28,7 @@ from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.per_process import PerProcess
 
 EXPIRY_SLACK = 0.3
-"""Seconds from the expiry of a session to the event at a watcher (design section 9)."""
+"""Seconds from the expiry of a session to the event at a watcher."""
 
 _WARNING_PATIENCE = 5.0
 

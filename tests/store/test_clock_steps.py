@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select
 
 from servicegroup.controlplane.observer import Observer
+from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Gap, Listening
-from servicegroup.model import Report
-from servicegroup.store import marks
+from servicegroup.model import Reason, Report
+from servicegroup.store import marks, tokens
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
+from servicegroup.store.events import append, failures
 from servicegroup.store.retention import purge
 from servicegroup.store.tables import (
     event_log,
@@ -27,6 +29,7 @@ from servicegroup.store.tables import (
     protections,
     services,
 )
+from servicegroup.store.tables import tokens as token_table
 from support.aging import backdate
 
 YEAR = timedelta(days=365)
@@ -178,20 +181,100 @@ def test_nothing_is_removed_for_its_age_after_a_leap(group: ServiceGroup, engine
         assert connection.execute(select(event_log.c.last, event_log.c.purged)).one() == (last, 0)
 
 
+def test_a_stall_after_a_leap_ends_no_doubt(group: ServiceGroup, engine: Engine) -> None:
+    """The newest gap alone does not show that the clock leapt before it."""
+    group.join("h1", "nova-compute")
+    group.report([])
+    now = now_of(engine)
+    write(engine, lambda connection: connection.execute(events.update().values(at=now - YEAR)))
+    add_gap(engine, now - YEAR, now - timedelta(seconds=20))
+    add_gap(engine, now - timedelta(seconds=10), now - timedelta(seconds=5))
+    assert purge(engine) == 0
+
+
+def test_a_leap_removes_no_gap(group: ServiceGroup, engine: Engine) -> None:
+    """A control plane that was away just before the clock leapt accuses nothing afterwards."""
+    group.report([])
+    before = now_of(engine) - YEAR  # by the clock that leapt, all that was stored is a year old
+    add_gap(engine, before - timedelta(seconds=100), before - timedelta(seconds=10))
+    marked = listening.update().values(marked_at=before)
+    write(engine, lambda connection: connection.execute(marked))
+    group.report([])
+    newest, older = gaps_of(engine)
+    assert older.end < newest.start == before
+
+
+def test_failures_later_than_now_are_no_flapping(group: ServiceGroup, engine: Engine) -> None:
+    """Else one more failure would be flapping until a year from now."""
+    uuid = group.join("h1", "nova-compute").uuid
+    now = now_of(engine)
+
+    def failed(at: datetime) -> Event:
+        return Event(
+            at=at, kind=EventKind.DOWN, uuid=uuid, before="up", after="down", reason=Reason.SILENT
+        )
+
+    lately = now - timedelta(minutes=1)
+    happened = [failed(now + YEAR), failed(now + YEAR), failed(lately)]
+    write(engine, lambda connection: append(connection, happened))
+    found = write(engine, lambda connection: failures(connection, [uuid], timedelta(hours=1)))
+    assert found == {uuid: [lately]}
+
+
+@pytest.mark.parametrize("kind", [EventKind.DOWN, EventKind.DISABLE])
+def test_events_later_than_now_hide_no_old_ones(
+    group: ServiceGroup, engine: Engine, kind: EventKind
+) -> None:
+    """A whole batch of them does not end the purge, of services or of operators."""
+    group.report([])
+    now = now_of(engine)
+    ahead = [Event(at=now + YEAR, kind=kind) for _ in range(1_000)]
+    old = [Event(at=now - 2 * YEAR, kind=kind) for _ in range(3)]
+    passed = [Event(at=now - 2 * YEAR, kind=EventKind.DOWN)]
+    write(engine, lambda connection: append(connection, ahead + old + passed))
+    assert purge(engine) == len(ahead) + len(old) + len(passed)
+
+
+def test_a_token_of_a_clock_that_was_ahead_lasts_no_longer(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    for name, lifetime in (("short", timedelta(hours=1)), ("endless", None)):
+        tokens.create(engine, name, "reader", None, lifetime)
+    later = now_of(engine) + YEAR
+    for name, end in (("short", later + timedelta(hours=1)), ("endless", None)):
+        made = token_table.update().where(token_table.c.name == name)
+        change = made.values(created_at=later, expires_at=end)
+        write(engine, lambda connection, change=change: connection.execute(change))  # type: ignore[misc]
+    before = tokens.revision(engine)
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    endless, short = tokens.issued(engine)
+    assert endless.expires_at is None
+    assert short.remaining is not None
+    assert 3_500 < short.remaining <= 3_600
+    assert tokens.revision(engine) != before, "so that control planes read them again"
+
+
 def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine) -> None:
     uuid = group.join("h1", "nova-compute").uuid
     group.report([Report(uuid, 1)])
+    group.delete(group.join("h2", "nova-compute").uuid)
     observer = Observer(group)
     observer.keep_lease()
     observer.look()
     later = now_of(engine) + YEAR
-    stamped = services.update().values(
-        registered_at=later, last_seen_up=later, flapping_until=later
+    living, gone = services.c.deleted == 0, services.c.deleted != 0
+    stamped = (
+        services.update()
+        .where(living)
+        .values(registered_at=later, last_seen_up=later, flapping_until=later)
     )
     suspect = {"topic": "compute", "zone": "nova", "signal": "reports", "members": 3, "peak": 3}
     pending = {"driver": "old", "topic": "compute", "host": "h9", "incarnation": 1}
     for change in (
         stamped,
+        services.update().where(gone).values(deleted_at=later),
         protections.insert().values(since=later, **suspect),
         outbox.insert().values(created_at=later, **pending),
     ):
@@ -200,8 +283,9 @@ def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine
     observer.look()
     now = now_of(engine)
     with reading(engine) as connection:
-        stamps = connection.execute(select(services.c.registered_at, services.c.last_seen_up)).one()
-        (until,) = connection.execute(select(services.c.flapping_until)).one()
+        facts = (services.c.registered_at, services.c.last_seen_up, services.c.flapping_until)
+        *stamps, until = connection.execute(select(*facts).where(living)).one()
+        stamps.append(connection.execute(select(services.c.deleted_at).where(gone)).scalar_one())
         created = connection.execute(select(outbox.c.created_at)).scalar_one()
     assert all(stamp <= now for stamp in (*stamps, created))
     assert until <= now + timedelta(hours=1)

@@ -24,6 +24,7 @@ from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
 from servicegroup.store.tables import outbox, protections, services
+from servicegroup.store.tokens import clamp_future_tokens
 
 BATCH = 500
 """Services recorded in one transaction; reports of the others do not wait for it."""
@@ -178,8 +179,9 @@ def _clamp_services(number: int, ids: Sequence[int], connection: Connection) -> 
 def _clamp_others(number: int, connection: Connection) -> None:
     fence(connection, number)
     now = connection.execute(select(utcnow())).scalar_one()
-    for stamp in (protections.c.since, outbox.c.created_at):
+    for stamp in (protections.c.since, outbox.c.created_at, services.c.deleted_at):
         connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
+    clamp_future_tokens(connection, now)
 
 
 # -- suspect signals -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, ScalarSelect, bindparam, select
@@ -85,15 +86,14 @@ def undoubted_now(connection: Connection) -> datetime:
     """Return the moment by which old rows may be removed: now, unless the clock leapt lately.
 
     A leap ahead and an outage look alike, a time without marks. Until an hour after one, what
-    the clock said before it counts: a clock that is set right by then removed nothing (F-50).
+    the clock said before it counts, also where a shorter one followed: a clock that is set right
+    by then removed nothing (F-50).
     """
     now = select(utcnow(), latest_mark())
     moment: datetime
     moment, marked_at = connection.execute(now).one()
-    gap = next(newest_gaps(connection), None)
-    if gap is not None and gap.end > moment - DOUBT:
-        return min(moment, gap.start)
-    return moment if marked_at is None else min(moment, marked_at)
+    lately = takewhile(lambda gap: gap.end > moment - DOUBT, newest_gaps(connection))
+    return min([moment, marked_at or moment, *(gap.start for gap in lately)])
 
 
 def mark(connection: Connection) -> None:
@@ -115,7 +115,8 @@ def mark(connection: Connection) -> None:
             connection.execute(listening_gaps.update().where(gap_end == _END).values(end_at=now))
         else:
             connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
-        connection.execute(listening_gaps.delete().where(now - KEPT > _END))
+        oldest = undoubted_now(connection) - KEPT
+        connection.execute(listening_gaps.delete().where(oldest > _END))
     connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=now))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, or_, select
 
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS, OF_OPERATORS
 from servicegroup.store.database import write
@@ -56,8 +56,11 @@ def _purge_others(keep: timedelta, connection: Connection) -> int | None:
     """Go on along the ids, past what operators did."""
     log = standing_of(connection)
     later = events.c.id > log.purged
-    oldest = select(events.c.id, events.c.at).where(later).order_by(events.c.id)
-    first_kept, since = log.last - MAX_EVENTS, undoubted_now(connection) - keep
+    moment, first_kept = undoubted_now(connection), log.last - MAX_EVENTS
+    since = moment - keep
+    # An event that is later than now, of a clock that was ahead, hides no older ones (F-50).
+    dated = or_(events.c.at <= moment, events.c.id <= first_kept)
+    oldest = select(events.c.id, events.c.at).where(later, dated).order_by(events.c.id)
     rows = connection.execute(oldest.limit(_PURGE_BATCH))
     gone = [id_ for id_, at in rows if at < since or id_ <= first_kept]
     if not gone:
@@ -74,8 +77,10 @@ def _purge_of_operators(keep: timedelta, connection: Connection) -> int | None:
     below = events.c.id <= standing_of(connection).purged
     surplus = select(events.c.id).where(below).order_by(events.c.id.desc())
     last_surplus = connection.scalar(surplus.offset(MAX_OF_OPERATORS).limit(1)) or 0
-    oldest = select(events.c.id, events.c.at).where(below).order_by(events.c.id)
-    since = undoubted_now(connection) - keep
+    moment = undoubted_now(connection)
+    since = moment - keep
+    dated = or_(events.c.at <= moment, events.c.id <= last_surplus)
+    oldest = select(events.c.id, events.c.at).where(below, dated).order_by(events.c.id)
     rows = connection.execute(oldest.limit(_PURGE_BATCH))
     gone = [id_ for id_, at in rows if at < since or id_ <= last_surplus]
     if not gone:

@@ -141,6 +141,17 @@ def revision(engine: Engine) -> Revision:
     return count, newest, made
 
 
+def clamp_future_tokens(connection: Connection, now: datetime) -> None:
+    """Date tokens that were made later than now to now, with the lifetime they were made for.
+
+    The clock was ahead when they were made; else they would last so much longer (F-50).
+    """
+    ahead = select(tokens.c.id, tokens.c.created_at, tokens.c.expires_at)
+    for id_, made, end in connection.execute(ahead.where(tokens.c.created_at > now)).all():
+        dated = {"created_at": now, "expires_at": end and end - (made - now)}
+        connection.execute(tokens.update().where(tokens.c.id == id_).values(dated))
+
+
 def _add(
     connection: Connection,
     row: Mapping[str, Any],

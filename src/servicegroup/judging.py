@@ -10,7 +10,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -32,6 +32,9 @@ Ask = Callable[[Collection[Member]], dict[Member, Presence]]
 
 _LIVES_TOLD = 16
 """Lives of a member that evidence names; whoever may write to a backend can plant thousands."""
+
+_ONE_MARK = 0
+"""The key of the latest mark, of which there is one."""
 
 _NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
 
@@ -77,6 +80,7 @@ class Judge:
         self._obeyed = obeyed
         self.limits = msgspec.structs.replace(limits, driver=driver.name)
         self._future_stamps = FutureStamps(monotonic)
+        self._future_marks = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
         self.questions = Questions()
 
@@ -127,6 +131,7 @@ class Judge:
         if presences is None:
             presences = self.ask(members)
         told = self._obeyed and listening.is_about(self.driver.name)
+        listening = self._aged(listening)
         if not presences:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
@@ -150,6 +155,18 @@ class Judge:
             for gone in set(remembered) - living:  # other threads write to it
                 remembered.pop(gone, None)
 
+    def _aged(self, listening: Listening) -> Listening:
+        """Return when somebody listened, where the latest mark is or was later than now (F-50).
+
+        The next mark corrects it, within a second. Where no intake marks, it ages as stamps do,
+        from when it was first seen, and from then on nobody listens.
+        """
+        mark = listening.marked_at
+        age = 0.0 if mark is None else (listening.now - mark).total_seconds()
+        if mark is None or (age >= 0.0 and not self._future_marks.first_seen):
+            return listening
+        return listening.unmarked_for(self._future_marks.age(_ONE_MARK, mark, age))
+
     def _evidence(
         self, service: Service, presence: Presence | None, listening: Listening, told: bool
     ) -> Evidence:
@@ -161,6 +178,7 @@ class Judge:
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
             age = self._future_stamps.age(service.id, stamp, age)
+            stamp = now - timedelta(seconds=age)
         absent, held = (service.absent_since, service.held_since) if told else (None, None)
         return Evidence(
             self.limits,

@@ -163,12 +163,14 @@ class Listening(msgspec.Struct, frozen=True):
     Silence counts only while somebody listened, so a control plane or a database that was away
     accuses nobody, and whoever died before the gap is still found. ``observed`` says whether an
     observer was at work, and ``driver`` whose answers its word is about, where that is known.
+    ``marked_at`` is the latest mark; later than now if the clock stepped back since.
     """
 
     now: datetime
     gaps: tuple[Gap, ...] = ()
     observed: bool = False
     driver: str | None = None
+    marked_at: datetime | None = None
 
     @classmethod
     def of(
@@ -187,7 +189,14 @@ class Listening(msgspec.Struct, frozen=True):
             everything.append(Gap(marked_at, now))
         tolerance = timedelta(seconds=OBSERVER_TOLERANCE)
         observed = observed_at is not None and abs(now - observed_at) <= tolerance
-        return cls(now, _merged(everything), observed, driver)
+        return cls(now, _merged(everything), observed, driver, marked_at)
+
+    def unmarked_for(self, seconds: float) -> Listening:
+        """Return the same with no mark in the last ``seconds``, by another clock than this one."""
+        if seconds <= MARK_TOLERANCE:
+            return self
+        still_open = Gap(self.now - timedelta(seconds=seconds), self.now)
+        return msgspec.structs.replace(self, gaps=_merged([*self.gaps, still_open]))
 
     def is_about(self, driver: str) -> bool:
         """Tell whether the observer's word counts beside this driver's answers (F-52)."""

@@ -190,3 +190,22 @@ def test_who_judges_only_after_the_clock_stepped_back_judges_alike(world: World)
     world.observers.remove(first)
     assert transitions(world.pass_time(10)) == [], "its successor tells of nobody's return"
     assert holder(world) is second
+
+
+@pytest.mark.parametrize("back", [20, 80, 3600])
+def test_a_mark_from_the_future_lets_nobody_count_as_silent(world: World, back: int) -> None:
+    """F-50: the clock stepped back while all intakes hang, and another process goes on asking."""
+    world.observer()
+    fleet = world.fleet(3)
+    world.pass_time(11)
+    world.away = True
+    world.step_the_clock(-back)
+    another = world.layer()
+    for _ in range(200):
+        assert {service.is_up for service in another.services()} == {True}
+        world.pass_time(1)
+    world.away = False
+    world.crash(fleet[:1])
+    world.pass_time(90)
+    assert world.down() == {"h0"}
+    assert [service.host for service in another.services() if not service.is_up] == ["h0"]

@@ -30,7 +30,7 @@ class Clock:
             "env",
             f"LD_PRELOAD={LIBRARY}",
             f"FAKETIME_TIMESTAMP_FILE={self._file}",
-            "FAKETIME_CACHE_DURATION=1",
+            "FAKETIME_NO_CACHE=1",  # or processes of one server disagree for two seconds
             "FAKETIME_DONT_FAKE_MONOTONIC=1",
         ]
 
@@ -42,7 +42,7 @@ class Clock:
         return [*self.words, f"PYTHONPATH={path}", sys.executable, "-m", "nemesis.stepped", module]
 
     def step(self, seconds: float) -> None:
-        """Be so many seconds ahead of the real time, less than none behind it, within a second."""
+        """Be so many seconds ahead of the real time, less than none behind it, at once."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+f}\n")
         new.chmod(0o644)

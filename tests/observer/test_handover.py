@@ -9,8 +9,9 @@ import pytest
 from observer.world import EVER_AGO, World, protections, transitions
 from servicegroup.controlplane.observer import Observer
 from servicegroup.events import EventKind
-from servicegroup.model import Member, Presence
+from servicegroup.model import Member, Presence, Report
 from servicegroup.store import lease
+from servicegroup.store.reports import ReportWriter
 
 
 def holder(world: World) -> Observer:
@@ -209,3 +210,17 @@ def test_a_mark_from_the_future_lets_nobody_count_as_silent(world: World, back: 
     world.pass_time(90)
     assert world.down() == {"h0"}
     assert [service.host for service in another.services() if not service.is_up] == ["h0"]
+
+
+@pytest.mark.parametrize("wrong", [-80, 80])
+def test_reports_of_a_wrong_clock_between_two_marks_accuse_nobody(world: World, wrong: int) -> None:
+    """F-50: an intake marks once a second, and the clock may be wrong for less than that."""
+    world.observer()
+    fleet = world.fleet(3)
+    world.pass_time(11)
+    world.step_the_clock(wrong)
+    reports = [Report(process.uuid, process.incarnation) for process in fleet]
+    ReportWriter(world.engine).commit(reports, marking=False)
+    world.step_the_clock(-wrong)
+    assert world.down() == set()
+    assert {service.is_up for service in world.layer().services()} == {True}

@@ -154,7 +154,7 @@ def test_the_gaps_that_are_left_out_decide_nothing(
             known.append(Gap(now - timedelta(seconds=start), now - timedelta(seconds=end)))
             last = end
     stamp = now - timedelta(seconds=stamp_ago)
-    few = marks.deciding(iter(reversed(known)), now, now, float(silence))
+    few = marks.deciding(iter(reversed(known)), now, now, float(silence), at_least=0)
 
     def silent(gaps: list[Gap]) -> bool:
         unheard = Listening.of(now, now, gaps).unheard_since(stamp)

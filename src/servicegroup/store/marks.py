@@ -36,6 +36,7 @@ _GAPS = (
     .order_by(_NEWEST)
     .limit(PAGE)
 )
+_LATEST = select(listening.c.marked_at, utcnow()).where(listening.c.id == 1)
 _LATEST_GAP = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
 
 
@@ -63,22 +64,26 @@ def gaps_that_matter(
 
 
 def deciding(
-    newest_first: Iterator[Gap], now: datetime, marked_at: datetime | None, silence: float
+    newest_first: Iterator[Gap],
+    now: datetime,
+    marked_at: datetime | None,
+    silence: float,
+    at_least: int = PAGE,
 ) -> list[Gap]:
-    """Take the gaps that can decide whether a service is silent, and no more (F-57).
+    """Take ``at_least`` gaps, and all that can decide whether a service is silent (F-57).
 
     ``silence`` is ``service_down_time`` in seconds. Going back from the latest mark, what lies
     before more than that much time in which somebody listened cannot decide it: a service whose
-    stamp is older is silent in any case.
+    stamp is older is silent in any case, and only its evidence would tell of them.
     """
     found: list[Gap] = []
     heard, since = 0.0, min(now, marked_at or now)
     for gap in newest_first:
         heard += max(0.0, (since - gap.end).total_seconds())
-        if heard > silence:
-            break
         found.append(gap)
         since = min(since, gap.start)
+        if heard > silence and len(found) >= at_least:
+            break
     return found
 
 
@@ -94,6 +99,16 @@ def undoubted_now(connection: Connection) -> datetime:
     moment, marked_at = connection.execute(now).one()
     lately = takewhile(lambda gap: gap.end > moment - DOUBT, newest_gaps(connection))
     return min([moment, marked_at or moment, *(gap.start for gap in lately)])
+
+
+def clock_went_back(connection: Connection) -> bool:
+    """Tell whether the clock is behind the latest mark by more than marks are apart.
+
+    What is stamped then needs a mark beside it, or nothing shows how old it is once the clock is
+    set right (F-50). Clocks of nodes that differ by less are none that went back.
+    """
+    row = connection.execute(_LATEST).one_or_none()
+    return row is not None and row[0] - row[1] > timedelta(seconds=MARK_TOLERANCE)
 
 
 def mark(connection: Connection) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select
 
@@ -140,6 +140,7 @@ def test_a_question_reads_the_gaps_that_matter_and_no_more(
 ago = st.integers(0, 5_000)
 
 
+@example([(100, 50), (200, 80)], 210, 100)
 @given(st.lists(st.tuples(ago, st.integers(1, 300)), max_size=8), ago, st.integers(1, 500))
 def test_the_gaps_that_are_left_out_decide_nothing(
     drawn: list[tuple[int, int]], stamp_ago: int, silence: int

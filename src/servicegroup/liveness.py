@@ -73,9 +73,9 @@ def reading(evidence: Evidence) -> PresenceState:
 
     Presence counts only for that incarnation (LC-4). ABSENT reads UNKNOWN while the service is
     joining, while the driver is suspect (AND-2), and until the observer, where one is at work, has
-    weighed it against the others. UNKNOWN does not raise the dead: a member last known absent
-    stays absent until a report newer than that absence. An answer in a newer release's word is
-    UNKNOWN (F-53).
+    decided whether it is one of a crowd. UNKNOWN does not raise the dead: a member last known
+    absent stays absent until a report newer than that absence. An answer in a newer release's word
+    is UNKNOWN (F-53).
     """
     if evidence.presence is None:
         return PresenceState.UNKNOWN

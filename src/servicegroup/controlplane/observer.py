@@ -1,7 +1,7 @@
 """The observer: turns verdicts into transitions, and keeps what no reader can know by itself.
 
 One control plane at a time observes, under a lease (``recording``). A look asks the backend once
-and SQL a few times, however many services there are. It weighs those who lost a signal against the
+and SQL a few times, however many services there are. It compares those that lost a signal with the
 others (``holds``), and records each change of state, with its evidence, exactly once. What it
 keeps in the record, since when a member is known absent or held, makes every reader judge alike.
 """
@@ -31,7 +31,7 @@ from servicegroup.recording import Finding, LeaseLost, Snapshot, holder_for
 
 
 class Observer:
-    """Looks, weighs and records; ``keep_lease`` and ``look`` are called again and again."""
+    """Decides what is held, and records; ``keep_lease`` and ``look`` are called again and again."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Observer:
         else:
             observations, now = self._look_at(members)
         before = self._recorder.protections()
-        # What another driver's answers accused ends, and is weighed anew by this one's (F-52).
+        # What another driver's answers accused ends; this one's decide anew (F-52).
         known = {} if inherits else {((p.group, p.zone), p.signal): p for p in before}
         after = [
             protection

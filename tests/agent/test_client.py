@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from contextlib import closing
 
 import msgspec
@@ -117,6 +119,26 @@ def test_the_connection_is_kept_and_replaced_once_it_was_closed(
         control_plane.kill()
         control_plane.start()
         assert ask() is not first
+
+
+@pytest.mark.parametrize("body", [b"", b'{"deleted"'])
+def test_an_answer_that_is_cut_off_is_none(body: bytes) -> None:
+    """A control plane may be killed between the head of its answer and the body."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def cut_off() -> None:
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.recv(4096)
+                accepted.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 55\r\n\r\n" + body)
+
+        thread = threading.Thread(target=cut_off)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with closing(Connection(url)) as connection, pytest.raises(ControlPlaneUnavailable) as told:
+            connection.request("GET", "/v1/terms", None, {}, 5)
+        thread.join()
+    assert str(told.value) == f"{url} gave no answer (it closed before the end of its answer)."
 
 
 def test_a_control_plane_that_answers_is_asked_first_next_time(

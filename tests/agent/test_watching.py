@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import Event, EventFilter, EventKind, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits
+from servicegroup.store import retention
 from servicegroup.store.database import connect
-from servicegroup.store.retention import purge
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
 
@@ -110,11 +109,16 @@ def test_a_wait_is_no_outage_however_long_nothing_happens(
 
 
 def test_what_is_not_kept_is_a_gap_and_so_is_another_register(
-    control_plane: ControlPlane, group: ServiceGroup, tmp_path: Path
+    control_plane: ControlPlane,
+    group: ServiceGroup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for most in ("MAX_EVENTS", "MAX_OF_OPERATORS"):
+        monkeypatch.setattr(retention, most, 0)
     events = servicegroup.watch(control_plane.url, after=toggle(group, 30) - 10, group="nobody's")
     last = toggle(group)
-    assert purge(group._store.engine, *[timedelta(days=-1)] * 2) == last
+    assert retention.purge(group._store.engine) == last
     toggle(group)
     gap = next(events)
     assert (gap.kind, gap.id) == (EventKind.GAP, last), "told whatever else is left out"

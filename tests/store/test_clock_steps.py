@@ -60,6 +60,20 @@ def leap(engine: Engine, ahead: timedelta) -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
+def test_a_report_is_stamped_no_earlier_than_the_latest_mark(
+    group: ServiceGroup, engine: Engine, ahead: timedelta
+) -> None:
+    """What a clock stamps that is behind for less than marks are apart would seem old."""
+    joined = group.join("h", "nova-compute")
+    group.report([Report(joined.uuid, 1)])
+    marked_at = now_of(engine) + ahead
+    changed = listening.update().values(marked_at=marked_at)
+    write(engine, lambda connection: connection.execute(changed))
+    group.report([Report(joined.uuid, 1)], marking=False)
+    assert group.get(joined.uuid).last_seen_up == marked_at
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
 def test_a_clock_that_was_ahead_hides_nobody(
     group: ServiceGroup, engine: Engine, ahead: timedelta
 ) -> None:

@@ -110,6 +110,8 @@ class Connection:
         connection.request(method, self._path + path, body, dict(headers))
         response = connection.getresponse()
         content = response.read(MAX_ANSWER)
+        if response.length and len(content) < MAX_ANSWER:  # to http.client that is no error
+            raise OSError("it closed before the end of its answer")
         if not response.isclosed():
             raise OSError(f"more than {MAX_ANSWER} bytes")
         return Reply(response.status, _seconds(response.getheader("Retry-After")), content)

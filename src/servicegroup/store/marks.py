@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, bindparam, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, case, select
 
 from servicegroup.liveness import MARK_TOLERANCE, Gap
 from servicegroup.store.clock import utcnow
@@ -36,13 +36,22 @@ _GAPS = (
     .order_by(_NEWEST)
     .limit(PAGE)
 )
-_LATEST = select(listening.c.marked_at, utcnow()).where(listening.c.id == 1)
 _LATEST_GAP = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
 
 
 def latest_mark() -> ScalarSelect[Any]:
     """Return the latest mark as a subquery, to be read in the statement that reads the rows."""
     return select(listening.c.marked_at).where(listening.c.id == 1).scalar_subquery()
+
+
+def moment_of_report() -> ColumnElement[Any]:
+    """Return what a report is stamped with: now, and no earlier than the latest mark.
+
+    A clock that is behind for less than marks are apart leaves no mark, and once it is set right
+    nothing would show that what it stamped is not old (F-50).
+    """
+    mark = latest_mark()
+    return case((mark > utcnow(), mark), else_=utcnow())
 
 
 def newest_gaps(connection: Connection) -> Iterator[Gap]:
@@ -99,16 +108,6 @@ def undoubted_now(connection: Connection) -> datetime:
     moment, marked_at = connection.execute(now).one()
     lately = takewhile(lambda gap: gap.end > moment - DOUBT, newest_gaps(connection))
     return min([moment, marked_at or moment, *(gap.start for gap in lately)])
-
-
-def clock_went_back(connection: Connection) -> bool:
-    """Tell whether the clock is behind the latest mark by more than marks are apart.
-
-    What is stamped then needs a mark beside it, or nothing shows how old it is once the clock is
-    set right (F-50). Clocks of nodes that differ by less are none that went back.
-    """
-    row = connection.execute(_LATEST).one_or_none()
-    return row is not None and row[0] - row[1] > timedelta(seconds=MARK_TOLERANCE)
 
 
 def mark(connection: Connection) -> None:

@@ -40,7 +40,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.details import keep_details
 from servicegroup.store.events import about, append
-from servicegroup.store.marks import clock_went_back, mark
+from servicegroup.store.marks import mark, moment_of_report
 from servicegroup.store.tables import services
 
 Life = tuple[str, int]
@@ -72,10 +72,8 @@ class ReportWriter:
     ) -> Refusals:
         """Stamp the services that reported and return those that were refused.
 
-        ``marking`` also commits a mark: somebody listens now. So does a clock that went back: else
-        these stamps, of a clock that is wrong for less than a second, would seem old (F-50). Raises
-        StoreUnavailable, and Unavailable after the ``deadline`` of ``write``; then nothing of the
-        batch is stored.
+        ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and
+        Unavailable after the ``deadline`` of ``write``; then nothing of the batch is stored.
         """
         working = Counter((r.uuid, r.incarnation) for r in reports if not r.failing)
         failing = {
@@ -94,7 +92,7 @@ class ReportWriter:
                 if life in working or detail != failing[life]:
                     said[id_] = failing[life]
             keep_details(connection, said)
-            if marking or clock_went_back(connection):
+            if marking:
                 mark(connection)
             return self._refusals(connection, unmatched)
 
@@ -255,7 +253,7 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
         update(services)
         .where(*matching)
         .values(
-            last_seen_up=utcnow(),
+            last_seen_up=moment_of_report(),
             updated_at=utcnow(),
             report_count=_counted(bindparam("reports", type_=Integer)),
             detail=None,

@@ -32,6 +32,9 @@ LIMITS = Limits(report_interval=1, service_down_time=6, heartbeat_interval=0.5, 
 SESSION = 2.0
 """Seconds of ZooKeeper's session timeout; it is silent for two thirds of it before kazoo's ping."""
 
+_NO_DATABASE = 4
+"""What a control plane exits with whose database did not answer at its start."""
+
 PLANES = ("plane0", "plane1")
 SITES = ("north", "south")
 EVERYBODY = "everybody"
@@ -64,6 +67,12 @@ class Plane(ControlPlane):
         """Start what was ended, and return when it commits reports."""
         self.start_only()
         self.wait()
+
+    def is_ready(self) -> bool:
+        """Tell whether it commits; a start without a database is tried again, as systemd does."""
+        if self.process.poll() == _NO_DATABASE:
+            self.start_only()
+        return super().is_ready()
 
     def wait(self) -> None:
         """Return when it commits reports."""

@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 WORKERS ?= 3
 SECONDS ?= 600
 
-.PHONY: setup run test soak test-nova test-keystone mutants check bench docs lock clean
+.PHONY: setup run test test-long soak test-nova test-keystone mutants check bench docs lock clean
 
 setup:                       ## the environment; quick when it is there
 	@tools/bootstrap.sh
@@ -11,9 +11,13 @@ setup:                       ## the environment; quick when it is there
 run: setup                           ## the control plane on its embedded default, with this host joined
 	@tools/run.sh
 
-test: check                  ## everything, on real servers
+test: check                  ## what every change runs: the checks, and all tests but the long ones
 	@tools/bootstrap.sh --servers
-	@WORKERS=$(WORKERS) tools/test.sh
+	@WORKERS=$(WORKERS) tools/test.sh -m "not long"
+
+test-long: setup             ## outages, storms, upgrades, thousands of services, the whole browser
+	@tools/bootstrap.sh --servers
+	@WORKERS=2 tools/test.sh -m long
 
 soak: setup                  ## the promises under random faults: a long storm, and long in memory
 	@tools/bootstrap.sh --servers

@@ -27,6 +27,8 @@ from servers.redis import Redis
 from servers.zookeeper import ZooKeeper
 from support.control_plane import ControlPlane
 
+pytestmark = pytest.mark.long
+
 PLANE = "127.0.0.1:8774"
 INTERVALS = {"report_interval": 1, "service_down_time": 4}
 PATIENT = {"report_interval": 1, "service_down_time": 60}

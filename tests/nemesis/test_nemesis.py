@@ -23,6 +23,7 @@ from servers.zookeeper import ZooKeeper
 SECONDS = 20.0
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(
     "ignore::PendingDeprecationWarning"
 )  # openstacksdk's, of its own doings

@@ -32,6 +32,8 @@ from support.control_plane import ControlPlane
 from support.ledger import Account, Register, broken, moment
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 ROUNDS = int(os.environ.get("ACKNOWLEDGED_ROUNDS", "2"))
 SEED = int(os.environ.get("ACKNOWLEDGED_SEED") or random.randrange(10**6))
 

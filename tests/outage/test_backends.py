@@ -23,6 +23,8 @@ from support.fleet import Agent, fleet, openstack
 from support.waiting import until
 from support.watcher import Watcher
 
+pytestmark = pytest.mark.long
+
 LIMITS: dict[str, Any] = {
     "report_interval": 2,
     "service_down_time": 14,

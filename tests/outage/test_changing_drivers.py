@@ -16,6 +16,8 @@ from support.crowd import BINARY, crowd
 from support.waiting import until
 from support.watcher import Watcher
 
+pytestmark = pytest.mark.long
+
 COUNT = 50
 LIMITS: dict[str, Any] = {
     "report_interval": 2,

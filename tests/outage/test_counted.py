@@ -5,7 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from support.control_plane import ControlPlane
+
+pytestmark = pytest.mark.long
 
 CLIENTS = 8
 REQUESTS = 25

@@ -17,6 +17,8 @@ from support.control_plane import ControlPlane
 from support.fleet import Agent, fleet
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 LIMITS: dict[str, Any] = {
     "report_interval": 2,
     "service_down_time": 10,

@@ -28,6 +28,8 @@ from support.control_plane import ControlPlane, intervals
 from support.simulation import BINARY, COUNT, GROUP, LIMITS, Fleet, zone
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 RACK = "z0"
 
 DOWN_AFTER = liveness.PATIENCE * LIMITS.report_interval

@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from servers.process import PATIENCE
 from support.control_plane import ControlPlane
 from support.fleet import fleet, openstack
 from support.waiting import until
+
+pytestmark = pytest.mark.long
 
 
 def test_three_agents_go_down_for_three_reasons(

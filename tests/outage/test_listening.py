@@ -22,6 +22,8 @@ from support.control_plane import ControlPlane
 from support.fleet import Agent, fleet
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 LIMITS: dict[str, Any] = {"report_interval": 1, "service_down_time": 4}
 DOWN_TIME = 4.0
 HOSTS = ["h1", "h2", "h3"]

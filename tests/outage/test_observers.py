@@ -28,6 +28,8 @@ from servicegroup.store.events import read
 from support.control_plane import ControlPlane
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 DOWN_TIME = 4.0
 BUSY = 3.0
 """Seconds that a busy machine may add to a stated time."""

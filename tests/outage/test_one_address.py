@@ -17,6 +17,8 @@ from support.crowd import BINARY, crowd
 from support.scrape import Scrape
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 LIMITS = Limits(report_interval=1, service_down_time=8)
 COUNT = 12
 """Members that know one address, and as many that know all."""

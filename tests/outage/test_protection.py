@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from servers.memcached import Memcached
 from servers.process import PATIENCE, ask
 from servers.proxy import Proxy
@@ -25,6 +27,8 @@ from support.control_plane import ControlPlane, intervals
 from support.crowd import BINARY, Crowd, crowd
 from support.waiting import until
 from support.watcher import Watcher
+
+pytestmark = pytest.mark.long
 
 HALF = 6
 ALONE = 3

@@ -11,6 +11,8 @@ from support.control_plane import ControlPlane
 from support.waiting import until
 from ui.browser import PATIENCE, Browser, Chromedriver
 
+pytestmark = pytest.mark.long
+
 TOKENS = {"admin": "a-secret", "reader": "r-secret", "reporter": "p-secret"}
 NODE1 = {"host": "node1", "binary": "nova-compute"}
 HOSTILE = "<img src=x onerror=alert(1)>"

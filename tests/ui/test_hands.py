@@ -11,6 +11,8 @@ from support.control_plane import ControlPlane
 from support.waiting import until
 from ui.browser import PATIENCE, Browser
 
+pytestmark = pytest.mark.long
+
 HOSTS = ("alpha", "beta", "gamma")
 
 HIDDEN = "const page = document.documentElement; return page.scrollWidth - page.clientWidth"

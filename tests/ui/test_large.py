@@ -15,6 +15,8 @@ from support.control_plane import ControlPlane
 from support.waiting import until
 from ui.browser import PATIENCE, Browser
 
+pytestmark = pytest.mark.long
+
 COUNT = 10_000
 DAY = 86_400
 

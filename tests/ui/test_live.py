@@ -14,6 +14,8 @@ from support.fleet import fleet
 from support.waiting import until
 from ui.browser import PATIENCE, Browser
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:

@@ -16,6 +16,8 @@ from support.control_plane import ControlPlane
 from support.waiting import until
 from ui.browser import PATIENCE, Browser
 
+pytestmark = pytest.mark.long
+
 TTL = 3
 HOSTS = ("node1", "node2", "node3", "node4")
 

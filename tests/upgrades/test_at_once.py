@@ -18,6 +18,8 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from upgrades import release
 
+pytestmark = pytest.mark.long
+
 MANY = 5
 WAITS = "Another process upgrades the schema of "
 

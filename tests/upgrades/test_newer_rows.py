@@ -30,6 +30,8 @@ from servicegroup.store.tables import events, outbox, protections, services
 from support.control_plane import ControlPlane
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 KIND, REASON, BEFORE, AFTER = "service-quarantine", "quarantined", "slow", "lost"
 DEPARTURE, SIGNAL, DRIVER = "migrated", "pings", "quorum"
 

@@ -30,6 +30,8 @@ from upgrades import release
 from upgrades.conftest import SERVICES
 from upgrades.release import FirstControlPlane
 
+pytestmark = pytest.mark.long
+
 LIMITS: dict[str, Any] = {"report_interval": 2, "service_down_time": 20}
 
 PAUSE = 0.2

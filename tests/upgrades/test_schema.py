@@ -23,6 +23,8 @@ from servicegroup.store.store import Store
 from upgrades import interrupted, record, release
 from upgrades.conftest import SERVICES
 
+pytestmark = pytest.mark.long
+
 
 def rows(engine: Engine) -> list[dict[str, Any]]:
     """Return the columns of the first release of every service."""

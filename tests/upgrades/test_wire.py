@@ -18,6 +18,8 @@ from support.waiting import until
 from upgrades.exchange import Exchange, covers
 from upgrades.release import RECORDED, FirstControlPlane
 
+pytestmark = pytest.mark.long
+
 HOSTS = ["h1", "h2"]
 BINARY = "nova-compute"
 

@@ -21,7 +21,7 @@ from typing import cast
 import msgspec
 import uvloop
 
-from servicegroup.model import Refusals, Report
+from servicegroup.messages import Refusals, Report
 
 ACKNOWLEDGED = msgspec.json.encode(Refusals()).removesuffix(b"}")
 """How the body of an answer begins when nobody was refused."""

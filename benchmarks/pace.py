@@ -20,7 +20,7 @@ import uvloop
 
 from servicegroup.agent.client import attempt_timeout
 from servicegroup.agent.heart import next_delay, retry_delay
-from servicegroup.model import Refusals, Report
+from servicegroup.messages import Refusals, Report
 
 ACCEPTED = msgspec.json.encode(Refusals()).removesuffix(b"}")
 """How the body of an answer begins when nobody was refused."""

@@ -18,7 +18,7 @@ from benchmarks import register
 from benchmarks.measure import ask
 from benchmarks.results import Claim, Section, ms
 from servicegroup.agent.client import HttpClient
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from servicegroup.store import database
 
 if TYPE_CHECKING:

@@ -65,7 +65,8 @@ class Comparison:
     def of(self, driver: str, services: Sequence[Service], listening: Listening) -> Compared:
         """Compare services judged by ``driver``; those that disagree come longest first."""
         now = self._monotonic()
-        shadows = self.judge.verdicts(services, listening)
+        presences = self.judge.ask([service.member for service in services])
+        shadows = self.judge.verdicts(services, listening, presences)
         differing = {
             service.uuid: (service, shadow)
             for service, shadow in zip(services, shadows, strict=True)

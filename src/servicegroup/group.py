@@ -25,18 +25,9 @@ from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
-from servicegroup.model import (
-    Leave,
-    Limits,
-    Member,
-    Refusals,
-    Registration,
-    Report,
-    Service,
-    ServiceFilter,
-    VersionRange,
-)
-from servicegroup.names import check_name, check_text, topic_of, zone_of
+from servicegroup.messages import Leave, Refusals, Registration, Report
+from servicegroup.model import Limits, Member, Service, ServiceFilter, VersionRange
+from servicegroup.names import check_name, check_state, check_text, topic_of, zone_of
 from servicegroup.recording import Recorder
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
@@ -99,7 +90,7 @@ class ServiceGroup:
 
         Read them without a pause: the database waits. Raises as ``services``, between pieces too.
         """
-        _check_state(state)
+        check_state(state)
         filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
@@ -328,7 +319,7 @@ class ServiceGroup:
 
     def _judged(self, snapshot: Snapshot, ask: Ask | None = None) -> list[Service]:
         """Give each service its verdict; asks the backend once, or as ``ask`` does."""
-        presences = ask([service.member for service in snapshot.services]) if ask else None
+        presences = (ask or self.judge.ask)([service.member for service in snapshot.services])
         verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, presences)
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):
@@ -337,8 +328,3 @@ class ServiceGroup:
             if service.flapping_until is not None and service.flapping_until <= now:
                 msgspec.structs.force_setattr(service, "flapping_until", None)
         return snapshot.services
-
-
-def _check_state(value: str | None) -> None:
-    if value not in (None, "up", "down"):
-        raise InvalidInput(f"state {value!r} is not known; use up or down.")

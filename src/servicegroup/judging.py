@@ -7,7 +7,6 @@ questions, because neither the record nor the backend says it, is remembered her
 from __future__ import annotations
 
 import heapq
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ import msgspec
 
 from servicegroup.driver import Driver, GroupPresence
 from servicegroup.liveness import Listening, has_life, judge
-from servicegroup.measuring import LATENCIES, Distribution
+from servicegroup.measuring import Questions
 from servicegroup.model import (
     Evidence,
     Limits,
@@ -37,28 +36,6 @@ _ONE_MARK = 0
 """The key of the latest mark, of which there is one."""
 
 _NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
-
-
-class Questions:
-    """What asking one backend came to since the start, for metrics; safe to share.
-
-    ``unknown`` counts members of whom nothing could be told, ``unanswered`` the questions that
-    told of nobody.
-    """
-
-    def __init__(self) -> None:
-        """Nothing was asked."""
-        self.seconds = Distribution(LATENCIES)
-        self.unknown = 0
-        self.unanswered = 0
-        self._lock = threading.Lock()
-
-    def asked(self, members: int, unknown: int, seconds: float) -> None:
-        """Count a question about so many members, and what was not told."""
-        with self._lock:
-            self.seconds.add(seconds)
-            self.unknown += unknown
-            self.unanswered += unknown == members
 
 
 class Judge:
@@ -124,19 +101,16 @@ class Judge:
         self,
         services: Sequence[Service],
         listening: Listening,
-        presences: Mapping[Member, Presence] | None = None,
+        presences: Mapping[Member, Presence],
     ) -> list[Verdict]:
-        """Return a verdict for each service; asks the backend unless ``presences`` are given."""
-        members = [service.member for service in services]
-        if presences is None:
-            presences = self.ask(members)
+        """Return a verdict for each service by ``presences``, the backend's answers."""
         told = self._obeyed and listening.is_about(self.driver.name)
         listening = self._aged(listening)
         if not presences:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
-        for service, member in zip(services, members, strict=True):
-            presence = presences.get(member, _NOT_ASKED)
+        for service in services:
+            presence = presences.get(service.member, _NOT_ASKED)
             if has_life(presence, service.incarnation):
                 self.saw_present(service.id, service.incarnation)
             if len(presence.incarnations) > _LIVES_TOLD:
@@ -180,22 +154,23 @@ class Judge:
             age = self._future_stamps.age(service.id, stamp, age)
             stamp = now - timedelta(seconds=age)
         absent, held = (service.absent_since, service.held_since) if told else (None, None)
+        seen = presence is not None and self._seen_present.get(service.id) == service.incarnation
         return Evidence(
-            self.limits,
-            age,
-            listening.unheard_since(stamp) if listening.gaps else 0.0,
-            service.last_seen_up is None,
-            service.forced_down,
-            service.departure,
-            service.detail,
-            service.incarnation,
-            (now - service.registered_at).total_seconds(),
-            presence,
-            presence is not None and self._seen_present.get(service.id) == service.incarnation,
-            None if absent is None else (now - absent).total_seconds(),
-            ahead,
-            None if held is None else (now - held).total_seconds(),
-            listening.observed and told,
+            limits=self.limits,
+            report_age=age,
+            unheard=listening.unheard_since(stamp) if listening.gaps else 0.0,
+            never_reported=service.last_seen_up is None,
+            forced_down=service.forced_down,
+            departure=service.departure,
+            detail=service.detail,
+            incarnation=service.incarnation,
+            registered_age=(now - service.registered_at).total_seconds(),
+            presence=presence,
+            seen_present=seen,
+            absent_age=None if absent is None else (now - absent).total_seconds(),
+            stamped_ahead=ahead,
+            held_age=None if held is None else (now - held).total_seconds(),
+            observed=listening.observed and told,
         )
 
 

@@ -1,7 +1,8 @@
-"""How values are distributed: what a histogram shows, cheap enough for a fast path."""
+"""What is counted for metrics: distributions, cheap enough for a fast path, and questions asked."""
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -48,3 +49,25 @@ class Distribution:
             reached += count
             found.append((edge, reached))
         return found
+
+
+class Questions:
+    """What asking one backend came to since the start, for metrics; safe to share.
+
+    ``unknown`` counts members of whom nothing could be told, ``unanswered`` the questions that
+    told of nobody.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was asked."""
+        self.seconds = Distribution(LATENCIES)
+        self.unknown = 0
+        self.unanswered = 0
+        self._lock = threading.Lock()
+
+    def asked(self, members: int, unknown: int, seconds: float) -> None:
+        """Count a question about so many members, and what was not told."""
+        with self._lock:
+            self.seconds.add(seconds)
+            self.unknown += unknown
+            self.unanswered += unknown == members

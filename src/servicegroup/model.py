@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Self
 
 import msgspec
 
-from servicegroup import uuids
 from servicegroup.enumeration import OpenEnum
-from servicegroup.errors import InvalidInput
 from servicegroup.uuids import one_form
 
 
@@ -235,70 +233,6 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     def status(self) -> str:
         """``enabled`` or ``disabled``: the operator's intent, never liveness (AND-7)."""
         return "disabled" if self.disabled else "enabled"
-
-
-_TEXT = r"^[^\x00]*$"
-# The pattern is checked by ``OfLife``, which looks at each uuid anyway.
-Uuid = Annotated[str, msgspec.Meta(max_length=uuids.LONGEST, extra_json_schema={"pattern": _TEXT})]
-Incarnation = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-Remark = Annotated[str, msgspec.Meta(pattern=_TEXT)]
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """What a registration gives: the record's uuid and which life of it this is."""
-
-    uuid: str
-    incarnation: int
-
-
-class OfLife(msgspec.Struct, frozen=True):
-    """What is said of one life of a service; its uuid is in its one form, however it was spelt."""
-
-    uuid: Uuid
-    incarnation: Incarnation
-
-    def __post_init__(self) -> None:
-        """Bring the uuid to its form (F-54). Raises InvalidInput for what no uuid can hold."""
-        if not uuids.is_written(self.uuid):
-            if "\0" in self.uuid:
-                raise InvalidInput(f"uuid {self.uuid!r} holds a character that no uuid has.")
-            msgspec.structs.force_setattr(self, "uuid", uuids.one_form(self.uuid))
-
-
-class Report(OfLife, frozen=True):
-    """One service's report. ``failing`` withholds the stamp and says why it is not working."""
-
-    failing: Remark | None = None
-
-
-class Leave(OfLife, frozen=True):
-    """One service's departure: stopped in order, or seen to exit, with a detail for people."""
-
-    how: Departure = Departure.STOPPED
-    detail: Remark | None = None
-
-
-class Refusals(msgspec.Struct, frozen=True):
-    """Which of the reported uuids were not stamped, and why; all others were.
-
-    ``deleted``: a tombstone was found, stay away until restarted. ``superseded``: a newer
-    incarnation registered, stop. ``left``: this incarnation is recorded as gone, register again.
-    ``unknown``: no row at all, register again.
-    """
-
-    deleted: frozenset[str] = frozenset()
-    superseded: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
-
-
-class Reported(Refusals, frozen=True):
-    """The answer to reports: who was refused, and the fingerprint of the terms in force now.
-
-    An agent that joined under other terms asks for the new ones, without a new incarnation.
-    """
-
-    terms: str = ""
 
 
 class ServiceFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,3 +30,9 @@ def check_text(field: str, value: str) -> None:
     """Raise InvalidInput for what no database stores, and so no service can be named."""
     if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         raise InvalidInput(f"{field} {value!r} holds a character that no name can have.")
+
+
+def check_state(state: str | None) -> None:
+    """Raise InvalidInput unless the state is one that services have, or None for any."""
+    if state not in (None, "up", "down"):
+        raise InvalidInput(f"state {state!r} is not known; use up or down.")

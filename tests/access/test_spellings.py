@@ -24,7 +24,8 @@ from servicegroup.driver import load
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Leave, Limits, Refusals, Report
+from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.model import Limits
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store

@@ -21,7 +21,7 @@ from servicegroup.errors import (
     InvalidInput,
     ServiceGroupError,
 )
-from servicegroup.model import Refusals
+from servicegroup.messages import Refusals
 from support.control_plane import ControlPlane
 
 PACE = {

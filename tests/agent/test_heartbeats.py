@@ -22,7 +22,8 @@ from servicegroup.agent.heartbeats import own_options
 from servicegroup.agent.join import Membership, State, join
 from servicegroup.driver import Driver, Watcher
 from servicegroup.errors import DriverUnavailable
-from servicegroup.model import Leave, Member, Presence, PresenceState, Refusals, Report, Reported
+from servicegroup.messages import Leave, Refusals, Report, Reported
+from servicegroup.model import Member, Presence, PresenceState
 from support.control_plane import ControlPlane
 from support.waiting import until
 

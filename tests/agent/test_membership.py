@@ -17,7 +17,7 @@ import pytest
 from servicegroup.agent.client import HttpClient, Joined
 from servicegroup.agent.join import Membership, State, join
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
-from servicegroup.model import Leave
+from servicegroup.messages import Leave
 from support.control_plane import ControlPlane
 from support.waiting import until
 

@@ -6,7 +6,7 @@ import pytest
 
 from servicegroup.api.call import Role
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report
+from servicegroup.messages import Report
 
 from .conftest import as_role
 from .nova import Nova

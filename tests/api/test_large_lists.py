@@ -22,7 +22,8 @@ from servicegroup.api.listing import listed
 from servicegroup.api.v1 import routes as v1
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report, Service
+from servicegroup.messages import Report
+from servicegroup.model import Service
 from servicegroup.store import snapshots
 
 from .nova import Nova, made

@@ -26,7 +26,8 @@ from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.measuring import Distribution
-from servicegroup.model import Evidence, Limits, Reason, Registration, Report
+from servicegroup.messages import Registration, Report
+from servicegroup.model import Evidence, Limits, Reason
 from servicegroup.store.database import connect, write
 from servicegroup.store.migrate import upgrade
 from servicegroup.store.store import Store

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from servicegroup.api.call import Role
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from servicegroup.store.database import write
 from servicegroup.store.tables import services
 

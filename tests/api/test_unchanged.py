@@ -17,7 +17,7 @@ from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from servicegroup.store.database import write
 from servicegroup.store.tables import observer as lease
 from support.aging import backdate

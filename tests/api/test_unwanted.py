@@ -22,7 +22,7 @@ from servicegroup.controlplane.clients import MAX_LARGE, ClientQuota, Clients, L
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.controlplane.plane import Plane
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Refusals, Report
+from servicegroup.messages import Refusals, Report
 
 SOON = 10.0
 

@@ -15,7 +15,8 @@ from sqlalchemy import select
 from servicegroup.cli.main import cli
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Departure, Leave, Limits, Report
+from servicegroup.messages import Leave, Report
+from servicegroup.model import Departure, Limits
 from servicegroup.store import migrate
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from servicegroup.cli.doctor import file_system
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.tables import listening, listening_gaps, observer

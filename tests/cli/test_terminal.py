@@ -13,7 +13,7 @@ import pytest
 
 from servicegroup.errors import NotFound
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from support.control_plane import ControlPlane
 from support.waiting import until
 

@@ -23,7 +23,8 @@ from servicegroup.driver import load
 from servicegroup.errors import InvalidInput
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Departure, Leave, Limits, ServiceFilter
+from servicegroup.messages import Leave
+from servicegroup.model import Departure, Limits, ServiceFilter
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane

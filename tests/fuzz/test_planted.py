@@ -26,7 +26,8 @@ from servicegroup.drivers.zookeeper.nodes import Node, parse
 from servicegroup.drivers.zookeeper.view import View
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import judge
-from servicegroup.model import Limits, Member, PresenceState, Reason, Report
+from servicegroup.messages import Report
+from servicegroup.model import Limits, Member, PresenceState, Reason
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store

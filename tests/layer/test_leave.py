@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from servers.memcached import Memcached
 from servicegroup.driver import Driver
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Member, PresenceState, Report
+from servicegroup.messages import Report
+from servicegroup.model import Member, PresenceState
 from servicegroup.store.outbox import pending, waiting
 from servicegroup.store.store import Store
 from support.aging import age_everything

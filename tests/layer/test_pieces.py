@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from servicegroup.driver import Driver, GroupPresence, load
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Member, Presence, PresenceState, Report
+from servicegroup.messages import Report
+from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.store import snapshots
 from servicegroup.store.store import Store
 

@@ -8,7 +8,8 @@ from servers.memcached import Memcached
 from servicegroup.driver import Driver, load
 from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Member, Reason, Report
+from servicegroup.messages import Report
+from servicegroup.model import Member, Reason
 from support.aging import age_everything, backdate
 
 from .conftest import LIMITS, believed

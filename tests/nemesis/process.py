@@ -24,7 +24,8 @@ from servicegroup.agent import join as agent
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.client import Joined as Answer
 from servicegroup.driver import Driver, load
-from servicegroup.model import Leave, Member, Refusals, Report, Reported
+from servicegroup.messages import Leave, Refusals, Report, Reported
+from servicegroup.model import Member
 from servicegroup.names import topic_of, zone_of
 
 record = Recorder(Path(os.environ["NEMESIS_HISTORY"]))

@@ -9,7 +9,8 @@ import pytest
 from observer.world import EVER_AGO, World, protections, transitions
 from servicegroup.controlplane.observer import Observer
 from servicegroup.events import EventKind
-from servicegroup.model import Member, Presence, Report
+from servicegroup.messages import Report
+from servicegroup.model import Member, Presence
 from servicegroup.store import lease
 from servicegroup.store.reports import ReportWriter
 

@@ -19,7 +19,8 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.errors import DriverUnavailable
 from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Leave, Limits, Member, Refusals, Report, Service
+from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.model import Limits, Member, Service
 from servicegroup.names import zone_of
 from servicegroup.protection import Thresholds
 from servicegroup.store import migrate

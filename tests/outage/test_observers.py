@@ -21,7 +21,7 @@ from servicegroup.controlplane.observer_loop import LEASE_INTERVAL
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from servicegroup.store import lease
 from servicegroup.store.database import connect, reading
 from servicegroup.store.events import read

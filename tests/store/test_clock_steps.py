@@ -14,7 +14,8 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Gap, Listening
-from servicegroup.model import Reason, Report
+from servicegroup.messages import Report
+from servicegroup.model import Reason
 from servicegroup.store import marks, tokens
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write

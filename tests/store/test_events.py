@@ -13,16 +13,8 @@ from sqlalchemy import Engine, event, select, update
 from servicegroup.errors import InvalidInput
 from servicegroup.events import OF_OPERATORS, Event, EventFilter, EventKind, Log, Page
 from servicegroup.group import ServiceGroup
-from servicegroup.model import (
-    Departure,
-    Evidence,
-    Leave,
-    Limits,
-    Presence,
-    PresenceState,
-    Reason,
-    Report,
-)
+from servicegroup.messages import Leave, Report
+from servicegroup.model import Departure, Evidence, Limits, Presence, PresenceState, Reason
 from servicegroup.store import events as log_of_events
 from servicegroup.store import retention
 from servicegroup.store.clock import utcnow

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select
 
 from servicegroup.events import Event, EventFilter, EventKind, Protection, Signal
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Departure, Leave, Reason, Report, Service
+from servicegroup.messages import Leave, Report
+from servicegroup.model import Departure, Reason, Service
 from servicegroup.store import findings, lease
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading

@@ -13,7 +13,8 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.driver import Driver, load
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Registration, Report
+from servicegroup.messages import Registration, Report
+from servicegroup.model import Limits
 from servicegroup.store.store import Store
 from support.waiting import until
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, inspect, text
 from servicegroup.driver import load
 from servicegroup.errors import ConfigError
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Report
+from servicegroup.messages import Report
+from servicegroup.model import Limits
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store

@@ -20,15 +20,8 @@ from sqlalchemy import event
 from servicegroup.driver import Capabilities, GroupPresence
 from servicegroup.drivers.db import DbDriver
 from servicegroup.group import ServiceGroup
-from servicegroup.model import (
-    Limits,
-    Member,
-    Presence,
-    PresenceState,
-    Report,
-    Service,
-    ServiceFilter,
-)
+from servicegroup.messages import Report
+from servicegroup.model import Limits, Member, Presence, PresenceState, Service, ServiceFilter
 from servicegroup.store import migrate, snapshots
 from servicegroup.store.database import connect, write
 from servicegroup.store.store import Store

@@ -7,7 +7,8 @@ from sqlalchemy import Engine, text
 
 from servicegroup.errors import NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Report, ServiceFilter
+from servicegroup.messages import Report
+from servicegroup.model import ServiceFilter
 from servicegroup.store import snapshots
 from servicegroup.store.database import connect, snapshot_read
 from servicegroup.store.store import Store

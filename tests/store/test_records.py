@@ -10,7 +10,8 @@ from sqlalchemy import Engine, event, select, text, update
 
 from servicegroup.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Member, Report, ServiceFilter
+from servicegroup.messages import Report
+from servicegroup.model import Member, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.store import Store

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, event, select, update
 
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Departure, Leave, Reason, Refusals, Report
+from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.model import Departure, Reason
 from servicegroup.store import reports
 from servicegroup.store import reports as module
 from servicegroup.store.reports import ReportWriter

@@ -21,7 +21,8 @@ from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
 from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
-from servicegroup.model import Limits, Member, Registration, Report
+from servicegroup.messages import Registration, Report
+from servicegroup.model import Limits, Member
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.events import append

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from servers.process import PATIENCE
 from servicegroup.driver import Driver
-from servicegroup.model import Member, Registration
+from servicegroup.messages import Registration
+from servicegroup.model import Member
 from support.control_plane import ControlPlane
 from support.scrape import Scrape
 from support.waiting import until

@@ -19,7 +19,7 @@ from servicegroup.agent.heart import Busy
 from servicegroup.agent.join import client_for
 from servicegroup.controlplane.clients import BURST, ClientQuota, Clients, Limit
 from servicegroup.events import EventFilter
-from servicegroup.model import Report
+from servicegroup.messages import Report
 from support.control_plane import ControlPlane
 from support.scrape import Scrape
 from support.waiting import until

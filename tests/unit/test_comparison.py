@@ -10,7 +10,7 @@ from drivers.reference import Reference, ReferenceOptions
 from servicegroup.comparison import Comparison
 from servicegroup.group import ServiceGroup
 from servicegroup.judging import Judge
-from servicegroup.model import Report
+from servicegroup.messages import Report
 
 
 def test_what_is_remembered_may_be_replaced_while_an_answer_is_made(

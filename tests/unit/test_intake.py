@@ -12,7 +12,7 @@ import pytest
 from servicegroup.controlplane import intake as module
 from servicegroup.controlplane.intake import Intake
 from servicegroup.errors import StoreUnavailable, Unavailable
-from servicegroup.model import Refusals, Report
+from servicegroup.messages import Refusals, Report
 
 
 class Commits:

@@ -21,7 +21,8 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.driver import load
 from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Reason, Report
+from servicegroup.messages import Report
+from servicegroup.model import Limits, Reason
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.events import append

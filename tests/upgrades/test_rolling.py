@@ -20,7 +20,8 @@ from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
 from servicegroup.errors import ControlPlaneUnavailable
-from servicegroup.model import Report, ServiceFilter
+from servicegroup.messages import Report
+from servicegroup.model import ServiceFilter
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
 from support.ledger import moment

@@ -11,7 +11,7 @@ import pytest
 
 from servers.process import PATIENCE
 from servicegroup.agent.client import Joined
-from servicegroup.model import Refusals, Reported
+from servicegroup.messages import Refusals, Reported
 from support.control_plane import ControlPlane
 from support.fleet import fleet
 from support.waiting import until

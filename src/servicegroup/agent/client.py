@@ -21,7 +21,7 @@ from servicegroup.errors import (
     InvalidInput,
     ServiceGroupError,
 )
-from servicegroup.model import Leave, Refusals, Report, Reported
+from servicegroup.messages import Leave, Refusals, Report, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

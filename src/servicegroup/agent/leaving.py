@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from servicegroup.agent.client import Client
-    from servicegroup.model import Leave
+    from servicegroup.messages import Leave
 
 log = logging.getLogger("servicegroup.agent")
 

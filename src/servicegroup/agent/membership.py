@@ -24,7 +24,8 @@ from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
 from servicegroup.agent.leaving import leave_until
 from servicegroup.errors import InvalidInput, ServiceGroupError
-from servicegroup.model import Departure, Leave, Member, Refusals, Report
+from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.model import Departure, Member
 from servicegroup.names import check_name, topic_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import msgspec
 from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
 from servicegroup.measuring import LATENCIES, Distribution
-from servicegroup.model import Refusals, Report
+from servicegroup.messages import Refusals, Report
 
 WINDOW = 0.01
 """Seconds a batch gathers after its first report."""

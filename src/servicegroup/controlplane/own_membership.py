@@ -17,7 +17,7 @@ from servicegroup.controlplane.intake import Intake
 from servicegroup.controlplane.terms import joined, reported, terms
 from servicegroup.errors import ControlPlaneUnavailable
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Leave, Refusals, Report, Reported
+from servicegroup.messages import Leave, Refusals, Report, Reported
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from servicegroup.agent.client import DriverSettings, Joined, Terms
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Refusals, Registration, Reported
+from servicegroup.messages import Refusals, Registration, Reported
 
 
 def terms(group: ServiceGroup) -> Terms:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from servicegroup.errors import Conflict
 from servicegroup.events import EventKind
-from servicegroup.model import Registration
+from servicegroup.messages import Registration
 from servicegroup.store.clock import utcnow
 from servicegroup.store.events import about, append
 from servicegroup.store.tables import services

@@ -34,7 +34,8 @@ from sqlalchemy import (
 )
 
 from servicegroup.events import Event, EventKind
-from servicegroup.model import Departure, Leave, Refusals, Report
+from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.model import Departure
 from servicegroup.remembered import Remembered
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write

@@ -25,7 +25,8 @@ from sqlalchemy.exc import IntegrityError
 from servicegroup.errors import Conflict, InvalidInput, NotFound
 from servicegroup.events import EventKind
 from servicegroup.liveness import Listening
-from servicegroup.model import Member, Registration, ServiceFilter, VersionRange
+from servicegroup.messages import Registration
+from servicegroup.model import Member, ServiceFilter, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append

@@ -14,7 +14,8 @@ from servicegroup.driver import DriverState
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
-from servicegroup.model import BinaryVersions, Leave, Report, Service
+from servicegroup.messages import Leave, Report
+from servicegroup.model import BinaryVersions, Service
 
 MOST_LIVES = 5_000
 """Reports, or departures, of one request: as many as a batch of everybody's (F-60)."""

@@ -39,7 +39,8 @@ from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
 from servicegroup.history import History
-from servicegroup.model import BinaryVersions, Refusals, Reported, Service, ServiceFilter
+from servicegroup.messages import Refusals, Reported
+from servicegroup.model import BinaryVersions, Service, ServiceFilter
 
 T = TypeVar("T")
 

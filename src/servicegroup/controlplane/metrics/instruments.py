@@ -21,7 +21,7 @@ from servicegroup.controlplane.metrics.families import (
     histograms,
 )
 from servicegroup.controlplane.observer_loop import ObserverLoop
-from servicegroup.judging import Questions
+from servicegroup.measuring import Questions
 
 
 def of_intake(intake: Intake) -> Iterator[Metric]:

@@ -147,18 +147,22 @@ class Judge:
         """Return what a verdict follows from; the observer's word counts if it is ``told``."""
         now = listening.now
         stamp = service.last_seen_up or service.created_at
-        age = (now - stamp).total_seconds()
-        ahead = 0.0
+        latest = _latest(service, stamp)
+        age = (now - latest).total_seconds()
+        ahead, heard_from = 0.0, stamp
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
-            age = self._future_stamps.age(service.id, stamp, age)
-            stamp = now - timedelta(seconds=age)
+            aged = self._future_stamps.age(service.id, latest, age)
+            if aged != age:
+                age, heard_from = aged, now - timedelta(seconds=aged)
+        if latest is not stamp:
+            age += (latest - stamp).total_seconds()
         absent, held = (service.absent_since, service.held_since) if told else (None, None)
         seen = presence is not None and self._seen_present.get(service.id) == service.incarnation
         return Evidence(
             limits=self.limits,
             report_age=age,
-            unheard=listening.unheard_since(stamp) if listening.gaps else 0.0,
+            unheard=listening.unheard_since(heard_from) if listening.gaps else 0.0,
             never_reported=service.last_seen_up is None,
             forced_down=service.forced_down,
             departure=service.departure,
@@ -172,6 +176,18 @@ class Judge:
             held_age=None if held is None else (now - held).total_seconds(),
             observed=listening.observed and told,
         )
+
+
+def _latest(service: Service, stamp: datetime) -> datetime:
+    """Return what a service's age is counted from where that may be later than now.
+
+    One that is recorded as down has been silent since before that, whatever a clock says that
+    stepped back meanwhile: its last report alone would seem new, and raise the dead (F-50).
+    """
+    found_at = service.observed_since
+    if found_at is None or found_at <= stamp or service.observed_state != "down":
+        return stamp
+    return found_at
 
 
 def _bounded(presence: Presence, own: int) -> Presence:

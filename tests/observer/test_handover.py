@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from observer.world import EVER_AGO, World, protections, transitions
 from servicegroup.controlplane.observer import Observer
+from servicegroup.driver import load
 from servicegroup.events import EventKind
+from servicegroup.group import ServiceGroup
 from servicegroup.messages import Report
 from servicegroup.model import Member, Presence
 from servicegroup.store import lease
 from servicegroup.store.reports import ReportWriter
+from servicegroup.store.store import Store
 
 
 def holder(world: World) -> Observer:
@@ -25,7 +30,7 @@ def number(world: World) -> int:
     """Return how often the lease was taken."""
     held = lease.current(world.engine)
     assert held is not None
-    return held.number
+    return held.fencing_token
 
 
 def test_one_observes_and_the_next_takes_over_when_it_falls_silent(world: World) -> None:
@@ -211,6 +216,41 @@ def test_a_mark_from_the_future_lets_nobody_count_as_silent(world: World, back: 
     world.pass_time(90)
     assert world.down() == {"h0"}
     assert [service.host for service in another.services() if not service.is_up] == ["h0"]
+
+
+@pytest.mark.parametrize("driver", ["db", "reference"])
+@pytest.mark.parametrize("step", [4, 20, 3600, 365 * 86_400])
+@pytest.mark.parametrize("outage", [0, 24])
+def test_a_clock_that_steps_back_raises_no_dead(
+    tmp_path: Path, outage: int, step: int, driver: str
+) -> None:
+    """F-50: what is recorded as down stays so, also where an outage lies in the time stepped to."""
+    with closing(OfRecordAlone(tmp_path) if driver == "db" else World(tmp_path)) as world:
+        world.observer()
+        fleet = world.fleet(4)
+        world.pass_time(11)
+        world.away = True
+        world.pass_time(outage)
+        world.away = False
+        world.pass_time(11)
+        world.crash(fleet[:1])
+        world.pass_time(world.limits.service_down_time + 2)
+        assert world.down() == {"h0"}
+        world.step_the_clock(-step)
+        for _ in range(int(world.limits.service_down_time) + 2):
+            assert {s.host for s in world.layer().services() if not s.is_up} == {"h0"}
+            world.pass_time(1)
+            assert world.down() == {"h0"}
+        world.start("h0")
+        world.pass_time(2)
+        assert world.down() == set()
+
+
+class OfRecordAlone(World):
+    """A world whose driver has no signal of its own."""
+
+    def layer(self) -> ServiceGroup:
+        return ServiceGroup(Store(self.engine), load("db"), self.limits, None, self.clock.monotonic)
 
 
 @pytest.mark.parametrize("wrong", [-80, 80])

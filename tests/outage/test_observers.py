@@ -103,11 +103,11 @@ class Register:
                     return plane
         return None
 
-    def number(self) -> int:
+    def fencing_token(self) -> int:
         """Return which taking of the lease this is."""
         held = lease.current(self.engine)
         assert held is not None
-        return held.number
+        return held.fencing_token
 
     def freeze(self, plane: ControlPlane) -> None:
         """Hang a control plane, but not in a transaction: that ends by the server's timeout."""
@@ -123,10 +123,10 @@ class Register:
 
         until(is_frozen_outside, PATIENCE, what="frozen outside of a transaction")
 
-    def replaced(self, gone: ControlPlane, number: int) -> ControlPlane:
+    def replaced(self, gone: ControlPlane, fencing_token: int) -> ControlPlane:
         """Wait until another observes, in time, and return it."""
         since = time.monotonic()
-        until(lambda: self.number() != number, PATIENCE, what="the lease taken over")
+        until(lambda: self.fencing_token() != fencing_token, PATIENCE, what="the lease taken over")
         assert time.monotonic() - since < OBSERVER_TOLERANCE + LEASE_INTERVAL + BUSY
         return until(lambda: self.observer(gone), PATIENCE, what="another observer")
 
@@ -161,7 +161,7 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
     first = register.planes[0]
 
     # Slow: it stands still half of the time, too shortly to be replaced.
-    number = register.number()
+    fencing_token = register.fencing_token()
     register.dead = {"h0"}
     for _ in range(4):
         register.freeze(first)
@@ -169,14 +169,14 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
         first.thaw()
         time.sleep(1)
     register.becomes("h0", DOWN, found)
-    assert register.number() == number
+    assert register.fencing_token() == fencing_token
     register.dead = set()
     register.becomes("h0", UP, LOOK_INTERVAL)
 
     # Frozen while h1 dies: another tells it, and it tells nothing more once it goes on.
     register.freeze(first)
     register.dead = {"h1"}
-    second = register.replaced(first, number)
+    second = register.replaced(first, fencing_token)
     register.becomes("h1", DOWN, found)
     register.dead = set()
     register.becomes("h1", UP, LOOK_INTERVAL)
@@ -184,13 +184,13 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
     until(lambda: register.observer() is second, PATIENCE, what="one observer")
 
     # Killed while h2 and h3 are about to be told, and h4 dies.
-    number = register.number()
+    fencing_token = register.fencing_token()
     register.dead = {"h2", "h3"}
     time.sleep(DOWN_TIME)  # they die shortly before the observer does
     second.kill()
     register.dead = {"h2", "h3", "h4"}
     register.planes.remove(second)
-    register.replaced(second, number)
+    register.replaced(second, fencing_token)
     for host in ("h2", "h3", "h4"):
         register.becomes(host, DOWN, found)
     register.dead = set()
@@ -201,4 +201,4 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
         assert register.told(host) == [UP, DOWN, UP]
     events = read(register.engine, EventFilter(after=0), 10_000).events
     assert [event.id for event in events] == list(range(1, len(events) + 1))
-    assert register.number() == number + 1, "nobody took it without need"
+    assert register.fencing_token() == fencing_token + 1, "nobody took it without need"

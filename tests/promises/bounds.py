@@ -33,7 +33,8 @@ class Bounds:
 
     def at_most(self, reported: float, beaten: float) -> float:
         """Whatever else happens: it has been silent for too long, and the backend forgot it."""
-        return max(self.silent(reported), self.forgotten(beaten))
+        forgotten = self.forgotten(beaten)
+        return max(self.silent(reported, forgotten), forgotten)
 
     def crowd(self, reported: float, beaten: float) -> float:
         """Undisturbed, one of many: protection holds it until it lost both signals."""
@@ -49,15 +50,16 @@ class Bounds:
         detection = self.settings.detection
         return silent if detection is None else min(silent, beaten + detection)
 
-    def silent(self, last: float) -> float:
+    def silent(self, last: float, forgotten: float = float("-inf")) -> float:
         """Return the moment from which who reported last at ``last`` has been silent for too long.
 
-        A step of the database's clock begins the count anew, once somebody observes after it.
+        A step of the database's clock begins the count anew, once somebody observes after it, for
+        a service that may be up by then: one that is present up to ``forgotten`` may be held.
         """
         counted, stepped = last, False
         for fault in self._faults:
             stepped = stepped or "clock" in fault.touches
-            if stepped and fault.begun <= self._heard(counted):
+            if stepped and fault.begun <= max(self._heard(counted), forgotten):
                 counted = max(counted, fault.ended + TAKEOVER)
         return self._heard(counted)
 

@@ -272,6 +272,27 @@ def test_a_token_of_a_clock_that_was_ahead_lasts_no_longer(
     assert tokens.revision(engine) != before, "so that control planes read them again"
 
 
+def test_who_is_down_stays_as_silent_as_it_was(group: ServiceGroup, engine: Engine) -> None:
+    """By the time somebody listened, before now as before the moment at which it was found."""
+    reported, never = (group.join(host, "nova-compute") for host in ("h1", "h2"))
+    group.report([Report(reported.uuid, 1)])
+    now = now_of(engine)
+    add_gap(engine, now - timedelta(seconds=50), now - timedelta(seconds=20))
+    stamp, found = now + YEAR - timedelta(seconds=70), now + YEAR
+    down = {"observed_state": "down", "observed_since": found, "created_at": stamp}
+    for uuid, changed in ((reported.uuid, {**down, "last_seen_up": stamp}), (never.uuid, down)):
+        with engine.begin() as connection:
+            connection.execute(services.update().where(services.c.uuid == uuid).values(changed))
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    for uuid in (reported.uuid, never.uuid):
+        evidence = group.get(uuid).judged.evidence
+        assert evidence.silence == pytest.approx(70, abs=5)
+        assert evidence.report_age == pytest.approx(100, abs=5)
+        assert not group.get(uuid).is_up
+
+
 def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine) -> None:
     uuid = group.join("h1", "nova-compute").uuid
     group.report([Report(uuid, 1)])

@@ -83,7 +83,7 @@ def test_who_falls_silent_is_replaced_by_one_and_writes_nothing_more(engine: Eng
     assert free.is_free
     assert winners(engine, free) == [2]
     taken = seen(engine)
-    assert (taken.is_free, taken.number) == (False, 2)
+    assert (taken.is_free, taken.fencing_token) == (False, 2)
     fall_silent(engine, 1)  # so that a write of the one that was replaced would show
     before = _row(engine)
     for attempt in _attempts(engine, 1):

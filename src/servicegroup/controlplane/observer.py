@@ -27,7 +27,7 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.recording import Finding, LeaseLost, Snapshot, holder_for
+from servicegroup.recording import Finding, LeaseLost, Snapshot, Summary, holder_for
 
 
 class Observer:
@@ -44,7 +44,7 @@ class Observer:
         self._recorder = group.recorder()
         self._holds = Holds(thresholds or Thresholds(), group.limits, monotonic)
         self._holder = holder_for(group.driver.name)
-        self._number: int | None = None
+        self._fencing_token: int | None = None
         self._blind = False
         self._looked_under: int | None = None
         self._looked_at: datetime | None = None
@@ -54,7 +54,7 @@ class Observer:
     @property
     def observes(self) -> bool:
         """Whether this process held the lease when it last knew."""
-        return self._number is not None
+        return self._fencing_token is not None
 
     # -- the lease ---------------------------------------------------------------------------
 
@@ -64,12 +64,12 @@ class Observer:
         A blind holder keeps it until somebody takes it who sees. Raises StoreUnavailable.
         """
         try:
-            if self._number is not None:
-                self._recorder.renew_lease(self._number, blind=self._blind)
+            if self._fencing_token is not None:
+                self._recorder.renew_lease(self._fencing_token, blind=self._blind)
             else:
-                self._number = self._take()
+                self._fencing_token = self._take()
         except LeaseLost:
-            self._number = None
+            self._fencing_token = None
         return self.observes
 
     def _take(self) -> int | None:
@@ -84,9 +84,9 @@ class Observer:
 
     def release(self) -> None:
         """Let another process observe at once. Raises StoreUnavailable."""
-        if self._number is not None:
-            self._recorder.release_lease(self._number)
-            self._number = None
+        if self._fencing_token is not None:
+            self._recorder.release_lease(self._fencing_token)
+            self._fencing_token = None
 
     # -- a look ------------------------------------------------------------------------------
 
@@ -95,26 +95,26 @@ class Observer:
 
         Returns the events of it; does nothing without the lease. Raises StoreUnavailable.
         """
-        # The lease is kept in another thread: what was seen under one number is not written under
-        # the next, and what was remembered is not known to hold when another has observed since.
-        number = self._number
-        if number is None:
+        # The lease is kept in another thread: what was seen under one fencing token is not written
+        # under the next, and what was remembered may not hold once another process has observed.
+        fencing_token = self._fencing_token
+        if fencing_token is None:
             return []
         try:
-            return self._look(number, members)
+            return self._look(fencing_token, members)
         except LeaseLost:
-            if self._number == number:
-                self._number = None
+            if self._fencing_token == fencing_token:
+                self._fencing_token = None
             return []
 
-    def _look(self, number: int, members: Collection[Member] | None) -> list[Event]:
-        if number != self._looked_under:
+    def _look(self, fencing_token: int, members: Collection[Member] | None) -> list[Event]:
+        if fencing_token != self._looked_under:
             self._looked_at = None
             self._holds.forget()
             members = None
         inherits = False
         if members is None:
-            listening = self._listening(number)
+            listening = self._listening(fencing_token)
             inherits = not listening.is_about(self._group.driver.name)
             observations, now = self._look_at_all(listening)
         else:
@@ -132,14 +132,14 @@ class Observer:
         findings = [found for s in observations if (found := _finding(s, now)) is not None]
         # Held services first: until that is stored, readers take their absence for a failure.
         findings.sort(key=lambda finding: finding.held_since is None)
-        happened = self._recorder.record(number, findings)
+        happened = self._recorder.record(fencing_token, findings)
         if members is None or before != after:
             by = self._holder if inherits else None
-            happened += self._recorder.conclude(number, before, after, now, by)
-        self._looked_under = number
+            happened += self._recorder.conclude(fencing_token, before, after, now, by)
+        self._looked_under = fencing_token
         return happened
 
-    def _listening(self, number: int) -> Listening:
+    def _listening(self, fencing_token: int) -> Listening:
         """Return who listened, once nothing is from the future.
 
         What is, when the database's clock may have stepped back, is dated back: all that judge
@@ -148,7 +148,7 @@ class Observer:
         """
         listening = self._recorder.listening()
         if self._looked_at is None or listening.now < self._looked_at or self._is_ahead:
-            self._recorder.clamp_future_stamps(number)
+            self._recorder.clamp_future_stamps(fencing_token)
             listening = self._recorder.listening()
         self._looked_at = listening.now
         return listening
@@ -167,18 +167,25 @@ class Observer:
         presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
         self._blind = _is_blind(presences)
         self._present = {}
-        closer = []
+        wanted = []
         for entry in everybody:
             presence = presences.get(Member(entry.group, entry.host))
             if presence is not None and has_life(presence, entry.incarnation):
                 self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
                 judge.saw_present(entry.id, entry.incarnation)
-            elif presence is not None and entry.was_up and self._may_down(presence):
-                closer.append(entry.id)
-                continue
-            if entry.may_have_changed:
-                closer.append(entry.id)
-        return self._see(self._recorder.by_ids(closer), presences)
+            if self._needs_judging(entry, presence):
+                wanted.append(entry.id)
+        return self._see(self._recorder.by_ids(wanted), presences)
+
+    def _needs_judging(self, entry: Summary, presence: Presence | None) -> bool:
+        """Tell whether the verdict of a service may be another one than what is recorded."""
+        if entry.may_have_changed:
+            return True
+        if presence is None or not entry.was_up or has_life(presence, entry.incarnation):
+            return False
+        # UNKNOWN takes nobody down, unless on_unknown says so.
+        strict = self._group.limits.on_unknown is OnUnknown.DOWN
+        return strict or presence.state is not PresenceState.UNKNOWN
 
     def _look_at(self, members: Collection[Member]) -> tuple[list[Observed], datetime]:
         """See these members, and whoever is held or lost its presence lately."""
@@ -207,11 +214,6 @@ class Observer:
             for service, verdict in zip(snapshot.services, verdicts, strict=True)
         ]
         return observations, snapshot.listening.now
-
-    def _may_down(self, presence: Presence) -> bool:
-        """Tell whether somebody who was up and is not present may be down now."""
-        strict = self._group.limits.on_unknown is OnUnknown.DOWN
-        return strict or presence.state is not PresenceState.UNKNOWN
 
 
 def _finding(observed: Observed, now: datetime) -> Finding | None:

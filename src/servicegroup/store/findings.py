@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, case, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, bindparam, case, or_, select
 
 from servicegroup.events import Event, EventKind, Protection, Signal
 from servicegroup.history import is_failure
@@ -23,6 +23,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
+from servicegroup.store.marks import heard_for, newest_gaps
 from servicegroup.store.tables import outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
@@ -46,19 +47,19 @@ class Finding(msgspec.Struct, frozen=True):
     transition: Event | None = None
 
 
-def record(engine: Engine, number: int, findings: Sequence[Finding]) -> list[Event]:
-    """Record findings under the lease of that number; return the transitions, as recorded.
+def record(engine: Engine, fencing_token: int, findings: Sequence[Finding]) -> list[Event]:
+    """Record findings under the lease of that fencing_token; return the transitions, as recorded.
 
     Raises LeaseLost, and then nothing of the batch under way is recorded; StoreUnavailable.
     """
     happened: list[Event] = []
     for start in range(0, len(findings), BATCH):
-        happened += write(engine, partial(_record, number, findings[start : start + BATCH]))
+        happened += write(engine, partial(_record, fencing_token, findings[start : start + BATCH]))
     return happened
 
 
-def _record(number: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
-    fence(connection, number)
+def _record(fencing_token: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
+    fence(connection, fencing_token)
     # Recording much takes longer than readers wait for the observer.
     mark_observed(connection)
     current = _unchanged(connection, findings)
@@ -140,7 +141,7 @@ _AGED = (
 """The stamps that something is measured from."""
 
 
-def clamp_future_stamps(engine: Engine, number: int) -> int:
+def clamp_future_stamps(engine: Engine, fencing_token: int) -> int:
     """Date what is stamped later than now, as the clock stepped back, to now (F-50).
 
     Returns how many services there were. Raises LeaseLost, StoreUnavailable; what was done by then
@@ -151,8 +152,8 @@ def clamp_future_stamps(engine: Engine, number: int) -> int:
         query = select(services.c.id).where(ahead, services.c.deleted == 0)
         ids = list(connection.scalars(query.order_by(services.c.id)))
     for start in range(0, len(ids), BATCH):
-        write(engine, partial(_clamp_services, number, ids[start : start + BATCH]))
-    write(engine, partial(_clamp_others, number))
+        write(engine, partial(_clamp_services, fencing_token, ids[start : start + BATCH]))
+    write(engine, partial(_clamp_others, fencing_token))
     return len(ids)
 
 
@@ -161,13 +162,15 @@ def is_later(than: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(*(services.c[name] > than for name in _AGED))
 
 
-def _clamp_services(number: int, ids: Sequence[int], connection: Connection) -> None:
-    fence(connection, number)
+def _clamp_services(fencing_token: int, ids: Sequence[int], connection: Connection) -> None:
+    fence(connection, fencing_token)
     chosen = services.c.id.in_(ids)
-    connection.execute(
-        select(services.c.id).where(chosen).order_by(services.c.id).with_for_update()
-    )
+    found = (services.c.id, services.c.observed_state, *(services.c[name] for name in _AGED))
+    rows = connection.execute(
+        select(*found).where(chosen).order_by(services.c.id).with_for_update()
+    ).all()
     now = connection.execute(select(utcnow())).scalar_one()
+    _keep_silence(connection, rows, now)
     dated = {name: case((services.c[name] > now, now), else_=services.c[name]) for name in _AGED}
     latest = case(
         (services.c.flapping_until > now + FLAP_WINDOW, now + FLAP_WINDOW),
@@ -176,8 +179,31 @@ def _clamp_services(number: int, ids: Sequence[int], connection: Connection) -> 
     connection.execute(services.update().where(chosen).values(**dated, flapping_until=latest))
 
 
-def _clamp_others(number: int, connection: Connection) -> None:
-    fence(connection, number)
+def _keep_silence(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
+    """Keep services silent that are recorded as down, for as long as they were by that record.
+
+    Dated to now, their last report would raise the dead for service_down_time (F-50).
+    """
+    one = services.update().where(services.c.id == bindparam("of_id"))
+    for name in ("last_seen_up", "created_at"):
+        silent = []
+        for row in rows:
+            found_at, stamp = row.observed_since, getattr(row, name)
+            ahead = row.observed_state == "down" and found_at > max(now, stamp or found_at)
+            if ahead and _last_sign(row) == name:
+                age = (found_at - stamp).total_seconds()
+                silent.append({"of_id": row.id, "at": heard_for(newest_gaps(connection), now, age)})
+        if silent:
+            connection.execute(one.values({name: bindparam("at")}), silent)
+
+
+def _last_sign(row: Row[Any]) -> str:
+    """Return which stamp silence is counted from."""
+    return "created_at" if row.last_seen_up is None else "last_seen_up"
+
+
+def _clamp_others(fencing_token: int, connection: Connection) -> None:
+    fence(connection, fencing_token)
     now = connection.execute(select(utcnow())).scalar_one()
     for stamp in (protections.c.since, outbox.c.created_at, services.c.deleted_at):
         connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
@@ -199,7 +225,7 @@ def current_protections(engine: Engine) -> list[Protection]:
 
 def conclude(
     engine: Engine,
-    number: int,
+    fencing_token: int,
     before: Sequence[Protection],
     after: Sequence[Protection],
     at: datetime,
@@ -217,7 +243,7 @@ def conclude(
     kept = set() if by else old.keys() & new.keys()
 
     def work(connection: Connection) -> list[Event]:
-        fence(connection, number)
+        fence(connection, fencing_token)
         mark_observed(connection, by)
         if by:
             _forget(connection, at)

@@ -1,7 +1,7 @@
 """The observer's lease: one row that says which process turns verdicts into events.
 
-It has a number that every taking raises, and whatever the observer writes is fenced by it: a
-process that was paused, and meanwhile replaced, finds a newer number and writes nothing.
+It has a fencing token that every taking raises, and whatever the observer writes is fenced by it: a
+process that was paused, and meanwhile replaced, finds a newer one and writes nothing.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def obeys(holder: str | None, driver: str) -> bool:
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who observes, under which number, and how many seconds ago it said so.
+    """Who observes, under which fencing token, and how many seconds ago it said so.
 
     ``blind`` says that its driver cannot tell of anybody whether they are present.
     """
 
     holder: str
-    number: int
+    fencing_token: int
     age: float
     blind: bool
 
@@ -111,12 +111,12 @@ def current(engine: Engine) -> Lease | None:
         row = connection.execute(query.add_columns(utcnow()).where(_ROW)).one_or_none()
     if row is None:
         return None
-    holder, number, blind, renewed_at, now = row
-    return Lease(holder, number, (now - renewed_at).total_seconds(), blind)
+    holder, fencing_token, blind, renewed_at, now = row
+    return Lease(holder, fencing_token, (now - renewed_at).total_seconds(), blind)
 
 
 def take(engine: Engine, holder: str, seen: Lease | None) -> int:
-    """Take the lease as it was seen, and return the new number.
+    """Take the lease as it was seen, and return the new fencing token.
 
     A holder that obeys another driver is named only once it has concluded a look (``observed``):
     until then the record is about the former driver's answers. Raises LeaseLost where another
@@ -130,11 +130,11 @@ def take(engine: Engine, holder: str, seen: Lease | None) -> int:
         if seen is None:
             connection.execute(observer.insert().values(id=1, number=1, **mine))
             return 1
-        unchanged = observer.update().where(_ROW, observer.c.number == seen.number)
-        number = seen.number + 1
-        if not connection.execute(unchanged.values(number=number, **mine)).rowcount:
+        unchanged = observer.update().where(_ROW, observer.c.number == seen.fencing_token)
+        fencing_token = seen.fencing_token + 1
+        if not connection.execute(unchanged.values(number=fencing_token, **mine)).rowcount:
             raise LeaseLost("Another process has begun to observe.")
-        return number
+        return fencing_token
 
     try:
         return write(engine, work)
@@ -142,9 +142,9 @@ def take(engine: Engine, holder: str, seen: Lease | None) -> int:
         raise LeaseLost("Another process has begun to observe.") from None
 
 
-def renew(engine: Engine, number: int, *, blind: bool) -> None:
+def renew(engine: Engine, fencing_token: int, *, blind: bool) -> None:
     """Keep the lease. Raises LeaseLost, StoreUnavailable."""
-    mine = observer.update().where(_ROW, observer.c.number == number)
+    mine = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> int:
         return connection.execute(mine.values(renewed_at=utcnow(), blind=blind)).rowcount
@@ -153,9 +153,9 @@ def renew(engine: Engine, number: int, *, blind: bool) -> None:
         raise LeaseLost("Another process has begun to observe.")
 
 
-def release(engine: Engine, number: int) -> None:
+def release(engine: Engine, fencing_token: int) -> None:
     """Let the next process take the lease at once; nothing happens if it is another's."""
-    free = observer.update().where(_ROW, observer.c.number == number)
+    free = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> None:
         now = connection.scalar(select(utcnow()))
@@ -165,10 +165,10 @@ def release(engine: Engine, number: int) -> None:
     write(engine, work)
 
 
-def fence(connection: Connection, number: int) -> None:
-    """Raise LeaseLost unless this number still holds the lease, until the transaction ends."""
+def fence(connection: Connection, fencing_token: int) -> None:
+    """Raise LeaseLost unless this token holds the lease, now and until the transaction ends."""
     query = select(observer.c.number).where(_ROW).with_for_update()
-    if connection.scalar(query) != number:
+    if connection.scalar(query) != fencing_token:
         raise LeaseLost("Another process observes now.")
 
 

@@ -96,6 +96,18 @@ def deciding(
     return found
 
 
+def heard_for(newest_first: Iterator[Gap], now: datetime, seconds: float) -> datetime:
+    """Return the moment since which somebody listened for so many seconds."""
+    left, moment = timedelta(seconds=seconds), now
+    for gap in newest_first:
+        heard = max(timedelta(), moment - gap.end)
+        if heard >= left:
+            break
+        left -= heard
+        moment = min(moment, gap.start)
+    return moment - left
+
+
 def undoubted_now(connection: Connection) -> datetime:
     """Return the moment by which old rows may be removed: now, unless the clock leapt lately.
 

@@ -215,20 +215,26 @@ def _named(connection: Connection, ids: Mapping[str, int], lives: set[Life]) -> 
 
 
 def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:
-    deleted, superseded, left, unknown = kinds = tuple(set[str]() for _ in range(4))
+    kinds: dict[str, set[str]] = {kind: set() for kind in Refusals.__struct_fields__}
     for uuid, incarnation in lives:
-        if uuid not in rows:
-            unknown.add(uuid)
-            continue
-        current, tombstone, left_at = rows[uuid]
-        if tombstone:
-            deleted.add(uuid)
-        elif incarnation != current:
-            # A number above the record's comes from a life that a restored backup forgot.
-            (superseded if incarnation < current else unknown).add(uuid)
-        elif left_at is not None:
-            left.add(uuid)
-    return Refusals(*map(frozenset, kinds))
+        kind = _refused_as(incarnation, rows.get(uuid))
+        if kind is not None:
+            kinds[kind].add(uuid)
+    return Refusals(**{kind: frozenset(uuids) for kind, uuids in kinds.items()})
+
+
+def _refused_as(incarnation: int, row: Sequence[Any] | None) -> str | None:
+    """Return which refusal follows from the record's row, None for none."""
+    if row is None:
+        return "unknown"
+    current, tombstone, left_at = row
+    if tombstone:
+        return "deleted"
+    if incarnation > current:  # of a life that a restored backup forgot
+        return "unknown"
+    if incarnation < current:
+        return "superseded"
+    return None if left_at is None else "left"
 
 
 def _departed(connection: Connection, leave: Leave) -> Event:

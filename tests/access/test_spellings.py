@@ -33,6 +33,8 @@ from spellings import OF_NAMES, OF_NO_UUID, OF_UUIDS
 
 from .conftest import ADMIN, Guarded
 
+pytestmark = pytest.mark.long
+
 ALL = OF_UUIDS | OF_NO_UUID
 LIFE = "0b1c2d3e-4f5a-4b6c-8d7e-9f0a1b2c3d4e"
 _numbers = count()

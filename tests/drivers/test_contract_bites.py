@@ -14,6 +14,8 @@ from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member
 from servicegroup.testing import DriverContract, outages
 
+pytestmark = pytest.mark.long
+
 CAUGHT_BY: list[tuple[str, type[Reference], dict[str, Any]]] = [
     ("test_a_member_that_joins_is_present", broken.AnswersFromItsOwnMemory, {}),
     ("test_every_member_asked_is_answered", broken.OmitsTheAbsent, {}),

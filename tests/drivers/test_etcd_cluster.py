@@ -11,6 +11,8 @@ from drivers.ensembles import EnsembleContract
 from servers.etcd import Etcd, EtcdCluster
 from servicegroup.drivers.etcd.driver import EtcdDriver
 
+pytestmark = pytest.mark.long
+
 
 class TestEtcdCluster(EnsembleContract):
     driver = EtcdDriver

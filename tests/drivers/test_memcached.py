@@ -74,6 +74,7 @@ def three(memcached_server: Memcached) -> Iterator[Fleet]:
         yield Fleet(memcached_server, second, third)
 
 
+@pytest.mark.long
 class TestThreeMemcached(TestMemcached):
     @pytest.fixture
     def backend(self, three: Fleet) -> Fleet:

@@ -59,6 +59,7 @@ def forgetful(redis_server: Redis) -> Iterator[Redis]:
         yield server
 
 
+@pytest.mark.long
 class TestForgetfulRedis(TestRedis):
     @pytest.fixture
     def backend(self, forgetful: Redis) -> Emptiable:

@@ -85,6 +85,7 @@ class Experienced(ZooKeeperDriver):
         return answer.state is PresenceState.ABSENT or "recovering" in answer.detail
 
 
+@pytest.mark.long
 class TestZooKeeperBefore36(MembershipContract):
     """Servers without lasting watches: what changed is listed anew (ZK-9)."""
 

@@ -23,6 +23,8 @@ from servicegroup.model import Member, PresenceState
 from servicegroup.testing.harness import ask
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., ZooKeeperDriver]
 
 MEMBER = Member("compute", "host-1")

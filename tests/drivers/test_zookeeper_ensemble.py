@@ -11,6 +11,8 @@ from drivers.ensembles import EnsembleContract
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 
+pytestmark = pytest.mark.long
+
 
 class TestZooKeeperEnsemble(EnsembleContract):
     driver = ZooKeeperDriver

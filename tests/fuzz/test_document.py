@@ -18,6 +18,8 @@ from support.control_plane import ControlPlane
 
 from .conftest import EXAMPLES, TOKEN
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 
 

@@ -16,6 +16,8 @@ from support.control_plane import ControlPlane
 from .conftest import TOKEN, fuzzed
 from .shapes import bodies, texts
 
+pytestmark = pytest.mark.long
+
 methods = st.sampled_from(
     ["GET", "PUT", "DELETE", "GET", "PUT", "POST", "PATCH", "HEAD", "OPTIONS"]
 )

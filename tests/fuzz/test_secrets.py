@@ -166,6 +166,7 @@ def is_known_present(plane: Talkative) -> bool:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_no_secret_is_ever_shown(
     plane: Talkative, database: Database, backend: redis.Redis, tmp_path: Path
 ) -> None:

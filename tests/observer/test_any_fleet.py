@@ -266,6 +266,7 @@ class AnyFleet(RuleBasedStateMachine):
 @pytest.mark.parametrize("away", get_args(Outage))
 @pytest.mark.parametrize("wrong", [1, 5])
 @pytest.mark.parametrize("ahead", [-3600, 20, 600, 365 * 86_400])
+@pytest.mark.long
 def test_a_clock_there_and_back_hides_nobody(ahead: int, wrong: int, away: Outage) -> None:
     fleet = AnyFleet()
     try:

@@ -231,6 +231,7 @@ def test_a_state_directory_that_cannot_be_written_is_said_in_one_sentence(tmp_pa
     assert "cannot be written" in one_sentence(stderr)
 
 
+@pytest.mark.long
 def test_a_database_that_goes_away_is_a_503_and_comes_back(
     own_postgresql: Callable[[], PostgreSQL], tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_database_that_goes_away_is_a_503_and_comes_back(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root to be mounted")
+@pytest.mark.long
 def test_a_full_disk_is_a_503_and_loses_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -29,6 +29,8 @@ from servers.process import Server, ServerError, ask, family, free_port
 from servers.redis import Redis
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -268,6 +268,7 @@ def test_reading_asks_twice_however_many_there_are(group: ServiceGroup, engine: 
     assert sum(statement.startswith("SELECT") for statement in statements) <= 2
 
 
+@pytest.mark.long
 def test_writers_of_overlapping_batches_never_wait_in_a_circle(
     group: ServiceGroup, engine: Engine
 ) -> None:
@@ -296,6 +297,7 @@ def test_writers_of_overlapping_batches_never_wait_in_a_circle(
     assert failures == []
 
 
+@pytest.mark.long
 def test_departures_and_reports_never_wait_in_a_circle(group: ServiceGroup, engine: Engine) -> None:
     """SQL-11: a rack stops in order while its services still report."""
     lives = [group.join(f"h{n}", "nova-compute") for n in range(200)]

@@ -30,6 +30,8 @@ from support.control_plane import ControlPlane
 from support.waiting import until
 from transport.conftest import Serve, lines
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def proof(authority: Authority) -> Pair:

@@ -26,7 +26,7 @@ from servicegroup.history import History
 from servicegroup.judging import Ask, Judge
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.messages import Leave, Refusals, Registration, Report
-from servicegroup.model import Limits, Member, Service, ServiceFilter, VersionRange
+from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceFilter, VersionRange
 from servicegroup.names import check_name, check_state, check_text, topic_of, zone_of
 from servicegroup.recording import Recorder
 from servicegroup.store import events
@@ -144,9 +144,14 @@ class ServiceGroup:
         """Return the host of each of these services that the record has, deleted ones too."""
         return self._store.hosts(uuids)
 
-    def histogram(self, binary: str) -> dict[int, int]:
-        """Return how many services of a binary run each version, counted as in ``versions``."""
-        return self._store.version_histogram(binary)
+    def version_counts(self, binaries: Sequence[str] = ()) -> list[BinaryVersions]:
+        """Return the same, each with how many services of the binary run each version."""
+        ranges = self.versions(binaries)
+        counts = self._store.version_counts([one.binary for one in ranges])
+        return [
+            BinaryVersions(one.binary, one.minimum, one.maximum, counts.get(one.binary, {}))
+            for one in ranges
+        ]
 
     def drivers(self) -> list[tuple[Driver, bool]]:
         """Return the drivers in use, each with whether it is a mere shadow."""

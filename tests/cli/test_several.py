@@ -13,6 +13,7 @@ from servicegroup.cli import events, remote, service
 from servicegroup.cli.remote import RemoteRegister
 from servicegroup.errors import NotFound
 from servicegroup.group import ServiceGroup
+from servicegroup.model import ServiceFilter
 from support.control_plane import ControlPlane
 
 from .conftest import Desk, fill
@@ -49,7 +50,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[RemoteRegister]:
 def test_later_requests_of_a_command_do_not_wait(urls: str) -> None:
     with closing(RemoteRegister(urls)) as register:
         for _ in range(5):
-            assert len(register.services({"binary": "nova-compute"})) == 2
+            assert len(register.services(ServiceFilter(binary="nova-compute"))) == 2
         assert register.protections() == []
         assert register._planes.unanswered == 1
 

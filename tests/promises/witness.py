@@ -16,7 +16,7 @@ from openstack import exceptions
 from promises.following import Told
 from promises.history import LOG, Counted, Seen, Shown
 from servers.process import PATIENCE
-from servicegroup.api.v1.bodies import Services
+from servicegroup.bodies import Services
 from servicegroup.events import Page
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.model import Reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from servicegroup.judging import FutureStamps
+from servicegroup.future_stamps import FutureStamps
 
 STAMP, LATER = datetime(2030, 1, 1, 12), datetime(2030, 1, 1, 13)
 

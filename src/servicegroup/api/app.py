@@ -30,10 +30,10 @@ from servicegroup.api.endpoint import Endpoint, Stage, body_of
 from servicegroup.api.listing import Lists
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
 from servicegroup.api.v1 import routes as v1
-from servicegroup.api.v1.bodies import Reports
 from servicegroup.api.v1.openapi import document
 from servicegroup.api.v1.query import event_filter, values, whole_number
 from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
+from servicegroup.bodies import Reports
 from servicegroup.controlplane.feed import PAGE, Feed
 from servicegroup.controlplane.intake import NOBODY
 from servicegroup.controlplane.plane import Plane

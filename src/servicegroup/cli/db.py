@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servicegroup.cli.register import connect, sqlite_file
+from servicegroup.cli.local import connect, sqlite_file
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from servicegroup.cli.checks import Check, forced_down, observer, pinned_versions, signals
+from servicegroup.cli.local import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
-from servicegroup.cli.register import connect, open_group, sqlite_file
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
 from servicegroup.explanation import duration
 from servicegroup.liveness import MARK_TOLERANCE

@@ -9,17 +9,19 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec.structs import asdict
 
 from servicegroup.agent.client import REFUSALS, fault_messages
 from servicegroup.agent.connection import Reply
 from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.credentials import TlsFiles
+from servicegroup.bodies import Drivers, One, Protections, Services, Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
 from servicegroup.events import EventFilter, Page, Protection, RawPage
 from servicegroup.history import History
-from servicegroup.model import BinaryVersions, Service
+from servicegroup.model import BinaryVersions, Service, ServiceFilter
 
 T = TypeVar("T")
 
@@ -30,27 +32,6 @@ PAGE = 1000
 """Services asked for at once; about a megabyte."""
 
 
-class _Page(msgspec.Struct):
-    services: list[Service]
-    next: str | None
-
-
-class _One(msgspec.Struct):
-    service: Service
-
-
-class _Versions(msgspec.Struct):
-    versions: list[BinaryVersions]
-
-
-class _Drivers(msgspec.Struct):
-    drivers: list[DriverState]
-
-
-class _Protections(msgspec.Struct):
-    protections: list[Protection]
-
-
 class RemoteRegister:
     """A control plane's ``/v1``; of several, comma separated, the one that answered last."""
 
@@ -59,14 +40,16 @@ class RemoteRegister:
         self._planes = ControlPlanes(urls, token, files)
 
     def services(
-        self, filters: Mapping[str, str], state: str | None = None, limit: int | None = None
+        self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> list[Service]:
         """Return the services that match, judged, page by page; see ``Register``."""
-        query = {**filters, **({"state": state} if state else {})}
+        wanted = asdict(filters) if filters else {}
+        limit = wanted.pop("limit", None)
+        query = {name: text for name, text in {**wanted, "state": state}.items() if text}
         found: list[Service] = []
         while limit is None or len(found) < limit:
             query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(found)))
-            page = self._ask("GET", f"/v1/services?{urlencode(query)}", _Page)
+            page = self._ask("GET", f"/v1/services?{urlencode(query)}", Services)
             found += page.services
             if page.next is None:
                 break
@@ -80,31 +63,31 @@ class RemoteRegister:
                 f"A control plane does not know services by integer ids such as {service_id};"
                 " give the uuid, or HOST BINARY."
             )
-        return self._ask("GET", f"/v1/services/{service_id}", _One).service
+        return self._ask("GET", f"/v1/services/{service_id}", One).service
 
     def find(self, host: str, binary: str) -> Service:
         """Return one service; see ``Register``."""
-        found = self.services({"host": host, "binary": binary})
+        found = self.services(ServiceFilter(host=host, binary=binary))
         if not found:
             raise NotFound(f"Could not find binary {binary} on host {host}.")
         return found[0]
 
-    def update(self, uuid: str, **changes: Any) -> Service:
+    def update(self, service_id: str, **changes: Any) -> Service:
         """Change one service; see ``Register``."""
-        return self._ask("PATCH", f"/v1/services/{uuid}", _One, changes).service
+        return self._ask("PATCH", f"/v1/services/{service_id}", One, changes).service
 
-    def delete(self, uuid: str) -> None:
+    def delete(self, service_id: str) -> None:
         """Delete one service; see ``Register``."""
-        self._planes.request("DELETE", f"/v1/services/{uuid}", None, TIMEOUT, _accepted)
+        self._planes.request("DELETE", f"/v1/services/{service_id}", None, TIMEOUT, _accepted)
 
-    def versions(self, binaries: Sequence[str]) -> list[BinaryVersions]:
+    def version_counts(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""
         query = urlencode([("binary", binary) for binary in binaries])
-        return self._ask("GET", f"/v1/versions?{query}", _Versions).versions
+        return self._ask("GET", f"/v1/versions?{query}", Versions).versions
 
     def driver_states(self) -> list[DriverState]:
         """Return the drivers in use; see ``Register``."""
-        return self._ask("GET", "/v1/drivers", _Drivers).drivers
+        return self._ask("GET", "/v1/drivers", Drivers).drivers
 
     def compare(self) -> Compared:
         """Compare the drivers in use; see ``Register``."""
@@ -115,15 +98,15 @@ class RemoteRegister:
         query = urlencode({**wanted.query(), "limit": limit, "wait": round(wait)})
         return self._ask("GET", f"/v1/events?{query}", RawPage).decode()
 
-    def history(self, uuid: str, since: datetime | None, until: datetime | None) -> History:
+    def history(self, service_id: str, since: datetime | None, until: datetime | None) -> History:
         """Return a service's history; see ``Register``."""
         times = {"since": since, "until": until}
         query = urlencode({name: at.isoformat() for name, at in times.items() if at})
-        return self._ask("GET", f"/v1/services/{uuid}/history?{query}", History)
+        return self._ask("GET", f"/v1/services/{service_id}/history?{query}", History)
 
     def protections(self) -> list[Protection]:
         """Return the suspect signals; see ``Register``."""
-        return self._ask("GET", "/v1/protection", _Protections).protections
+        return self._ask("GET", "/v1/protection", Protections).protections
 
     def close(self) -> None:
         """Close the connections."""

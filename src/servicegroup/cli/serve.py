@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from servicegroup.cli.local import connect, open_group
 from servicegroup.cli.logs import on_stderr
-from servicegroup.cli.register import connect, open_group
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from servicegroup.cli.register import open_register
 from servicegroup.errors import Unavailable
 from servicegroup.events import Protection
 from servicegroup.explanation import duration, explain, suspicion
-from servicegroup.model import BinaryVersions, Service
+from servicegroup.model import BinaryVersions, Service, ServiceFilter
 
 WATCH_INTERVAL = 2.0
 """Seconds between two looks of ``--watch``."""
@@ -144,11 +144,11 @@ def list_services(
     columns = pick(COLUMNS, names, form)
     if why:
         columns += [c for c in COLUMNS if c.key in ("why", "detail") and c not in columns]
-    wanted = {name: value for name, value in filters.items() if value is not None}
+    wanted = msgspec.convert({**filters, "limit": limit}, ServiceFilter)
     register = open_register(ctx)
 
     def ask() -> list[Service]:
-        return register.services(wanted, state, limit)
+        return register.services(wanted, state=state)
 
     if watch:
         _watch(columns, ask, register.protections)
@@ -230,7 +230,7 @@ def list_versions(
 ) -> None:
     """Show the range of versions of each binary; forced-down services are left out."""
     columns = pick(VERSIONS, names, form)
-    print_items(form, columns, open_register(ctx).versions(binaries))
+    print_items(form, columns, open_register(ctx).version_counts(binaries))
 
 
 # -- steps ---------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from servicegroup.cli.db import open_database
+from servicegroup.cli.local import operator
 from servicegroup.cli.output import Column, output_options, pick, print_data, print_items
-from servicegroup.cli.register import operator
 from servicegroup.names import check_name
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import msgspec
 
 from servicegroup.config import DriverChoice
 from servicegroup.driver import Driver, load
-from servicegroup.judging import FutureStamps
+from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
 from servicegroup.nova.evictions import PendingEvictions

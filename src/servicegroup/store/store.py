@@ -174,17 +174,20 @@ class Store:
                     found.append(VersionRange(binary, lowest, highest))
         return found
 
-    def version_histogram(self, binary: str) -> dict[int, int]:
-        """Return how many services of a binary run each version, counted as in ``versions``."""
+    def version_counts(self, binaries: Sequence[str]) -> dict[str, dict[int, int]]:
+        """Return how many services of each binary run each version, counted as in ``versions``."""
         query = (
             _counted_versions()
-            .add_columns(func.count())
-            .where(services.c.binary == binary)
-            .group_by(services.c.version)
+            .with_only_columns(services.c.binary, services.c.version, func.count())
+            .where(services.c.binary.in_(binaries))
+            .group_by(services.c.binary, services.c.version)
             .order_by(services.c.version)
         )
+        found: dict[str, dict[int, int]] = {}
         with reading(self.engine) as connection:
-            return dict(map(tuple, connection.execute(query)))
+            for binary, version, count in connection.execute(query):
+                found.setdefault(binary, {})[version] = count
+        return found
 
     # -- changes ---------------------------------------------------------------------------
 

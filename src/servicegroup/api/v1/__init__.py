@@ -1,1 +1,1 @@
-"""Our own API, /v1: its routes, the bodies it takes and returns, and its OpenAPI document."""
+"""Our own API, /v1: its routes and its OpenAPI document; ``bodies`` has what they give and take."""

@@ -17,7 +17,8 @@ from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, chec
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import is_small, listed
-from servicegroup.api.v1.bodies import (
+from servicegroup.api.v1.query import has_etag, values, whole_number
+from servicegroup.bodies import (
     Drivers,
     Edit,
     GroupCount,
@@ -30,7 +31,6 @@ from servicegroup.api.v1.bodies import (
     Services,
     Versions,
 )
-from servicegroup.api.v1.query import has_etag, values, whole_number
 from servicegroup.comparison import Compared
 from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.terms import joined, terms
@@ -40,7 +40,7 @@ from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
 from servicegroup.history import History
 from servicegroup.messages import Refusals, Reported
-from servicegroup.model import BinaryVersions, Service, ServiceFilter
+from servicegroup.model import Service, ServiceFilter
 
 T = TypeVar("T")
 
@@ -197,15 +197,7 @@ def list_versions(call: Call) -> Answer:
     """Show the range and the histogram of service versions per binary."""
     values(call.pairs, ("binary",))
     binaries = [value for name, value in call.pairs if name == "binary" and value]
-    ranges = call.group.versions(binaries)
-    return json_answer(
-        Versions(
-            [
-                BinaryVersions(r.binary, r.minimum, r.maximum, call.group.histogram(r.binary))
-                for r in ranges
-            ]
-        )
-    )
+    return json_answer(Versions(call.group.version_counts(binaries)))
 
 
 def list_drivers(call: Call) -> Answer:

@@ -20,6 +20,7 @@ from servicegroup.store import marks, tokens
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
+from servicegroup.store.outbox import forget
 from servicegroup.store.retention import purge
 from servicegroup.store.tables import (
     event_log,
@@ -270,6 +271,56 @@ def test_a_token_of_a_clock_that_was_ahead_lasts_no_longer(
     assert short.remaining is not None
     assert 3_500 < short.remaining <= 3_600
     assert tokens.revision(engine) != before, "so that control planes read them again"
+
+
+def test_gaps_with_less_than_a_marks_interval_between_are_one(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """F-57: else a second of listening may hold a thousand of them."""
+    now = now_of(engine)
+    group.report([])
+    for apart, expected in ((0.9, 1), (1.1, 2)):
+        end = now - timedelta(seconds=20 + apart)
+        write(engine, lambda connection: connection.execute(listening_gaps.delete()))
+        add_gap(engine, end - timedelta(seconds=10), end)
+        marked = listening.update().values(marked_at=now - timedelta(seconds=20))
+        write(engine, lambda connection, marked=marked: connection.execute(marked))  # type: ignore[misc]
+        group.report([])
+        assert len(gaps_of(engine)) == expected
+
+
+def test_evictions_of_another_driver_outlive_a_leap(group: ServiceGroup, engine: Engine) -> None:
+    member = {"topic": "compute", "host": "h", "incarnation": 1, "created_at": utcnow()}
+    row = outbox.insert().values(driver="elsewhere", **member)
+    write(engine, lambda connection: connection.execute(row))
+    now = now_of(engine)
+    made = outbox.update().values(created_at=now - timedelta(hours=2))
+    write(engine, lambda connection: connection.execute(made))
+    add_gap(engine, now - timedelta(hours=2), now)  # as a clock leaves that leapt at this moment
+    assert forget(engine, "elsewhere", timedelta(hours=1)) == 0, "until an hour after it"
+    write(engine, lambda connection: connection.execute(listening_gaps.delete()))
+    assert forget(engine, "elsewhere", timedelta(hours=1)) == 1
+
+
+@pytest.mark.parametrize("grace", [0, 60])
+def test_a_secret_that_was_replaced_under_a_clock_that_was_ahead_ends_all_the_same(
+    group: ServiceGroup, engine: Engine, grace: int
+) -> None:
+    tokens.create(engine, "lost", "reader", None, timedelta(days=2 * 365))
+    tokens.rotate(engine, "lost", timedelta(seconds=grace))
+    first, second = token_table.c.number == 1, token_table.c.number == 2
+    ahead = now_of(engine) + YEAR
+    with engine.begin() as connection:
+        ends = {"expires_at": ahead + timedelta(seconds=grace)}
+        connection.execute(token_table.update().where(first).values(ends))
+        made = {"created_at": ahead, "expires_at": ahead + timedelta(days=2 * 365)}
+        connection.execute(token_table.update().where(second).values(made))
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    *old, new = (token.remaining for token in tokens.issued(engine))
+    assert new == pytest.approx(2 * 365 * 86_400, abs=30)
+    assert old == ([pytest.approx(grace, abs=30)] if grace else [])
 
 
 def test_who_is_down_stays_as_silent_as_it_was(group: ServiceGroup, engine: Engine) -> None:

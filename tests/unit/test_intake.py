@@ -180,6 +180,23 @@ def test_the_wait_for_a_commit_is_part_of_what_a_report_may_wait() -> None:
     run(scenario, commits, longest_wait=7)
 
 
+def test_a_request_speaks_of_a_service_by_the_latest_life_that_it_names() -> None:
+    """F-58: an answer that named the uuid for a superseded life would stop the living one."""
+    commits = Commits()
+    lives: list[tuple[str, int]] = []
+
+    def commit(reports: Sequence[Report], marking: bool, deadline: float) -> Refusals:
+        lives.extend((report.uuid, report.incarnation) for report in reports)
+        return commits(reports, marking, deadline)
+
+    async def scenario(intake: Intake) -> None:
+        intake._commit = commit
+        await intake.report([Report("a", 2), Report("b", 1), Report("a", 1), Report("a", 2)])
+
+    run(scenario, commits)
+    assert lives == [("a", 2), ("b", 1), ("a", 2)]
+
+
 def test_an_idle_intake_marks_and_one_that_cannot_commit_does_not() -> None:
     commits = Commits()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, insert, select
+from sqlalchemy import Engine, event, insert, inspect, select
 
+from servers.mariadb import MariaDB
 from servers.process import free_port
 from servicegroup.store import migrate, upgrading
 from servicegroup.store.clock import utcnow
@@ -106,6 +108,28 @@ def test_a_claim_is_kept_for_as_long_as_the_upgrade_takes(
 
 def _stamps(engine: Engine) -> list[object]:
     return write(engine, lambda c: list(c.scalars(select(upgrading.claims.c.renewed_at))))
+
+
+def test_an_upgrade_that_stood_still_does_not_go_on(mariadb: MariaDB, tmp_path: Path) -> None:
+    """Another process has taken over, and what the first would do is done (F-61)."""
+    url = mariadb.database()
+    config = tmp_path / "servicegroup.conf"
+    config.write_text(f"[database]\nconnection = {url}\n")
+    command = [sys.executable, "-m", "servicegroup", "--config-file", str(config), "db", "upgrade"]
+    engine = connect(url)
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(inspect(engine).get_table_names()) < 3:
+        assert first.poll() is None, first.communicate()
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert second.returncode == 0, second.stderr
+    first.send_signal(signal.SIGCONT)
+    _, said = first.communicate(timeout=100)
+    assert first.returncode == 4, said
+    assert "stood still" in said
+    assert said.count("\n") == 1
+    migrate.require_current(engine)
+    engine.dispose()
 
 
 def test_a_schema_that_is_current_is_not_claimed(engine: Engine) -> None:

@@ -137,7 +137,7 @@ class Intake:
         when the commit failed; then none of these reports is stored.
         """
         future: asyncio.Future[Refusals] = asyncio.get_running_loop().create_future()
-        entry = Waiting(reports, time.monotonic(), future, client)
+        entry = Waiting(_of_latest_lives(reports), time.monotonic(), future, client)
         self._append(entry)
         self._wake.set()
         return await future
@@ -254,6 +254,22 @@ class Intake:
             error = StoreUnavailable("The reports could not be committed; report again.")
         for entry in batch:
             _fail(entry, error)
+
+
+def _of_latest_lives(reports: Sequence[Report]) -> Sequence[Report]:
+    """Leave out reports of a life that another report of the same request supersedes.
+
+    An answer names services by uuid, and is about the latest life that was named.
+    """
+    if len(reports) < 2:
+        return reports
+    latest: dict[str, int] = {}
+    for report in reports:
+        if report.incarnation > latest.get(report.uuid, 0):
+            latest[report.uuid] = report.incarnation
+    if len(latest) == len(reports):
+        return reports
+    return [report for report in reports if report.incarnation == latest[report.uuid]]
 
 
 def _fail(entry: Waiting, error: Exception) -> None:

@@ -228,7 +228,7 @@ def _event(row: Iterable[Any]) -> Event:
     stored = dict(zip(_COLUMNS, row, strict=True))
     evidence = stored.pop("evidence")
     found = msgspec.convert(stored, Event)
-    return msgspec.structs.replace(found, evidence=evidence and _evidence(evidence))
+    return msgspec.structs.replace(found, evidence=_evidence(evidence) if evidence else None)
 
 
 def _evidence(stored: str) -> Evidence | None:

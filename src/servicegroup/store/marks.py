@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, case, select
 
-from servicegroup.liveness import MARK_TOLERANCE, Gap
+from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Gap
 from servicegroup.store.clock import utcnow
 from servicegroup.store.tables import listening, listening_gaps
 
@@ -126,7 +126,8 @@ def mark(connection: Connection) -> None:
     """Say that this intake commits reports now, and store the gap that ends with it, if any.
 
     The row lock makes marks of several intakes follow one another, so each gap is stored once. A
-    gap that begins where another ends is one with it.
+    gap that begins within a mark's interval of the end of another is one with it: so few of them
+    fit into the time that decides a verdict (F-57).
     """
     query = select(listening.c.marked_at, utcnow(), _LATEST_GAP)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
@@ -137,7 +138,7 @@ def mark(connection: Connection) -> None:
     if marked_at > now or (gap_end is not None and gap_end > now):
         forget_the_future(connection, now)
     elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
-        if gap_end == marked_at:
+        if gap_end is not None and marked_at - gap_end <= timedelta(seconds=MARK_INTERVAL):
             connection.execute(listening_gaps.update().where(gap_end == _END).values(end_at=now))
         else:
             connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))

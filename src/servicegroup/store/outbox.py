@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, func, literal, select
 from servicegroup.model import Member
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
+from servicegroup.store.marks import undoubted_now
 from servicegroup.store.tables import outbox, services
 
 PAGE = 1_000
@@ -62,12 +63,11 @@ def waiting(engine: Engine) -> dict[str, int]:
 def forget(engine: Engine, driver: str, age: timedelta) -> int:
     """Remove a driver's evictions that are older than ``age``; return how many were.
 
-    Raises StoreUnavailable.
+    A clock that was ahead for a moment makes none of them old (F-50). Raises StoreUnavailable.
     """
 
     def work(connection: Connection) -> int:
-        now = connection.execute(select(utcnow())).scalar_one()
-        old = outbox.c.created_at < now - age
+        old = outbox.c.created_at < undoubted_now(connection) - age
         return connection.execute(outbox.delete().where(outbox.c.driver == driver, old)).rowcount
 
     return write(engine, work)

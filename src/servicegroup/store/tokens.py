@@ -144,12 +144,23 @@ def revision(engine: Engine) -> Revision:
 def clamp_future_tokens(connection: Connection, now: datetime) -> None:
     """Date tokens that were made later than now to now, with the lifetime they were made for.
 
-    The clock was ahead when they were made; else they would last so much longer (F-50).
+    The clock was ahead when they were made; else they would last so much longer, and so would the
+    secrets that they replaced (F-50).
     """
-    ahead = select(tokens.c.id, tokens.c.created_at, tokens.c.expires_at)
-    for id_, made, end in connection.execute(ahead.where(tokens.c.created_at > now)).all():
-        dated = {"created_at": now, "expires_at": end and end - (made - now)}
+    names = select(tokens.c.name).where(tokens.c.created_at > now)
+    secrets_of = select(tokens.c.id, tokens.c.name, tokens.c.created_at, tokens.c.expires_at)
+    newest_first = secrets_of.where(tokens.c.name.in_(names)).order_by(tokens.c.number.desc())
+    replaced_at: dict[str, datetime] = {}
+    for id_, name, made, end in connection.execute(newest_first).all():
+        replaced = replaced_at.get(name)
+        if end is not None and replaced is not None and end >= replaced:
+            end = now + (end - replaced)
+        elif end is not None and made > now:
+            end -= made - now
+        dated = {"created_at": min(made, now), "expires_at": end}
         connection.execute(tokens.update().where(tokens.c.id == id_).values(dated))
+        if made > now:
+            replaced_at[name] = made
 
 
 def _add(

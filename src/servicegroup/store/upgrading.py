@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, select
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from servicegroup.errors import StoreUnavailable
@@ -105,19 +105,37 @@ def _make_table(engine: Engine) -> None:
 
 @contextmanager
 def _kept(engine: Engine, holder: str) -> Iterator[None]:
-    """Renew the claim again and again until the block ends."""
+    """Renew the claim again and again until the block ends, and let no statement run without it.
+
+    A process that stood still may have been replaced, and what it would go on with is done by now.
+    """
     ended = threading.Event()
+    kept_at = time.monotonic()
     own = claims.update().where(claims.c.holder == holder).values(renewed_at=utcnow())
 
     def renew() -> None:
+        nonlocal kept_at
         while not ended.wait(_RENEWAL):
+            asked_at = time.monotonic()
             with suppress(StoreUnavailable):  # SQLite has one writer: the upgrade itself
-                write(engine, lambda connection: connection.execute(own))
+                if write(engine, lambda connection: connection.execute(own)).rowcount:
+                    kept_at = asked_at
+
+    def check(*_: object) -> None:
+        if threading.current_thread() is not thread and time.monotonic() - kept_at > EXPIRY:
+            raise StoreUnavailable(
+                f"The upgrade stood still for more than {EXPIRY:g} s, and another process may have"
+                " taken it over; run servicegroup db upgrade again."
+            )
 
     thread = threading.Thread(target=renew, name="servicegroup-upgrade", daemon=True)
     thread.start()
+    if engine.dialect.name != "sqlite":
+        event.listen(engine, "before_cursor_execute", check)
     try:
         yield
     finally:
+        if engine.dialect.name != "sqlite":
+            event.remove(engine, "before_cursor_execute", check)
         ended.set()
         thread.join()

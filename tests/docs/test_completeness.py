@@ -189,3 +189,11 @@ def test_a_decision_is_a_short_record(path: Any) -> None:
     assert found.headings[0].startswith(f"{path.stem[:4]}: ")
     assert found.headings[1:] == ["Context", "Choice", "What would change it"]
     assert len(found.text.splitlines()) <= 30
+
+
+def test_contributing_names_every_folder_of_tests() -> None:
+    folders = {f"tests/{file.parent.name}" for file in (ROOT / "tests").glob("*/*.py")}
+    named = re.findall(
+        r"^\| `(tests/\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    assert sorted(named) == sorted(folders), "CONTRIBUTING.md: a row for each folder of tests"

@@ -65,15 +65,17 @@ def test_ready_and_compare_say_the_same(plane: ControlPlane) -> None:
     life = plane.request("POST", "/v1/services", {"host": "only-reports", "binary": "b"})[2]
     report = {"reports": [{"uuid": life["uuid"], "incarnation": life["incarnation"]}]}
 
-    def disagrees() -> bool:
+    def compared() -> list[dict[str, str]]:
         plane.request("POST", "/v1/reports", report)
-        return run(plane, "driver", "ready")[0] == 1
+        code, out, _ = run(plane, "driver", "compare", "-f", "json")
+        assert code == 0
+        return [row for row in msgspec.json.decode(out) if row["host"] == "only-reports"]
 
-    # It never joins ZooKeeper: once the time to join is over, only db would say up.
-    until(disagrees, timeout=30, interval=0.2, what="a disagreement")
-    code, out, _ = run(plane, "driver", "compare", "-f", "json")
-    assert code == 0
-    (row,) = [row for row in msgspec.json.decode(out) if row["host"] == "only-reports"]
+    # It never joins ZooKeeper: once the time to join is over, only db would say up. Until then
+    # ready exits 1 as well where a driver cannot tell yet, so the row itself is waited for.
+    until(lambda: bool(compared()), timeout=30, interval=0.2, what="a disagreement")
+    assert run(plane, "driver", "ready")[0] == 1
+    (row,) = compared()
     assert (row["now"], row["because"], row["would_be"]) == ("down", "absent", "up")
     plane.request("DELETE", f"/v1/services/{life['uuid']}")
 

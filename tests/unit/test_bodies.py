@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from servicegroup.api.v1.bodies import Leaves, Reports
+from servicegroup.bodies import Leaves, Reports
 
 UUID = "0b5e2a52-6d0f-4a53-9a0c-0d5c1f2f8a11"
 

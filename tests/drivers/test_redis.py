@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from servers.process import LOOPBACK, ask, free_port
-from servers.redis import Redis
+from servers.redis import Redis, RedisCluster
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -80,12 +80,6 @@ def handles() -> Iterator[Handles]:
         handle.close()
 
 
-def tell(server: Redis, command: str) -> bytes:
-    """Give a command by hand and return the answer as it came."""
-    answer = ask(server.port, command.encode() + b"\r\nQUIT\r\n")
-    return answer.removesuffix(b"+OK\r\n")
-
-
 def beat(agent: RedisDriver, ttl: float = 30) -> None:
     for member in CROWD:
         agent.heartbeat(member, 1, ttl)
@@ -132,7 +126,7 @@ def test_a_loss_is_seen_by_an_observer_that_starts_after_it(
     agent = handles(server.url)
     settle(agent, handles(server.url))
     beat(agent, 1)
-    tell(server, "FLUSHALL")
+    server.tell("FLUSHALL")
     assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
     agent.heartbeat(CROWD[0], 1, 1)
     answers = handles(server.url).presence(CROWD)
@@ -166,7 +160,7 @@ def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], handles: Han
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
     beat(handles(primary.url))
     handle = handles(replica.url)
-    until(lambda: b"host-0" in tell(replica, "ZRANGE servicegroup:members:compute 0 -1"))
+    until(lambda: b"host-0" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
     answers = handle.presence(CROWD)
     assert states(answers) == {UNKNOWN}
     assert "replica" in answers[CROWD[0]].detail
@@ -184,18 +178,146 @@ def test_a_replaced_primary_has_a_time_to_live_of_grace(
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
     agent, observer = handles(primary.url), handles(primary.url)
     beat(agent, 1)
-    until(lambda: b"master_link_status:up" in tell(replica, "INFO replication"))
-    assert tell(replica, "REPLICAOF NO ONE") == b"+OK\r\n"
+    until(lambda: b"master_link_status:up" in replica.tell("INFO replication"))
+    assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
     settle(handles(replica.url), handles(replica.url))
     settle(agent, observer)
     beat(agent, 30)
     assert states(observer.presence(CROWD)) == {PRESENT}
     primary.kill()
-    assert tell(replica, f"CONFIG SET port {primary.port}") == b"+OK\r\n"
+    assert replica.tell(f"CONFIG SET port {primary.port}") == b"+OK\r\n"
     assert states(observer.presence(CROWD)) == {UNKNOWN}
     until(lambda: states(observer.presence(CROWD)) == {ABSENT})
     beat(agent)
     assert states(observer.presence(CROWD)) == {PRESENT}
+
+
+def test_an_entry_of_a_clock_that_is_ahead_is_never_present(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """F-20: a replica whose clock is 20 s behind was promoted, and holds what its primary wrote."""
+    server = own_redis()
+    agent, observer = handles(server.url), handles(server.url)
+    settle(agent, observer)
+    ahead = 1000 * (int(re.findall(rb"\d{9,}", server.tell("TIME"))[0]) + 20)
+    server.tell(f"SET servicegroup:canary '2000 {ahead}'")
+    server.tell(f"ZADD servicegroup:members:compute {ahead + 2000} host-0@1")
+    answer = observer.presence(CROWD)[CROWD[0]]
+    assert answer.state is UNKNOWN
+    assert "by another server's clock" in answer.detail
+    agent.heartbeat(CROWD[1], 1, 2)
+    for handle in (observer, handles(server.url)):
+        answers = handle.presence(CROWD)
+        assert answers.pop(CROWD[1]).state is PRESENT
+        assert states(answers) == {UNKNOWN}
+    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+
+
+def test_members_with_several_times_to_live_are_of_one_clock(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """F-20: as while membership_ttl is changed; the longest one in use is the limit."""
+    agent = handles(own_redis().url)
+    agent.heartbeat(CROWD[0], 1, 30)
+    agent.heartbeat(CROWD[1], 1, 2)
+    agent.heartbeat(CROWD[1], 1, 2)
+    assert states(agent.presence(CROWD[:2])) == {PRESENT}
+
+
+def test_a_stale_replica_accuses_nobody_at_the_first_look(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """F-21: it was promoted with entries that expired meanwhile, and the observer is new."""
+    primary = own_redis()
+    replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
+    agent = handles(primary.url)
+    settle(agent, handles(primary.url))
+    beat(agent, 1)
+    handles(primary.url).presence(CROWD)
+    until(lambda: b"host-19" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
+    assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
+    expired = time.monotonic() + 2.5
+    until(lambda: time.monotonic() > expired)
+    for _ in range(2):
+        assert states(handles(replica.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(handles(replica.url).presence(CROWD)) == {ABSENT})
+
+
+def test_a_promoted_replica_lacks_what_was_written_last(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """F-21: its entries are fresh, but one that was acknowledged is not among them."""
+    primary = own_redis()
+    replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
+    agent, late = handles(primary.url), Member("compute", "late")
+    settle(agent, handles(primary.url))
+    beat(agent, 3)
+    until(lambda: handles(primary.url).presence([late])[late].state is ABSENT)
+    beat(agent, 3)
+    until(lambda: b"host-19" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
+    assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
+    agent.heartbeat(late, 1, 3)
+    observer = handles(replica.url)
+    assert observer.presence([late])[late].state is UNKNOWN
+    beat(handles(replica.url), 3)
+    assert states(observer.presence(CROWD)) == {PRESENT}
+    until(lambda: observer.presence([late])[late].state is ABSENT)
+
+
+def test_a_server_that_was_away_accuses_nobody_at_the_first_look(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """Nobody wrote to it or looked while everybody expired; the observer is new."""
+    server = own_redis()
+    agent = handles(server.url)
+    settle(agent, handles(server.url))
+    beat(agent, 1)
+    server.freeze()
+    expired = time.monotonic() + 2.5
+    until(lambda: time.monotonic() > expired)
+    server.thaw()
+    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+
+
+def test_absence_is_believed_only_while_presence_can_be_written(
+    own_redis: Callable[..., Redis], handles: Handles
+) -> None:
+    """F-1: living members expire while their heartbeats are refused, and reading goes on."""
+    server = own_redis()
+    agent, observer = handles(server.url), handles(server.url)
+    settle(agent, observer)
+    beat(agent, 1)
+    server.tell("CONFIG SET min-replicas-to-write 1")
+    with pytest.raises(DriverUnavailable, match="Not enough good replicas to write"):
+        agent.heartbeat(CROWD[0], 1, 1)
+    with pytest.raises(DriverUnavailable, match="Not enough good replicas to write"):
+        observer.warnings()
+    expired = time.monotonic() + 1.5
+    seen: set[PresenceState] = set()
+    while time.monotonic() < expired:
+        answers = observer.presence(CROWD)
+        seen |= states(answers)
+    assert seen == {PRESENT, UNKNOWN}
+    assert "Not enough good replicas to write" in answers[CROWD[0]].detail
+    server.tell("CONFIG SET min-replicas-to-write 0")
+    assert states(observer.presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+
+
+def test_a_cluster_is_refused_by_name(
+    own_redis_cluster: Callable[[], RedisCluster], handles: Handles
+) -> None:
+    """F-16: the keys of one question are on several of its servers."""
+    for server in own_redis_cluster().servers:
+        handle = handles(server.url)
+        for answer in handle.presence(CROWD).values():
+            assert answer.state is UNKNOWN
+            assert "Redis Cluster" in answer.detail
+        with pytest.raises(DriverUnavailable, match="Redis Cluster, which is not supported"):
+            handle.heartbeat(CROWD[0], 1, 30)
+        with pytest.raises(DriverUnavailable, match="Redis Cluster, which is not supported"):
+            handle.warnings()
 
 
 def test_a_server_that_evicts_is_not_believed(
@@ -208,10 +330,10 @@ def test_a_server_that_evicts_is_not_believed(
     beat(agent)
     assert states(observer.presence(CROWD)) == {PRESENT}
     script = "for i = 1, 20000 do redis.call('SET', KEYS[1] .. i, i, 'EX', 999) end"
-    while b"evicted_keys:0" in tell(server, "INFO stats"):
-        tell(server, f'EVAL "{script}" 1 {time.monotonic()}-')
+    while b"evicted_keys:0" in server.tell("INFO stats"):
+        server.tell(f'EVAL "{script}" 1 {time.monotonic()}-')
     agent.heartbeat(Member("other", "host"), 1, 1)
-    tell(server, "DEL servicegroup:members:compute")
+    server.tell("DEL servicegroup:members:compute")
     for handle in (observer, handles(server.url)):
         answers = handle.presence(CROWD)
         assert states(answers) == {UNKNOWN}
@@ -244,8 +366,8 @@ def test_a_server_that_is_loading_is_unknown(
     settle(agent, agent)
     for number in range(1000):
         agent.heartbeat(Member(f"group-{number}", "host"), 1, 30)
-    tell(server, "BGREWRITEAOF")
-    until(lambda: re.search(rb"aof_base_size:\d{5}", tell(server, "INFO persistence")))
+    server.tell("BGREWRITEAOF")
+    until(lambda: re.search(rb"aof_base_size:\d{5}", server.tell("INFO persistence")))
     server.stop()
     server.launch()
 
@@ -265,23 +387,23 @@ def test_strange_contents_never_raise(own_redis: Callable[..., Redis], handles: 
     agent, other = handles(server.url), Member("other", "host")
     settle(agent, agent)
     for entry in ("garbage", "host-0@x", "@", "@@", "host-0@1e3", "host-0@9999999999999999999999"):
-        tell(server, f"ZADD servicegroup:members:compute 1e300 {entry}")
-    tell(server, "ZADD servicegroup:members:compute +inf host-1@5")
+        server.tell(f"ZADD servicegroup:members:compute 1e300 {entry}")
+    server.tell("ZADD servicegroup:members:compute +inf host-1@5")
     agent.heartbeat(CROWD[0], 1, 30)
     answers = agent.presence(CROWD)
     assert 1 in answers[CROWD[0]].incarnations
-    assert answers[CROWD[1]].incarnations == {5}
+    assert answers[CROWD[1]].state is UNKNOWN
     agent.leave(CROWD[1])
     assert agent.presence(CROWD)[CROWD[1]].state is not PRESENT
-    tell(server, "SET servicegroup:members:compute 1")
+    server.tell("SET servicegroup:members:compute 1")
     agent.heartbeat(other, 1, 30)
     answers = agent.presence([*CROWD, other])
     assert answers.pop(other).state is PRESENT
     assert states(answers) == {UNKNOWN}
     with pytest.raises(DriverUnavailable, match="WRONGTYPE"):
         agent.heartbeat(CROWD[0], 1, 30)
-    tell(server, "DEL servicegroup:members:compute")
-    tell(server, "SET servicegroup:canary garbage")
+    server.tell("DEL servicegroup:members:compute")
+    server.tell("SET servicegroup:canary garbage")
     assert states(agent.presence(CROWD)) == {UNKNOWN}
     agent.heartbeat(CROWD[0], 1, 30)
     assert agent.presence(CROWD)[CROWD[0]].state is PRESENT

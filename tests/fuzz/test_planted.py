@@ -21,7 +21,8 @@ from servers.redis import Redis
 from servicegroup.driver import Driver
 from servicegroup.drivers.etcd import keys as etcd_keys
 from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
-from servicegroup.drivers.redis import RedisDriver, parse_entry
+from servicegroup.drivers.redis import RedisDriver
+from servicegroup.drivers.redis.entries import parse_entry
 from servicegroup.drivers.zookeeper.nodes import Node, parse
 from servicegroup.drivers.zookeeper.view import View
 from servicegroup.group import ServiceGroup

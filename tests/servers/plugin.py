@@ -23,7 +23,7 @@ from servers.mariadb import MariaDB
 from servers.memcached import Memcached
 from servers.postgresql import PostgreSQL
 from servers.process import Server, Started
-from servers.redis import Redis
+from servers.redis import Redis, RedisCluster, RedisWithSentinels
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 
 if TYPE_CHECKING:
@@ -146,6 +146,16 @@ def own_etcd_cluster() -> Iterator[Callable[..., EtcdCluster]]:
 @pytest.fixture
 def own_redis() -> Iterator[Callable[..., Redis]]:
     yield from _own(Redis, Redis)
+
+
+@pytest.fixture
+def own_redis_with_sentinels() -> Iterator[Callable[..., RedisWithSentinels]]:
+    yield from _own(Redis, RedisWithSentinels)
+
+
+@pytest.fixture
+def own_redis_cluster() -> Iterator[Callable[[], RedisCluster]]:
+    yield from _own(Redis, RedisCluster)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

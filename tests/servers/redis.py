@@ -1,15 +1,31 @@
-"""A Redis server of the tests' own; what was written outlives a kill -9 and a restart."""
+"""Redis servers of the tests' own, alone and with sentinels; `valkey-server` where there is one.
+
+What was written outlives a kill -9 and a restart.
+"""
 
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
-from servers.process import LOOPBACK, Server, ask
+from servers.process import LOOPBACK, Ensemble, Server, ask, free_port
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+PRIMARY = "mymaster"
+"""The name that sentinels watch the primary by."""
+
+NOTICED = 1.0
+"""Seconds until a sentinel takes a server that does not answer for down."""
+
+
+def program() -> str | None:
+    """Return the server's program: Redis, or Valkey, which speaks the same."""
+    return next(filter(shutil.which, ("redis-server", "valkey-server")), None)
 
 
 class Redis(Server):
@@ -24,7 +40,7 @@ class Redis(Server):
 
     @classmethod
     def installed(cls) -> bool:
-        return shutil.which("redis-server") is not None
+        return program() is not None
 
     @property
     def url(self) -> str:
@@ -34,7 +50,103 @@ class Redis(Server):
     def command(self) -> Sequence[str | Path]:
         network = ["--bind", LOOPBACK, "--port", str(self.port)]
         data = ["--dir", str(self.directory), "--save", "", "--appendonly", "yes"]
-        return ["redis-server", *network, *data, *self.arguments]
+        return [program() or "redis-server", *network, *data, *self.arguments]
 
     def answers(self) -> bool:
         return ask(self.port, b"PING\r\n", b"\r\n") == b"+PONG\r\n"  # while loading: -LOADING
+
+    def tell(self, command: str) -> bytes:
+        """Give a command by hand and return the answer as it came."""
+        answer = ask(self.port, command.encode() + b"\r\nQUIT\r\n")
+        return answer.removesuffix(b"+OK\r\n")
+
+
+class RedisSentinel(Redis):
+    """A sentinel that watches one primary; `settings` are further lines of its file."""
+
+    def __init__(self, primary: Redis, quorum: int = 2, settings: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.lines = [
+            f"sentinel monitor {PRIMARY} {LOOPBACK} {primary.port} {quorum}",
+            f"sentinel down-after-milliseconds {PRIMARY} {int(NOTICED * 1000)}",
+            f"sentinel failover-timeout {PRIMARY} 5000",
+            *settings,
+        ]
+
+    def prepare(self) -> None:
+        # A sentinel writes what it learns into this file.
+        self.file.write_text("\n".join(["daemonize no", 'save ""', *self.lines, ""]))
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "sentinel.conf"
+
+    def command(self) -> Sequence[str | Path]:
+        network = ["--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.directory)]
+        return [program() or "redis-server", self.file, *network, "--sentinel"]
+
+    def tell(self, command: str) -> bytes:
+        """Give a command by hand; a sentinel does not know QUIT."""
+        return ask(self.port, command.encode() + b"\r\nPING\r\n", b"+PONG").partition(b"+PONG")[0]
+
+
+class RedisWithSentinels(Ensemble[Redis]):
+    """A primary and two replicas, watched by three sentinels of which two are a quorum."""
+
+    def __init__(self, arguments: Sequence[str] = (), settings: Sequence[str] = ()) -> None:
+        first = Redis(arguments)
+        follow = ["--replicaof", f"{LOOPBACK} {first.port}"]
+        self.redis = (first, *(Redis([*arguments, *follow]) for _ in range(2)))
+        self.sentinels = [RedisSentinel(first, settings=settings) for _ in range(3)]
+        super().__init__([*self.redis, *self.sentinels])
+
+    @property
+    def url(self) -> str:
+        """Where the primary is, as the sentinels say."""
+        hosts = ",".join(sentinel.address for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{PRIMARY}"
+
+    def start(self) -> None:
+        """Start, and return when every sentinel knows all others and all replicas."""
+        super().start()
+        for sentinel in self.sentinels:
+            until(partial(self._knows_all, sentinel), 30, what="the sentinels know one another")
+
+    def primary(self) -> Redis:
+        """Return the server that the sentinels call the primary."""
+        asked = next(one for one in self.sentinels if one.running)
+        port = int(asked.tell(f"SENTINEL GET-MASTER-ADDR-BY-NAME {PRIMARY}").split()[-1])
+        return next(one for one in self.redis if one.port == port)
+
+    @staticmethod
+    def _knows_all(sentinel: RedisSentinel) -> bool:
+        known = sentinel.tell(f"SENTINEL MASTER {PRIMARY}").split(b"\r\n")
+        fields = dict(zip(known[2::4], known[4::4], strict=False))
+        usable = sentinel.tell(f"SENTINEL CKQUORUM {PRIMARY}").startswith(b"+OK 3 usable")
+        return usable and fields.get(b"num-slaves") == b"2"
+
+
+class RedisCluster(Ensemble[Redis]):
+    """Three servers that divide the keys among them."""
+
+    def __init__(self) -> None:
+        self.buses = [free_port() for _ in range(3)]
+        super().__init__(
+            [Redis(["--cluster-enabled", "yes", "--cluster-port", str(bus)]) for bus in self.buses]
+        )
+
+    def start(self) -> None:
+        """Start, divide the slots, and return when each server knows that all are served."""
+        super().start()
+        shares = ("0 5460", "5461 10922", "10923 16383")
+        first = self.servers[0]
+        for server, bus, share in zip(self.servers, self.buses, shares, strict=True):
+            server.tell(f"CLUSTER ADDSLOTSRANGE {share}")
+            first.tell(f"CLUSTER MEET {LOOPBACK} {server.port} {bus}")
+        for server in self.servers:
+            until(partial(self._serves, server), 30, what="the cluster serves")
+
+    @staticmethod
+    def _serves(server: Redis) -> bool:
+        info = server.tell("CLUSTER INFO")
+        return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info

@@ -8,7 +8,8 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicegroup.drivers.redis import RedisDriver, parse_canary, parse_entry
+from servicegroup.drivers.redis import RedisDriver
+from servicegroup.drivers.redis.entries import parse_canary, parse_entry
 from servicegroup.errors import ConfigError
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)

@@ -1,0 +1,202 @@
+"""Driver ``redis``: one sorted set per group, each entry with its expiry by the server's clock.
+
+The entry of a living incarnation is ``host@incarnation`` and its score is the millisecond at which
+it expires. Writing and judging use the server's own time, so no other clock matters, and entries
+are judged when they are read: nothing waits for Redis to announce an expiry (RD-1, RD-3).
+
+Beside the groups are a few marks that make a missing entry believable, see ``scripts``. A handle
+also remembers whether the server failed to answer, and its eviction counter. Only a primary is
+believed: a replica may lag (RD-4). With sentinels, each question is put to the server they call the
+primary at that moment, so one that was replaced and comes back is not asked again (F-16).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import redis
+
+from servicegroup.driver import Driver, GroupPresence, Watcher
+from servicegroup.drivers.redis import scripts
+from servicegroup.drivers.redis.address import address_of
+from servicegroup.drivers.redis.client import (
+    IN_A_CLUSTER,
+    NoPrimary,
+    cause_of,
+    client_of,
+    close,
+    find_primary,
+    let_go,
+)
+from servicegroup.drivers.redis.entries import (
+    entry_of,
+    group_key,
+    latest_expiry,
+    listed,
+    parse_canary,
+)
+from servicegroup.drivers.redis.options import RedisOptions
+from servicegroup.errors import DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+
+_MARKS = (scripts.CANARY, scripts.DOUBT, scripts.LONGEST)
+
+
+class RedisDriver(Driver):
+    """Presence as entries of sorted sets; every living incarnation of a member is known."""
+
+    name = "redis"
+    Options = RedisOptions
+
+    def __init__(self, options: RedisOptions) -> None:
+        """Keep the URL; raises ConfigError for one that leads to no server."""
+        super().__init__(options)
+        address = address_of(options.url)
+        self._redis = client_of(address, options)
+        self._url, self._where = address.shown, address.place
+        self._heartbeat = self._redis.register_script(scripts.HEARTBEAT)
+        self._leave_all = self._redis.register_script(scripts.LEAVE_ALL)
+        self._failing = False
+        self._doubted_at = -math.inf
+        self._evicted = 0
+
+    def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        """Set the entry's expiry and forget entries that expired long ago; see ``Driver``."""
+        keys = [group_key(member.group), *_MARKS]
+        with self._asking():
+            self._heartbeat(keys=keys, args=[entry_of(member, incarnation), math.ceil(ttl * 1000)])
+
+    def leave(self, member: Member, incarnation: int | None = None) -> None:
+        """Remove the entry of that incarnation, or of all of them for None; see ``Driver``."""
+        group = group_key(member.group)
+        with self._asking():
+            if incarnation is None:
+                self._leave_all(keys=[group], args=[f"{member.host}@"])
+            else:
+                self._redis.zrem(group, entry_of(member, incarnation))
+
+    def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
+        """Ask for all groups in one transaction.
+
+        ``age`` is unknown; ``detail`` says for how long an entry still holds.
+        """
+        listings = self._list_groups({member.group for member in members})
+        return {
+            member: listings[member.group].present.get(member.host, listings[member.group].others)
+            for member in members
+        }
+
+    def list_group(self, group: str) -> GroupPresence:
+        """Ask for one group, all of it."""
+        return self._list_groups({group})[group]
+
+    def watch(self, callback: Watcher) -> None:
+        """Do nothing: what Redis pushes may come late or never (RD-1, RD-2)."""
+
+    def detection_time(self, ttl: float) -> float:
+        """Return the time to live: the server's clock counts milliseconds."""
+        return ttl
+
+    def warnings(self) -> list[str]:
+        """Say whether the server evicts, or will once its memory is full (RD-6).
+
+        Raises DriverUnavailable for a server that is no primary, that refuses writes, or whose
+        sentinels could not replace it.
+        """
+        with self._asking():
+            if without := find_primary(self._redis):
+                raise NoPrimary(f"{without}; start or reach enough sentinels")
+            info, proof = self._look()[:2]
+            if isinstance(proof, Exception):
+                raise proof
+        policy, evicted = info.get("maxmemory_policy"), info.get("evicted_keys", 0)
+        if not evicted and (not info.get("maxmemory") or policy == "noeviction"):
+            return []
+        found = f"redis {self._where} has maxmemory-policy {policy} and has evicted {evicted} keys"
+        return [f"{found}: set noeviction, and give servicegroup a server of its own."]
+
+    def shared_options(self) -> dict[str, Any]:
+        """Return what ``Driver`` does, and the URL without user and password."""
+        return {**super().shared_options(), "url": self._url}
+
+    def close(self) -> None:
+        """Close connections. Members stay until they expire."""
+        close(self._redis)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Translate errors, and remember when the server failed and when it was back."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            self._failing = True
+            let_go(self._redis)
+            cause = cause_of(error)
+            raise DriverUnavailable(f"redis {self._where} cannot be asked: {cause}.") from error
+        if self._failing:
+            self._failing, self._doubted_at = False, time.monotonic()
+
+    def _list_groups(self, groups: Collection[str]) -> dict[str, GroupPresence]:
+        try:
+            with self._asking():
+                doubted = find_primary(self._redis)
+                info, proof, clock, marks, *listings = self._look(groups)
+        except DriverUnavailable as error:
+            unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
+            return dict.fromkeys(groups, GroupPresence({}, unknown))
+        now = clock[0] + clock[1] / 1e6
+        canary, doubt, longest = marks
+        doubted = self._doubt(info, proof, canary, doubt) or doubted
+        latest = latest_expiry(now, canary, longest)
+        return {
+            group: listed(listing, now, latest, doubted)
+            for group, listing in zip(groups, listings, strict=True)
+        }
+
+    def _look(self, groups: Collection[str] = ()) -> list[Any]:
+        """Ask for INFO, the proof, the time, the marks and each group's entries, as of one moment.
+
+        The proof, and a group whose key holds something else, may come as the error it gave.
+        Raises redis-py's errors, also for what is no primary of its own.
+        """
+        with self._redis.pipeline(transaction=True) as question:
+            question.info()
+            question.eval(scripts.PROVE, 3, scripts.LOOK, scripts.CANARY, scripts.DOUBT)
+            question.time()
+            question.mget(*_MARKS)
+            for group in groups:
+                question.zrange(group_key(group), 0, -1, withscores=True)
+            answers = question.execute(raise_on_error=False)
+        for answer in (answers[0], *answers[2:4]):
+            if isinstance(answer, Exception):
+                raise answer
+        if answers[0].get("role") != "master":
+            raise redis.ReadOnlyError("it is a replica, and may lag; name the primary")
+        if answers[0].get("cluster_enabled"):
+            raise redis.RedisError(IN_A_CLUSTER)
+        return answers
+
+    def _doubt(
+        self, info: dict[str, Any], proof: object, canary: bytes | None, doubt: bytes | None
+    ) -> str:
+        """Say why a missing entry proves nothing, or nothing."""
+        evicted = int(info.get("evicted_keys", 0))
+        refused = cause_of(proof) if isinstance(proof, Exception) else ""
+        if evicted != self._evicted or refused:
+            self._evicted, self._doubted_at = evicted, time.monotonic()
+        if refused:
+            return f"{self._where} cannot be written to: {refused}"
+        ttl = parse_canary(canary or b"")
+        if ttl is None:
+            return f"{self._where} was emptied, or no agent uses it yet"
+        if doubt is not None:
+            return f"recovering: {self._where} was emptied, replaced or away, lately"
+        if float(info.get("uptime_in_seconds", 0)) <= ttl + 1:
+            return f"recovering: {self._where} has just started"
+        if time.monotonic() - self._doubted_at < ttl:
+            return f"recovering: {self._where} did not answer, refused a write or evicted, lately"
+        return ""

@@ -1,0 +1,212 @@
+"""Driver redis behind three sentinels: a failover accuses nobody, and only the elected is asked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from drivers.ensembles import EnsembleContract
+from servers.process import LOOPBACK, ask, free_port
+from servers.redis import PRIMARY, Redis, RedisSentinel, RedisWithSentinels
+from servicegroup.driver import Driver
+from servicegroup.drivers.redis import RedisDriver
+from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.testing.harness import states
+from support.waiting import until
+
+SECRET, SENTINELS_SECRET = "s3cret-of-redis", "w0rd-of-sentinels"
+MEMBER = Member("compute", "host")
+
+
+class Replicated:
+    """The servers of Redis as the contract of ensembles sees them."""
+
+    def __init__(self, all_of_them: RedisWithSentinels) -> None:
+        self.all = all_of_them
+        self.servers = all_of_them.redis
+        self.start = all_of_them.start
+
+    def leader(self) -> Redis:
+        """Return the primary that the sentinels name, once it runs and answers as one."""
+
+        def elected() -> Redis | None:
+            with contextlib.suppress(OSError):
+                primary = self.all.primary()
+                if primary.running and b"role:master" in primary.tell("INFO replication"):
+                    return primary
+            return None
+
+        return until(elected, 30, what="a primary is elected")
+
+
+class TestRedisWithSentinels(EnsembleContract):
+    driver = RedisDriver
+    ttl = 4.0
+
+    @pytest.fixture
+    def servers(self, own_redis_with_sentinels: Callable[[], RedisWithSentinels]) -> Any:
+        return Replicated(own_redis_with_sentinels())
+
+    @pytest.fixture
+    def options(self, servers: Replicated) -> dict[str, Any]:
+        return {"url": servers.all.url}
+
+    def leads(self, server: Redis) -> bool:
+        return b"role:master" in server.tell("INFO replication")
+
+    def test_without_a_quorum_nothing_is_known(
+        self,
+        servers: Any,
+        agents: list[Driver],
+        observer: Driver,
+        crowd: list[Member],
+        accusations: list[Presence],
+    ) -> None:
+        """Who is missing is UNKNOWN without a quorum, and so is everybody without a primary."""
+        stranger = Member(crowd[0].group, "stranger")
+        self.becomes_absent(observer, stranger)
+        first, second, _ = servers.all.sentinels
+        first.kill()
+        second.kill()
+        self.eventually(
+            lambda: "quorum" in observer.presence([stranger])[stranger].detail, "it is said"
+        )
+        self.become_present(observer, crowd)
+        with pytest.raises(DriverUnavailable, match="quorum"):
+            observer.warnings()
+        servers.leader().kill()
+        self.eventually(
+            lambda: states(observer.presence(crowd)) == {PresenceState.UNKNOWN}, "nothing is known"
+        )
+        self.eventually(lambda: "quorum" in self.refusal(agents[0], crowd[0]), "it fails")
+        servers.start()
+        self.becomes_sure(observer, crowd)
+        assert accusations == []
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[[str], RedisDriver]]:
+    """Make handles, which are closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda url: stack.enter_context(
+            contextlib.closing(RedisDriver.from_options({"url": url}))
+        )
+
+
+def test_a_primary_that_was_replaced_and_comes_back_is_not_asked(
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+) -> None:
+    """It says that it is the primary until the sentinels find it; a connection to it was kept."""
+    servers = own_redis_with_sentinels()
+    observer, agent = handle(servers.url), handle(servers.url)
+    agent.heartbeat(MEMBER, 1, 60)
+    assert observer.presence([MEMBER])[MEMBER].state is PresenceState.PRESENT
+    old = servers.primary()
+    old.freeze()
+    until(lambda: servers.primary() is not old, 30, what="another primary is elected")
+    until(lambda: _heartbeats(agent, 2), 30, what="the agent is at the new primary")
+    old.thaw()
+    assert 2 in observer.presence([MEMBER])[MEMBER].incarnations
+    until(lambda: b"role:slave" in old.tell("INFO replication"), 60, what="it follows")
+    assert 2 in observer.presence([MEMBER])[MEMBER].incarnations
+
+
+def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+) -> None:
+    """Its connection hangs with the old one, whose answers may still come."""
+    servers = own_redis_with_sentinels()
+    agent = handle(servers.url)
+    agent.heartbeat(MEMBER, 1, 60)
+    old = servers.primary()
+    old.freeze()
+    with pytest.raises(DriverUnavailable, match="Timeout"):
+        agent.heartbeat(MEMBER, 1, 60)
+    until(lambda: servers.primary() is not old, 30, what="another primary is elected")
+    until(lambda: _heartbeats(agent, 1), 5, what="the agent is at the new primary")
+
+
+def _heartbeats(agent: RedisDriver, incarnation: int) -> bool:
+    with contextlib.suppress(DriverUnavailable):
+        agent.heartbeat(MEMBER, incarnation, 60)
+        return True
+    return False
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[Redis, RedisSentinel]]:
+    """Give a server with a password, and its one sentinel with another."""
+    server = Redis(["--requirepass", SECRET])
+    server.answers = lambda: b"NOAUTH" in ask(server.port, b"PING\r\n", b"\r\n")  # type: ignore[method-assign]
+    settings = [f"sentinel auth-pass {PRIMARY} {SECRET}", f"requirepass {SENTINELS_SECRET}"]
+    sentinel = RedisSentinel(server, quorum=1, settings=settings)
+    sentinel.answers = lambda: b"NOAUTH" in ask(sentinel.port, b"PING\r\n", b"\r\n")  # type: ignore[method-assign]
+    with server, sentinel:
+        yield server, sentinel
+
+
+OWN = "redis+sentinel://:{password}@{nowhere},{address}/mymaster/0?sentinel_password={other}"
+KOLLA = (
+    "redis://default:{password}@{nowhere}?sentinel=mymaster&sentinel_fallback={address}"
+    "&db=0&socket_timeout=60&retry_on_timeout=yes&sentinel_password={other}"
+)
+
+
+@pytest.mark.parametrize("form", [OWN, OWN.replace("redis", "valkey", 1), KOLLA])
+def test_either_form_leads_to_the_primary_with_each_password(
+    form: str, guarded: tuple[Redis, RedisSentinel], handle: Callable[[str], RedisDriver]
+) -> None:
+    """The first sentinel is away; agents get both passwords from their own environment."""
+    address, nowhere = guarded[1].address, f"{LOOPBACK}:{free_port()}"
+
+    def url(password: str, other: str) -> str:
+        return form.format(password=password, other=other, address=address, nowhere=nowhere)
+
+    driver = handle(url(SECRET, SENTINELS_SECRET))
+    until(lambda: _heartbeats(driver, 1), what="it leads to the primary")
+    assert driver.presence([MEMBER])[MEMBER].state is PresenceState.PRESENT
+    assert driver.warnings() == []
+    shared = driver.shared_options()["url"]
+    assert SECRET not in shared
+    assert SENTINELS_SECRET not in shared
+    assert nowhere in shared
+    assert address in shared
+    for wrong in (handle(shared), handle(url("no", SENTINELS_SECRET)), handle(url(SECRET, "no"))):
+        with pytest.raises(DriverUnavailable) as raised:
+            wrong.heartbeat(MEMBER, 1, 60)
+        answer = wrong.presence([MEMBER])[MEMBER]
+        assert answer.state is PresenceState.UNKNOWN
+        assert "s3cret" not in answer.detail + str(raised.value)
+        assert "w0rd" not in answer.detail + str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://",
+        "redis+sentinel://host:26379",
+        "redis+sentinel://host:26379/",
+        "redis+sentinel://host:26379,/mymaster",
+        "redis+sentinel://host:port/mymaster",
+        "redis+sentinel://host:0/mymaster",
+        "redis+sentinel://host/mymaster/first",
+        "redis+sentinel://:s3/cret@host/mymaster",
+        "redis+sentinel://host/mymaster?colour=blue",
+        "redis+sentinel://host/mymaster?sentinel_colour=blue",
+        "redis://:s3cret@host:26379?sentinel=",
+        "redis://:s3cret@host:26379?sentinel=mymaster&sentinel_fallback=s3cret@other",
+        "redis://:s3cret@host:26379?sentinel=mymaster&db=s3cret",
+        "redis+sentinels://host/mymaster",
+        "redis+cluster://:s3cret@host",
+        "rediss+cluster://host",
+    ],
+)
+def test_what_leads_to_no_sentinel_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"redis\+sentinel://") as raised:
+        RedisDriver.from_options({"url": url})
+    assert "cret" not in str(raised.value)
+    assert raised.value.__cause__ is None

@@ -19,7 +19,7 @@ from servers.mariadb import MariaDB
 from servers.memcached import Memcached
 from servers.postgresql import PostgreSQL
 from servers.process import LOOPBACK
-from servers.redis import Redis
+from servers.redis import PRIMARY, Redis, RedisSentinel
 from servicegroup.driver import Driver, load
 from servicegroup.errors import DriverUnavailable, StoreUnavailable
 from servicegroup.model import Member, PresenceState
@@ -69,6 +69,32 @@ class SecureRedis(Secure, Redis):
 
     def options(self) -> dict[str, Any]:
         return {"url": f"rediss://{self.address}/0?ssl_ca_certs={self.authority.file}"}
+
+
+class SecureSentinel(Secure, RedisSentinel):
+    """The only sentinel of a server that speaks TLS alone; TLS to both."""
+
+    def __init__(self, server: SecureRedis) -> None:
+        super().__init__(server, quorum=1, settings=["tls-replication yes"])
+        self.certify()
+        self.server = server
+        self.lines = [
+            *(f"tls-port {self.port}", "tls-auth-clients no", *self.lines),
+            *(f"tls-cert-file {self.pair.cert}", f"tls-key-file {self.pair.key}"),
+            f"tls-ca-cert-file {server.authority.file}",
+        ]
+
+    def command(self) -> list[str | Path]:
+        return [*super().command(), "--port", "0"]
+
+    def answers(self) -> bool:
+        return knows(load("redis", {"url": self.place()}))
+
+    def place(self) -> str:
+        """Return where the server is, each proven by its own authority."""
+        ours, theirs = self.server.authority.file, self.authority.file
+        files = f"ssl_ca_certs={ours}&sentinel_ssl_ca_certs={theirs}"
+        return f"rediss+sentinel://{self.address}/{PRIMARY}?{files}"
 
 
 class SecurePostgreSQL(Secure, PostgreSQL):
@@ -148,6 +174,19 @@ def test_redis(redis_server: Redis, stranger: Authority) -> None:
         assert "ostname" in refusal("redis", {"url": elsewhere})
         assert refusal("redis", {"url": f"redis://{server.address}/0"})
         assert refusal("redis", {"url": f"rediss://{redis_server.address}/0"})
+
+
+def test_redis_and_its_sentinel() -> None:
+    """F-16."""
+    with SecureRedis() as server, SecureSentinel(server) as sentinel:
+        url = sentinel.place()
+        assert knows(load("redis", {"url": url}))
+        kolla = f"redis://{sentinel.address}?sentinel={PRIMARY}&sentinel_ssl=yes&ssl=yes&"
+        assert knows(load("redis", {"url": kolla + url.partition("?")[2]}))
+        for wrong in (url.replace("sentinel_ssl", "ssl"), url.partition("&")[0]):
+            assert "certificate verify failed" in refusal("redis", {"url": wrong})
+        assert refusal("redis", {"url": f"redis+sentinel://{sentinel.address}/{PRIMARY}"})
+        assert refusal("redis", {"url": url.partition("&")[0] + "&sentinel_ssl=no"})
 
 
 def answer(url: str) -> object:

@@ -138,7 +138,7 @@ def cause_of(error: BaseException) -> str:
     if "UNKNOWN COMMAND" in upper and "SENTINEL" in upper:
         return "it is no sentinel; the port of sentinels is usually 26379"
     if "UNKNOWN COMMAND" in upper:
-        return f"{text}; a sentinel's port is written redis+sentinel://host:26379/MASTER"
+        return f"{text}; if it is a sentinel, write redis+sentinel://host:26379/MASTER"
     if "NO SUCH MASTER" in upper:
         return f"{text}; write the name that sentinel monitor has, after the hosts"
     if isinstance(error, (redis.exceptions.MovedError, redis.exceptions.ClusterDownError)) or (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +16,11 @@ from servicegroup.driver import Driver
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
-from servicegroup.testing.harness import states
+from servicegroup.testing.harness import BOUND, states
 from support.waiting import until
 
 SECRET, SENTINELS_SECRET = "s3cret-of-redis", "w0rd-of-sentinels"
-MEMBER = Member("compute", "host")
+MEMBER, OTHER = Member("compute", "host"), Member("compute", "other")
 
 
 class Replicated:
@@ -129,6 +130,26 @@ def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
         agent.heartbeat(MEMBER, 1, 60)
     until(lambda: servers.primary() is not old, 30, what="another primary is elected")
     until(lambda: _heartbeats(agent, 1), 5, what="the agent is at the new primary")
+
+
+def test_sentinels_that_hang_cost_a_limited_time(
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+) -> None:
+    """Two that hang are left aside soon, and all of them together do not add up."""
+    servers = own_redis_with_sentinels()
+    *others, last = servers.sentinels
+    for sentinel in others:
+        sentinel.freeze()
+    observer = handle(servers.url)
+    until(lambda: _heartbeats(observer, 1), what="the third one is asked")
+    begun = time.monotonic()
+    until(lambda: "quorum" in observer.presence([OTHER])[OTHER].detail)
+    assert observer.presence([MEMBER])[MEMBER].state is PresenceState.PRESENT
+    assert time.monotonic() - begun < 5
+    last.freeze()
+    begun = time.monotonic()
+    assert observer.presence([MEMBER])[MEMBER].state is PresenceState.UNKNOWN
+    assert time.monotonic() - begun < BOUND
 
 
 def _heartbeats(agent: RedisDriver, incarnation: int) -> bool:

@@ -25,7 +25,10 @@ SECRET = SECRETS["database"].partition("/")[0]
 CLIENTS: dict[str, Callable[[str], str]] = {
     "postgresql+psycopg": lambda url: redacted(connect(url).url),
     "mysql+pymysql": lambda url: redacted(connect(url).url),
-    "redis": lambda url: str(RedisDriver.from_options({"url": url}).shared_options()["url"]),
+    **dict.fromkeys(
+        ("redis", "redis+sentinel", "valkeys+sentinel", "redis+cluster"),
+        lambda url: str(RedisDriver.from_options({"url": url}).shared_options()["url"]),
+    ),
     "http": lambda url: str(
         EtcdDriver.from_options({"endpoints": url}).shared_options()["endpoints"]
     ),
@@ -40,7 +43,17 @@ urls = st.builds(
     "{}u{}:{}{}{}@127.0.0.1{}".format,
     st.sampled_from(["://", ":/", "://", ":", "", "://[", "://"]),
     *(marks, marks, st.just(SECRET), marks),
-    st.sampled_from(["", ":1", ":x", ":1/db", f":1/db?password={SECRET}", "/?a=b#x"]),
+    st.sampled_from(
+        [
+            "",
+            ":1",
+            ":x",
+            ":1/db",
+            f":1/db?password={SECRET}",
+            "/?a=b#x",
+            f"?sentinel=name&sentinel_fallback=b:1&sentinel_password={SECRET}",
+        ]
+    ),
 )
 
 

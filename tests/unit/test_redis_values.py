@@ -45,3 +45,7 @@ def test_user_and_password_are_not_shared(user: str, password: str) -> None:
     user, password = (quote(f"~{part}~", safe="") for part in (user, password))
     driver = RedisDriver.from_options({"url": f"redis://{user}:{password}@host:1/0"})
     assert driver.shared_options()["url"] == "redis://host:1/0"
+    theirs = f"sentinel_username={user}&sentinel_password={password}"
+    url = f"redis+sentinel://{user}:{password}@host:1,host:2/name/0?{theirs}"
+    driver = RedisDriver.from_options({"url": url})
+    assert driver.shared_options()["url"] == "redis+sentinel://host:1,host:2/name/0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import redis
@@ -29,11 +30,15 @@ class NoPrimary(redis.RedisError):
 class Sentinels(Sentinel):
     """Sentinels, asked one after the other; the one that could answer last is asked first."""
 
-    def __init__(self, address: Address, limits: dict[str, Any]) -> None:
-        """Connect to nothing yet; ``limits`` are the time limits of every connection."""
+    def __init__(self, address: Address, limits: dict[str, Any], budget: float) -> None:
+        """Connect to nothing yet; ``limits`` are the time limits of every connection.
+
+        After ``budget`` seconds no further sentinel is asked: the next question begins there.
+        """
         asked = {**limits, **address.sentinel}
         served = {**limits, **address.server}
         super().__init__(address.sentinels, sentinel_kwargs=asked, **served)  # type: ignore[no-untyped-call]
+        self._budget = budget
         self._first = 0
         self.without_quorum = ""
 
@@ -45,7 +50,11 @@ class Sentinels(Sentinel):
         """
         refusals: dict[str, list[str]] = {}
         alone: tuple[tuple[str, int], str] | None = None
+        begun = time.monotonic()
         for place in self._order():
+            if time.monotonic() - begun >= self._budget:
+                self._first = place
+                break
             sentinel = self.sentinels[place]
             try:
                 state, quorum = _asked(sentinel, service_name)
@@ -64,8 +73,8 @@ class Sentinels(Sentinel):
         return found
 
     def _order(self) -> list[int]:
-        everybody = range(len(self.sentinels))
-        return sorted(everybody, key=lambda place: (place != self._first, place))
+        everybody = [*range(len(self.sentinels))]
+        return everybody[self._first :] + everybody[: self._first]
 
 
 def client_of(address: Address, options: RedisOptions) -> redis.Redis:
@@ -82,7 +91,8 @@ def client_of(address: Address, options: RedisOptions) -> redis.Redis:
     }
     try:
         if address.sentinels:
-            sentinels = Sentinels(address, limits)
+            budget = options.connect_timeout + options.answer_timeout
+            sentinels = Sentinels(address, limits, budget)
             sentinels.sentinels[0].connection_pool.make_connection()
             client: redis.Redis = sentinels.master_for(address.master)  # type: ignore[no-untyped-call]
         else:

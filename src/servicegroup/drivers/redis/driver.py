@@ -143,17 +143,17 @@ class RedisDriver(Driver):
     def _list_groups(self, groups: Collection[str]) -> dict[str, GroupPresence]:
         try:
             with self._asking():
-                doubted = find_primary(self._redis)
+                without = find_primary(self._redis)
                 info, proof, clock, marks, *listings = self._look(groups)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
             return dict.fromkeys(groups, GroupPresence({}, unknown))
         now = clock[0] + clock[1] / 1e6
         canary, doubt, longest = marks
-        doubted = self._doubt(info, proof, canary, doubt) or doubted
+        recovering = self._doubt(info, proof, canary, doubt)
         latest = latest_expiry(now, canary, longest)
         return {
-            group: listed(listing, now, latest, doubted)
+            group: listed(listing, now, latest, without or recovering)
             for group, listing in zip(groups, listings, strict=True)
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from servicegroup.driver import GroupPresence
@@ -57,9 +56,12 @@ def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence
         detail = f"the group's key is unreadable: {listing}"
         return GroupPresence({}, Presence(PresenceState.UNKNOWN, detail=detail))
     living: dict[str, dict[int, float]] = {}
-    for host, incarnation, expiry in _expiries(listing):
-        if expiry > now:
-            living.setdefault(host, {})[incarnation] = expiry
+    for entry, milliseconds in listing:
+        host, incarnation = parse_entry(entry)
+        expiry = milliseconds / 1000
+        if incarnation is not None and expiry > now:
+            # What is no UTF-8 is no member's name, and must not become one.
+            living.setdefault(host.decode(errors="surrogateescape"), {})[incarnation] = expiry
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
@@ -68,19 +70,13 @@ def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence
     )
 
 
-def _expiries(listing: Iterable[tuple[bytes, float]]) -> Iterable[tuple[str, int, float]]:
-    """Return host, incarnation and expiry in seconds of each entry that is a member's."""
-    for entry, expiry in listing:
-        host, incarnation = parse_entry(entry)
-        if incarnation is not None:
-            # What is no UTF-8 is no member's name, and must not become one.
-            yield host.decode(errors="surrogateescape"), incarnation, expiry / 1000
-
-
 def _present(living: dict[int, float], now: float, latest: float) -> Presence:
-    believed = {one: expiry for one, expiry in living.items() if expiry <= latest}
-    if not believed:
-        detail = f"expires in {max(living.values()) - now:.1f} s, by another server's clock"
-        return Presence(PresenceState.UNKNOWN, detail=detail)
-    detail = f"expires in {max(believed.values()) - now:.1f} s"
-    return Presence(PresenceState.PRESENT, frozenset(believed), detail=detail)
+    last = max(living.values())
+    if last > latest:
+        believed = {one: expiry for one, expiry in living.items() if expiry <= latest}
+        if not believed:
+            detail = f"expires in {last - now:.1f} s, by another server's clock"
+            return Presence(PresenceState.UNKNOWN, detail=detail)
+        return _present(believed, now, latest)
+    detail = f"expires in {last - now:.1f} s"
+    return Presence(PresenceState.PRESENT, frozenset(living), detail=detail)

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 from sqlalchemy import select
 
+from servers.process import LOOPBACK, free_port
 from servicegroup.cli.doctor import file_system
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Report
@@ -56,6 +57,39 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     }  # fmt: skip
     assert str(desk.config) in found["configuration"][1]
     assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_options_of_a_driver_are_examined_without_a_database(
+    bare_desk: Desk, *, shadow: bool
+) -> None:
+    """F-17: an option that no driver can use is a contradiction, whether there is a record or not."""
+    option = "servicegroup_shadow_driver" if shadow else "servicegroup_driver"
+    for section, line in (
+        ("redis", "url = redis://user:sec/ret@host:6379/0"),
+        ("etcd", "endpoints = etcd1:2379"),
+        ("memcached", "servers = mc1:0"),
+        ("zookeeper", "prefix = servicegroups"),
+    ):
+        bare_desk.configure(**{option: section})
+        with bare_desk.config.open("a") as config:
+            config.write(f"[{section}]\n{line}\n")
+        found = _doctor(bare_desk, code=1)
+        assert list(found) == ["configuration"]
+        assert found["configuration"][0] == "FAIL"
+        assert f"[{section}] {line.split()[0]}" in found["configuration"][1]
+        assert "sec/ret" not in found["configuration"][1]
+
+
+def test_a_backend_is_examined_without_a_database(bare_desk: Desk) -> None:
+    """F-17: what is wrong with it does not wait for the record."""
+    bare_desk.configure(servicegroup_driver="memcached")
+    with bare_desk.config.open("a") as config:
+        config.write(f"[memcached]\nservers = {LOOPBACK}:{free_port()}\n")
+    found = _doctor(bare_desk, code=1)
+    assert found["database"][0] == "FAIL"
+    assert found["backend"][0] == "FAIL"
+    assert "cannot be asked" in found["backend"][1]
 
 
 def test_people_get_a_line_a_check(desk: Desk) -> None:

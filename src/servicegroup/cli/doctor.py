@@ -81,17 +81,44 @@ def examine(config_file: str | None) -> Iterator[Check]:
 
     try:
         settings = config.load(config_file)
+        drivers = _drivers(settings)
     except ConfigError as error:
         yield Check("FAIL", "configuration", str(error), "Nothing else can be checked.")
         return
     yield Check("OK", "configuration", f"{settings.source}, without contradictions.")
     yield _reports(settings)
-    for name, part in (("database", _database), ("schema", _schema), ("services", _services)):
+    try:
+        yield from _register(settings, drivers)
+    finally:
+        for driver in drivers:
+            driver.close()
+
+
+def _drivers(settings: Settings) -> list[Driver]:
+    """Return the drivers of the configuration, which refuse options that cannot be used.
+
+    None of them connects before it is asked. Raises ConfigError.
+    """
+    from servicegroup.driver import load
+
+    chosen = [settings.driver, settings.shadow_driver]
+    return [load(choice.name, choice.options) for choice in chosen if choice is not None]
+
+
+def _register(settings: Settings, drivers: Sequence[Driver]) -> Iterator[Check]:
+    """Check the record, and the backends also where there is no record to ask (F-17)."""
+    for name, part in (("database", _database), ("schema", _schema)):
         try:
             yield from part(settings)
         except ServiceGroupError as error:
-            yield Check("FAIL", name, str(error), "Nothing else can be checked.")
+            yield Check("FAIL", name, str(error), "Of the record nothing else can be checked.")
+            for driver in drivers:
+                yield from backend(driver)
             return
+    try:
+        yield from _services(settings)
+    except ServiceGroupError as error:
+        yield Check("FAIL", "services", str(error), "Nothing else can be checked.")
 
 
 # -- arithmetic ----------------------------------------------------------------------------------

@@ -127,8 +127,11 @@ class EtcdDriver(Driver):
         return effective + ELECTION + effective + REVOKE_SLACK
 
     def warnings(self) -> list[str]:
-        """Return nothing: etcd evicts nobody, and detection_time has what it granted."""
-        return []
+        """Say which endpoints are of no use now, though others are.
+
+        Raises DriverUnavailable also where the cluster answers and takes no writes (F-17).
+        """
+        return self._process.gateway.examine()
 
     def close(self) -> None:
         """End this process's leases: its members are absent at once."""

@@ -13,8 +13,17 @@ from typing import Any, TypeVar
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import ProtocolError
 
+from servicegroup.drivers.etcd.causes import (
+    EXHAUSTED,
+    PASSED_OVER,
+    Faulted,
+    StreamFault,
+    advice,
+    problem,
+    unavailable,
+)
 from servicegroup.errors import DriverUnavailable
 
 # What gRPC calls the ways to fail; all others are tried again at another endpoint.
@@ -69,11 +78,17 @@ class KeptAlive(msgspec.Struct, frozen=True):
     """The seconds a lease lasts from now, 0 for one that is gone; or what went wrong."""
 
     result: _Left | None = None
-    error: dict[str, Any] | None = None
+    error: StreamFault | None = None
 
 
 class Done(msgspec.Struct, frozen=True):
     """A change was made."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What one server says of itself and its store, such as alarms."""
+
+    errors: list[str] = []
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -82,19 +97,6 @@ class _Token(msgspec.Struct, frozen=True):
 
 class LeaseGone(DriverUnavailable):
     """The lease has ended meanwhile; another one has to be granted."""
-
-
-class _Fault(msgspec.Struct, frozen=True):
-    error: str = ""
-    code: int = 0
-
-
-class _Faulted(Exception):
-    """etcd's answer is that it will not, or cannot."""
-
-    def __init__(self, fault: _Fault) -> None:
-        super().__init__(fault.error)
-        self.code = fault.code
 
 
 T = TypeVar("T")
@@ -125,13 +127,33 @@ class Gateway:
             if self._user is None:
                 return self._ask(path, question, answer, deadline)
             return self._ask_as(self._user, path, question, answer, deadline)
-        except _Faulted as fault:
-            if fault.code == _NOT_FOUND:
-                raise LeaseGone(f"etcd at {self._where} has ended the lease.") from fault
+        except Faulted as error:
+            if error.code == _NOT_FOUND:
+                raise LeaseGone(f"etcd at {self._where} has ended the lease.") from error
             raise DriverUnavailable(
-                f"etcd at {self._where} refuses ({fault}); check [etcd] username and password, and"
+                f"etcd at {self._where} refuses ({error}); check [etcd] username and password, and"
                 " that this user may read and write below the prefix."
-            ) from fault
+            ) from error
+
+    def examine(self) -> list[str]:
+        """Return what is wrong with single endpoints, each with the remedy.
+
+        Raises DriverUnavailable where none of them answers, or none takes writes.
+        """
+        self.ask("maintenance/status", {}, Status)  # which logs in, too
+        found = []
+        for endpoint in self._endpoints:
+            share = self._timeout / len(self._endpoints)
+            try:
+                status = self._ask_one(endpoint, "maintenance/status", {}, Status, share)
+            except PASSED_OVER as error:
+                found.append(advice(endpoint, error))
+                continue
+            if any("NOSPACE" in error for error in status.errors):
+                raise unavailable([(endpoint, Faulted("alarm NOSPACE: out of space", EXHAUSTED))])
+            if status.errors:
+                found.append(advice(endpoint, Faulted(", ".join(status.errors))))
+        return found
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -148,8 +170,8 @@ class Gateway:
         if self._token:
             try:
                 return self._ask(path, question, answer, deadline)
-            except _Faulted as fault:
-                if fault.code != _UNAUTHENTICATED:
+            except Faulted as error:
+                if error.code != _UNAUTHENTICATED:
                     raise
         self._token = ""
         name, password = user
@@ -159,23 +181,29 @@ class Gateway:
 
     def _ask(self, path: str, question: Any, answer: type[T], deadline: float) -> T:
         """Try one endpoint after the other, from the one that answered last."""
-        body = msgspec.json.encode(question)
         first, many = self._preferred, len(self._endpoints)
         problems = []
         for attempt in range(many):
             number = (first + attempt) % many
             share = (deadline - time.monotonic()) / (many - attempt)
             try:
-                data = self._post(f"{self._endpoints[number]}/v3/{path}", body, share)
-                found = msgspec.json.decode(data, type=answer, strict=False)
-            except (HTTPError, msgspec.DecodeError, _Faulted) as error:
-                if isinstance(error, _Faulted) and error.code in _FINAL:
+                found = self._ask_one(self._endpoints[number], path, question, answer, share)
+            except PASSED_OVER as error:
+                if isinstance(error, Faulted) and error.code in _FINAL:
                     raise
-                problems.append(error)
+                problems.append((self._endpoints[number], error))
             else:
                 self._preferred = number
                 return found
-        raise self._unavailable(problems)
+        raise unavailable(problems)
+
+    def _ask_one(self, endpoint: str, path: str, question: Any, answer: type[T], share: float) -> T:
+        """Ask one endpoint, which has ``share`` seconds; raises what is in ``PASSED_OVER``."""
+        data = self._post(f"{endpoint}/v3/{path}", msgspec.json.encode(question), share)
+        found = msgspec.json.decode(data, type=answer, strict=False)
+        if isinstance(found, KeptAlive) and found.error is not None:
+            raise Faulted(found.error.message, found.error.grpc_code)
+        return found
 
     def _post(self, url: str, body: bytes, share: float) -> bytes:
         """Return the body of an answer that comes within ``share`` seconds."""
@@ -188,19 +216,5 @@ class Gateway:
         except ProtocolError:  # the server had closed an idle connection: that is not its answer
             response = self._http.request("POST", url, body=body, headers=headers, timeout=timeout)
         if response.status != 200:
-            raise _Faulted(_fault(response.data, response.status))
+            raise problem(response.data, response.status)
         return response.data
-
-    def _unavailable(self, problems: Sequence[Exception]) -> DriverUnavailable:
-        if all(isinstance(problem, NewConnectionError) for problem in problems):
-            what = "cannot be reached; check that it runs and that this host reaches it"
-        else:
-            what = "has no quorum, or does not answer; check the health of its members"
-        return DriverUnavailable(f"etcd at {self._where} {what} ({problems[-1]}).")
-
-
-def _fault(data: bytes, status: int) -> _Fault:
-    try:
-        return msgspec.json.decode(data, type=_Fault, strict=False)
-    except msgspec.DecodeError:
-        return _Fault(f"HTTP {status}")

@@ -163,7 +163,7 @@ class OwnKeys:
         if lease is None:
             return None
         answer = self._gateway.ask("lease/keepalive", {"ID": lease.id}, KeptAlive)
-        if answer.error is not None or answer.result is None:
+        if answer.result is None:
             raise DriverUnavailable("etcd renews no lease; check that the cluster has a leader.")
         return lease._replace(renewed_at=now) if answer.result.ttl > 0 else None
 

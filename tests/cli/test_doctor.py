@@ -63,7 +63,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
 def test_options_of_a_driver_are_examined_without_a_database(
     bare_desk: Desk, *, shadow: bool
 ) -> None:
-    """F-17: an option that no driver can use is a contradiction, whether there is a record or not."""
+    """F-17: an option that no driver can use is a contradiction, with and without a record."""
     option = "servicegroup_shadow_driver" if shadow else "servicegroup_driver"
     for section, line in (
         ("redis", "url = redis://user:sec/ret@host:6379/0"),

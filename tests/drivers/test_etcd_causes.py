@@ -96,7 +96,7 @@ def test_a_server_without_a_gateway_is_no_lost_quorum(make: Make) -> None:
 def test_a_grpc_proxy_is_no_lost_quorum(etcd_server: Etcd, make: Make) -> None:
     with GrpcProxy(etcd_server) as proxy:
         for refusal in refusals(make(f"http://{proxy.address}")):
-            assert "is no JSON gateway (HTTP 404); name etcd's own servers" in refusal
+            assert "is no JSON gateway (HTTP 404); name servers of etcd" in refusal
             assert "quorum" not in refusal
         both = make(f"http://{proxy.address}", etcd_server.url)
         both.heartbeat(MEMBER, 1, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 from pymemcache.client.base import Client
 
 from servers.memcached import Memcached
+from servers.plugin import require
 from servers.process import LOOPBACK, ask, free_port
 from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
 from servicegroup.errors import ConfigError, DriverUnavailable
@@ -164,6 +166,63 @@ def test_a_long_freeze_is_seen_by_an_observer_that_starts_after_it(
     answers = handles(server).presence(CROWD)
     assert answers.pop(CROWD[0]).state is PRESENT
     assert states(answers) == {UNKNOWN}
+
+
+class Warm(Memcached):
+    """A server that keeps its keys over a restart in good order (-e)."""
+
+    stop_signal = signal.SIGUSR1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments = ("-e", str(self.directory / "memory"))
+
+    def restart(self) -> None:
+        """It keeps nothing where it starts within the second that it was stopped in."""
+        self.stop()
+        stopped = int(time.time())
+        until(lambda: time.time() > stopped + 1)
+        self.start()
+
+
+@pytest.fixture
+def warm() -> Iterator[Warm]:
+    require(Memcached)
+    with Warm() as server:
+        yield server
+
+
+def test_a_warm_restart_prolongs_nobodys_life(warm: Warm, handles: Handles) -> None:
+    """F-22: what the server kept still ends at its own time, in which it was away included."""
+    agent, observer = handles(warm), handles(warm)
+    agent.heartbeat(CROWD[0], 1, 4)
+    beaten = time.monotonic()
+    agent.heartbeat(CROWD[1], 1, 30)
+    warm.restart()
+    members = CROWD[:2]
+    assert states(observer.presence(members)) == {PRESENT}, "it has kept them"
+    until(lambda: observer.presence(members)[CROWD[0]].state is not PRESENT)
+    assert time.monotonic() - beaten < observer.detection_time(4) + 1
+    assert observer.presence(members)[CROWD[1]].state is PRESENT
+
+
+def test_who_expired_while_a_server_was_away_is_not_missed_after_a_warm_restart(
+    warm: Warm, handles: Handles
+) -> None:
+    """F-22: the canary was kept, and no agent has come back yet to say that it lost its key."""
+    agent = handles(warm)
+    settle(agent, handles(warm))
+    beat(agent, 1)
+    warm.stop()
+    expired = time.monotonic() + agent.detection_time(1)
+    until(lambda: time.monotonic() > expired)
+    warm.start()
+    for observer in (handles(warm), handles(warm)):
+        answers = observer.presence(CROWD)
+        assert states(answers) == {UNKNOWN}
+        assert "recovering" in answers[CROWD[0]].detail
+    beat(agent)
+    assert states(handles(warm).presence(CROWD)) == {PRESENT}
 
 
 def test_a_server_that_evicts_is_not_believed(
@@ -339,6 +398,7 @@ def test_agents_are_told_the_servers() -> None:
         "servers": "b:1,a",
         "connect_timeout": 1.0,
         "answer_timeout": 0.5,
+        "username": "",
         "tls": True,
     }
 

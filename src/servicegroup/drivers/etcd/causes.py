@@ -48,8 +48,7 @@ class Cause(enum.Enum):
 
     NO_GATEWAY = (
         "is no JSON gateway",
-        "name etcd's own servers, not its grpc-proxy or another program, and start them without"
-        " --enable-grpc-gateway=false",
+        "name servers of etcd, not its grpc-proxy, without --enable-grpc-gateway=false",
     )
     NO_SPACE = (
         "has no space left and refuses to write",

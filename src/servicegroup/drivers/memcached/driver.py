@@ -10,6 +10,7 @@ also holds, for the keys it owns, what makes a miss believable (MC-4, MC-5, MC-7
 ``doubt``
     A key written just before the canary, and by agents that come back to a server which lost
     them. It lives for one time to live: as long as it is there, members may not be back yet.
+    Whoever connects to a server that was restarted and kept its keys (-e) writes it too.
 
 Whoever asks reads both after the members' keys, in the same command, so an observer that has just
 started knows as much as another. What it remembers beside them is small: that a server did not
@@ -31,15 +32,14 @@ import msgspec
 from pymemcache.client.base import Client
 
 from servicegroup.driver import Driver, Watcher
-from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, tls_of
-from servicegroup.drivers.memcached.server import Server
+from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, login_of, tls_of
+from servicegroup.drivers.memcached.server import DOUBT, EMPTIED, Server
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
 _PREFIX = "servicegroup:"
 _CANARY = f"{_PREFIX}canary"
-_DOUBT = f"{_PREFIX}doubt"
-_EMPTIED, _LISTS = b"emptied", b"lists"
+_LISTS = b"lists"
 
 _LONGEST_KEY = 250
 _LONGEST_LIFE = 30 * 24 * 3600  # a longer one is read as a date, long past (MC-2)
@@ -53,12 +53,14 @@ class MemcachedDriver(Driver):
 
     name = "memcached"
     Options = MemcachedOptions
+    options: MemcachedOptions
 
     def __init__(self, options: MemcachedOptions) -> None:
         """Keep the list of servers; raises ConfigError for one that cannot be a server."""
         super().__init__(options)
-        timeouts, tls = (options.connect_timeout, options.answer_timeout), tls_of(options)
-        self._servers = [Server(host, port, *timeouts, tls) for host, port in addresses_of(options)]
+        timeouts = (options.connect_timeout, options.answer_timeout)
+        proof = (tls_of(options), login_of(options))
+        self._servers = [Server(*address, *timeouts, *proof) for address in addresses_of(options)]
         names = ",".join(server.name for server in self._servers)
         self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
         self._ttl: float | None = None
@@ -142,13 +144,20 @@ class MemcachedDriver(Driver):
         return float(_life(ttl))
 
     def warnings(self) -> list[str]:
-        """Say which servers evict: members there vanish with a neighbour's load (MC-4)."""
-        return [
-            f"memcached {server.name} has evicted {count} keys since it started: give servicegroup"
-            " servers of its own, or this one more memory."
-            for server in self._servers
-            if (count := server.evictions())
-        ]
+        """Say which servers evict (MC-4), or let everybody in though there is a user (MC-10)."""
+        found = []
+        for server in self._servers:
+            if count := server.evictions():
+                found.append(
+                    f"memcached {server.name} has evicted {count} keys since it started: give"
+                    " servicegroup servers of its own, or this one more memory."
+                )
+            if self.options.username and server.lets_everybody_in:
+                found.append(
+                    f"memcached {server.name} lets everybody in, though username is set: start it"
+                    " with -Y FILE, or remove username and password."
+                )
+        return found
 
     def close(self) -> None:
         """Close idle connections. Members stay until they expire."""
@@ -170,7 +179,7 @@ class MemcachedDriver(Driver):
         if canary == self._fingerprint and not lost:
             return False
         lists_differ = canary not in (None, self._fingerprint)
-        client.set(_DOUBT, _LISTS if lists_differ else _EMPTIED, expire=life, noreply=False)
+        client.set(DOUBT, _LISTS if lists_differ else EMPTIED, expire=life, noreply=False)
         client.set(_CANARY, self._fingerprint, noreply=False)
         return True
 
@@ -196,8 +205,8 @@ class MemcachedDriver(Driver):
         try:
             # The order matters: a server emptied half-way has lost its canary too, and whoever
             # plants a new one has written the doubt before.
-            found = server.ask(lambda client: client.get_many([*keys, _CANARY, _DOUBT]))
-            canary, doubt = found.pop(_CANARY, None), found.pop(_DOUBT, None)
+            found = server.ask(lambda client: client.get_many([*keys, _CANARY, DOUBT]))
+            canary, doubt = found.pop(_CANARY, None), found.pop(DOUBT, None)
             if len(found) < len(keys):
                 server.note_evictions()
         except DriverUnavailable as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from servicegroup.drivers.tls import TLS_REMEDY, TlsOptions
+from servicegroup.drivers.tls import TLS_REMEDY, TlsOptions, require_both
 from servicegroup.errors import ConfigError
 
 _DEFAULT_PORT = 11211
@@ -44,6 +44,21 @@ class MemcachedOptions(TlsOptions, frozen=True, kw_only=True):
             " waits.",
         ),
     ] = 1.0
+    username: Annotated[
+        str,
+        msgspec.Meta(
+            description="The user to log in as, for servers that were started with -Y. Without"
+            " that, everybody who reaches a server can forge and remove members."
+        ),
+    ] = ""
+    password: Annotated[
+        str,
+        msgspec.Meta(
+            extra={"secret": True},
+            description="The password of username. It is never handed to agents: give it to each"
+            " of them, as OS_MEMCACHED__PASSWORD.",
+        ),
+    ] = ""
     tls: Annotated[
         bool,
         msgspec.Meta(
@@ -59,6 +74,20 @@ def addresses_of(options: MemcachedOptions) -> list[tuple[str, int]]:
     if not addresses:
         raise ConfigError("[memcached] servers is empty; name at least one host:port.")
     return addresses
+
+
+def login_of(options: MemcachedOptions) -> bytes:
+    """Return user and password as the text protocol sends them, or nothing. Raises ConfigError.
+
+    memcached ends a name at a colon, and both at the first blank.
+    """
+    require_both("memcached", options, "username", "password")
+    for name, forbidden in (("username", ":"), ("password", "")):
+        value = getattr(options, name)
+        if any(letter.isspace() or letter in forbidden for letter in value):
+            what = "a colon or a blank" if forbidden else "a blank"
+            raise ConfigError(f"[memcached] {name} has {what}, which memcached -Y cannot compare.")
+    return f"{options.username} {options.password}".encode() if options.username else b""
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
+from pymemcache.exceptions import (
+    MemcacheClientError,
+    MemcacheError,
+    MemcacheUnexpectedCloseError,
+)
 
 from servicegroup.errors import DriverUnavailable
 from servicegroup.per_process import PerProcess
 
 T = TypeVar("T")
+
+DOUBT = "servicegroup:doubt"
+EMPTIED = b"emptied"
+_LOGIN = "servicegroup:login"
+_PROCESS = "servicegroup:process"
+_DOUBTED = 61
+"""Seconds of doubt after a restart that kept the keys; who notices it knows no time to live."""
+
+_CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
+
+
+class _Unusable(Exception):
+    """Somebody answers who is no server for us; the message ends the sentence about it."""
 
 
 class Server:
@@ -28,12 +47,15 @@ class Server:
         connect_timeout: float,
         timeout: float,
         tls: ssl.SSLContext | None = None,
+        login: bytes = b"",
     ) -> None:
         self.name = f"{host}:{port}"
         self.failing = False
         self._address = (host, port)
         self._timeouts = (connect_timeout, timeout)
         self._tls = tls
+        self._login = login
+        self.lets_everybody_in = False
         self._idle = PerProcess(deque[Client])
         self._back_at = -math.inf
         self._evictions = 0
@@ -45,6 +67,9 @@ class Server:
         """
         try:
             answer = self._ask(question)
+        except _Unusable as error:
+            self.failing = True
+            raise DriverUnavailable(f"memcached {self.name} {error}.") from error
         except (OSError, MemcacheError, ValueError, KeyError) as error:
             self.failing = True
             cause = str(error) or type(error).__name__
@@ -79,14 +104,62 @@ class Server:
             fresh = not idle
             client = self._client() if fresh else idle.pop()
             try:
+                if fresh:
+                    self._introduce(client)
                 answer = question(client)
             except BaseException as error:
                 client.close()
-                if fresh or not isinstance(error, (ConnectionError, MemcacheUnexpectedCloseError)):
+                if fresh or not isinstance(error, _CLOSED):
                     raise
             else:
                 idle.append(client)
                 return answer
+
+    def _introduce(self, client: Client) -> None:
+        """Log in where the server asks for it, and make sure that it is a server (F-22, F-23).
+
+        A proxy such as twemproxy answers for servers that it has given up: their keys are misses.
+        It passes ``version`` on and closes the connection at ``stats``, which every server knows.
+        The password is sent to no server that has not asked for one, and never as what could be
+        read again.
+        """
+        try:
+            client.version()
+            self.lets_everybody_in = True
+        except MemcacheClientError as error:
+            self.lets_everybody_in = False
+            if not self._login:
+                raise _Unusable("asks for a user; set [memcached] username and password") from error
+            self._log_in(client)
+        known = client.get(_PROCESS, b"")
+        stats: dict[bytes, Any] = {}
+        with contextlib.suppress(*_CLOSED):
+            stats = client.stats()
+        if b"evictions" not in stats:
+            raise _Unusable(
+                "does not answer stats, as a proxy such as twemproxy does not; name the memcached"
+                " servers themselves in [memcached] servers"
+            )
+        self._compare(client, known, int(stats[b"pid"]), int(stats[b"total_connections"]))
+
+    def _compare(self, client: Client, known: bytes, pid: int, connections: int) -> None:
+        """Doubt misses after a restart that kept the keys (-e): some expired while it was away.
+
+        ``known`` was read before the counter, which only grows: more of them were another
+        process's, also in a container, where all have one number.
+        """
+        found = re.fullmatch(rb"(\d{1,10}) (\d{1,19})", known)
+        if found and (int(found[1]) != pid or int(found[2]) > connections):
+            client.set(DOUBT, EMPTIED, expire=_DOUBTED, noreply=False)
+        client.set(_PROCESS, b"%d %d" % (pid, connections), noreply=False)
+
+    def _log_in(self, client: Client) -> None:
+        try:
+            client.set(_LOGIN, self._login, expire=-1, noreply=False)
+        except MemcacheClientError as error:
+            raise _Unusable(
+                "does not let this user in; check [memcached] username and password"
+            ) from error
 
     def _client(self) -> Client:
         connect_timeout, timeout = self._timeouts

@@ -12,6 +12,7 @@ from click.testing import Result
 from sqlalchemy import select
 
 from servers.process import LOOPBACK, free_port
+from servers.zookeeper import ZooKeeper
 from servicegroup.cli.doctor import file_system
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Report
@@ -90,6 +91,21 @@ def test_a_backend_is_examined_without_a_database(bare_desk: Desk) -> None:
     assert found["database"][0] == "FAIL"
     assert found["backend"][0] == "FAIL"
     assert "cannot be asked" in found["backend"][1]
+
+
+def test_the_time_to_detect_has_the_death_of_a_leader_and_says_its_exception(
+    desk: Desk, zookeeper_server: ZooKeeper
+) -> None:
+    """F-19."""
+    desk.configure(servicegroup_driver="zookeeper")
+    with desk.config.open("a") as config:
+        config.write(f"[zookeeper]\naddress = {zookeeper_server.address}\n")
+    result, text = _doctor(desk)["driver"]
+    assert result == "OK"
+    assert text == (
+        "zookeeper finds a crash within 24 s; while its servers do not answer or have no quorum,"
+        " silence is found after 60 s."
+    )
 
 
 def test_people_get_a_line_a_check(desk: Desk) -> None:

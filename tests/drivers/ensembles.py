@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from servicegroup.driver import Driver
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
-from servicegroup.testing.harness import Harness, repeating, states
+from servicegroup.testing.harness import SLACK, Harness, repeating, states
 
 if TYPE_CHECKING:
     from servers.etcd import EtcdCluster
@@ -86,6 +87,21 @@ class EnsembleContract(Harness):
         leader.thaw()
         self.becomes_sure(observer, crowd)
         assert accusations == []
+
+    def test_a_leader_that_dies_with_a_member_is_within_the_time_that_is_shown(
+        self, servers: Servers, options: Mapping[str, Any], observer: Driver, member: Member
+    ) -> None:
+        """F-19: a new leader gives whoever has died its whole time again (ET-3)."""
+        with self.living_elsewhere(options, member, 1) as process:
+            self.become_present(observer, [member])
+            process.kill()
+            killed = time.monotonic()
+            nearly = killed + self.ttl - 1
+            self.eventually(lambda: time.monotonic() > nearly, "its time has nearly run out")
+            servers.leader().kill()
+            bound = observer.detection_time(self.ttl)
+            self.becomes_absent(observer, member, within=bound)
+        assert nearly + self.ttl - killed < time.monotonic() - killed < bound + SLACK
 
     def test_without_a_quorum_nothing_is_known(
         self,

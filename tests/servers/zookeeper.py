@@ -25,14 +25,21 @@ JVM = (
 class ZooKeeper(Server):
     """A server from Debian's jar; `tick_time` is in milliseconds, `settings` are zoo.cfg's own.
 
+    `properties` are the JVM's: some of ZooKeeper's settings are nowhere else.
     A session lasts between two and twenty ticks.
     """
 
     name = "zookeeper"
     package = "zookeeper"
 
-    def __init__(self, tick_time: int = 500, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tick_time: int = 500,
+        settings: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.properties = [f"-D{name}={value}" for name, value in (properties or {}).items()]
         self.settings = {
             "tickTime": str(tick_time),
             "dataDir": str(self.directory / "data"),
@@ -66,7 +73,7 @@ class ZooKeeper(Server):
         (self.directory / "zoo.cfg").write_text(text)
 
     def command(self) -> Sequence[str | Path]:
-        return ["java", *JVM, "-cp", str(JAR), MAIN, self.directory / "zoo.cfg"]
+        return ["java", *JVM, *self.properties, "-cp", str(JAR), MAIN, self.directory / "zoo.cfg"]
 
     def answers(self) -> bool:
         return bool(self.mode())
@@ -75,8 +82,13 @@ class ZooKeeper(Server):
 class ZooKeeperEnsemble(Ensemble[ZooKeeper]):
     """Three servers, which serve while two of them can talk to each other."""
 
-    def __init__(self, tick_time: int = 500, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__([ZooKeeper(tick_time, settings) for _ in range(3)])
+    def __init__(
+        self,
+        tick_time: int = 500,
+        settings: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__([ZooKeeper(tick_time, settings, properties) for _ in range(3)])
         peers = {
             f"server.{number}": f"{LOOPBACK}:{free_port()}:{free_port()}" for number in (1, 2, 3)
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from servicegroup.explanation import duration, suspicion
-from servicegroup.model import Service
+from servicegroup.model import Limits, Service
 
 if TYPE_CHECKING:
     from servicegroup.group import ServiceGroup
@@ -21,6 +21,15 @@ class Check(msgspec.Struct, frozen=True):
     check: str
     finding: str
     remedy: str = ""
+
+
+def detection(driver: str, bound: float, limits: Limits) -> str:
+    """Say how fast a driver finds a crash, and what finds it while the driver cannot (F-19)."""
+    silence = duration(limits.service_down_time)
+    return (
+        f"{driver} finds a crash within {duration(bound)}; while its servers do not answer or have"
+        f" no quorum, silence is found after {silence}."
+    )
 
 
 def observer(group: ServiceGroup) -> Check:

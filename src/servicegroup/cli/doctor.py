@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servicegroup.cli.checks import Check, forced_down, observer, pinned_versions, signals
+from servicegroup.cli.checks import (
+    Check,
+    detection,
+    forced_down,
+    observer,
+    pinned_versions,
+    signals,
+)
 from servicegroup.cli.local import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
@@ -142,7 +149,7 @@ def _presence(settings: Settings, group: ServiceGroup, services: Sequence[Servic
     if bound is None:
         return Check("OK", "driver", f"{driver.name} has no signal of its own; reports decide.")
     beat, ttl = settings.limits.heartbeat_interval, settings.limits.membership_ttl
-    finding = f"{driver.name} finds a crash within {duration(bound)}."
+    finding = detection(driver.name, bound, settings.limits)
     presences = [s.judged.evidence.presence for s in services]
     unknown = [p for p in presences if p is not None and p.state is PresenceState.UNKNOWN]
     if unknown:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from servicegroup.cli.checks import Check, abbreviated, forced_down, pinned_versions
+from servicegroup.cli.checks import Check, abbreviated, detection, forced_down, pinned_versions
 from servicegroup.cli.doctor import FEWEST_MISSES, backend
 from servicegroup.errors import StoreUnavailable
 from servicegroup.explanation import duration
@@ -58,7 +58,7 @@ def _driver(deployment: Deployment) -> Check:
         return Check("OK", "driver", f"Nova obeys its own {name}: reports decide alone.{beside}")
     pause = 0.0 if driver.capabilities.pushes else LOOK_INTERVAL  # how old an answer may be
     bound = driver.detection_time(deployment.layer.limits.membership_ttl) + pause
-    return Check("OK", "driver", f"{name} finds a crash within {duration(bound)}.{beside}")
+    return Check("OK", "driver", detection(name, bound, deployment.layer.limits) + beside)
 
 
 def _reports(limits: Limits) -> Check:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import time
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from msgspec import Meta
 
 from servicegroup.driver import Capabilities, Driver, GroupPresence, Watcher
 from servicegroup.drivers.tls import FILES, TLS_REMEDY, TlsOptions, require_both
+from servicegroup.drivers.zookeeper.examination import Examination
 from servicegroup.drivers.zookeeper.nodes import OwnNodes
 from servicegroup.drivers.zookeeper.session import Session
 from servicegroup.drivers.zookeeper.view import View, Views
@@ -30,7 +30,10 @@ from servicegroup.per_process import PerProcess
 EXPIRY_SLACK = 0.3
 """Seconds from the expiry of a session to the event at a watcher."""
 
-_WARNING_PATIENCE = 5.0
+_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[^/\0]+)+")
+
+ELECTION = 2.0
+"""Seconds until there is a new leader and clients are connected to it."""
 
 
 class ZooKeeperOptions(TlsOptions, frozen=True, kw_only=True):
@@ -72,6 +75,21 @@ class ZooKeeperOptions(TlsOptions, frozen=True, kw_only=True):
         " the other way round, and both look like a server that is away."
     ))] = False
     # fmt: on
+
+    @property
+    def hosts(self) -> str:
+        """The servers, without a chroot."""
+        return self.address.partition("/")[0]
+
+    @property
+    def prefix_of_all(self) -> str:
+        """The node below which the groups are, with the chroot: a path as the servers know it.
+
+        A chroot is nothing but a beginning of every path; as a part of the prefix it is made with
+        it, where it is not there yet.
+        """
+        _, slash, chroot = self.address.partition("/")
+        return (slash + chroot).rstrip("/") + self.prefix
 
 
 class ZooKeeperDriver(Driver):
@@ -139,19 +157,26 @@ class ZooKeeperDriver(Driver):
         self._watchers.append(callback)
 
     def detection_time(self, ttl: float) -> float:
-        """Return the session timeout in effect plus one tick and the way of the event (ZK-6)."""
+        """Return what it takes when the leader dies just before the session would have ended.
+
+        A new leader gives every session its whole time again (F-19). Without that it takes the
+        session timeout in effect (ZK-6), one tick, and the way of the event.
+        """
         timeout = self._process.session.timeout or self.options.session_timeout
-        return timeout + self.options.tick_time + EXPIRY_SLACK
+        return timeout + ELECTION + timeout + self.options.tick_time + EXPIRY_SLACK
 
     def warnings(self) -> list[str]:
-        """Say whether the servers made another session timeout of the one asked for (ZK-6)."""
-        session = self._process.session
-        session.connect(time.monotonic() + _WARNING_PATIENCE)
-        asked, granted = self.options.session_timeout, session.timeout
-        if granted is None or abs(granted - asked) < 0.001:
-            return []
-        found = f"ZooKeeper made {granted:g} s of session_timeout = {asked:g}, by 2 to 20 ticks"
-        return [f"{found}: set what it grants, or another tickTime on the servers."]
+        """Say what the servers made of the session timeout (ZK-6), and which groups are too large.
+
+        Raises DriverUnavailable also for servers that answer and take no writes: for want of a
+        quorum, of rights or of space under a quota.
+        """
+        process = self._process
+        examination = Examination(process.session, self.options.prefix_of_all)
+        return [
+            *examination.run(tls=self.options.tls),
+            *_granted(self.options.session_timeout, process.session.timeout),
+        ]
 
     def close(self) -> None:
         """End this process's session: its members are absent at once."""
@@ -164,8 +189,8 @@ class ZooKeeperDriver(Driver):
         return self._processes.get()
 
     def _started(self) -> _Process:
-        session = Session(self._notify, **_client_options(self.options))
-        prefix = self.options.prefix
+        prefix = self.options.prefix_of_all
+        session = Session(self._notify, prefix, **_client_options(self.options))
         return _Process(session, OwnNodes(session, prefix), Views(session, prefix, self._notify))
 
     def _notify(self, members: Collection[Member] | None) -> None:
@@ -197,9 +222,16 @@ def _answers(session: Session, view: View | DriverUnavailable) -> Callable[[str]
     return lambda host: view.presence(host, age) or missing
 
 
+def _granted(asked: float, granted: float | None) -> list[str]:
+    if granted is None or abs(granted - asked) < 0.001:
+        return []
+    found = f"ZooKeeper made {granted:g} s of session_timeout = {asked:g}, by 2 to 20 ticks"
+    return [f"{found}: set what it grants, or another tickTime on the servers."]
+
+
 def _client_options(options: ZooKeeperOptions) -> dict[str, Any]:
     """Return the options as kazoo knows them."""
-    chosen: dict[str, Any] = {"hosts": options.address, "timeout": options.session_timeout}
+    chosen: dict[str, Any] = {"hosts": options.hosts, "timeout": options.session_timeout}
     if options.sasl_mechanism:
         chosen["sasl_options"] = {"mechanism": options.sasl_mechanism} | {
             key: getattr(options, key) for key in ("username", "password") if options.username
@@ -222,9 +254,13 @@ def _check(options: ZooKeeperOptions) -> None:
         raise ConfigError(
             f"[zookeeper] address = {options.address} is not host:port,host:port; {error}."
         ) from error
-    if not re.fullmatch(r"(/[^/]+)+", options.prefix):
+    if not _PATH.fullmatch(options.prefix):
         raise ConfigError(
             f"[zookeeper] prefix = {options.prefix} is not a path such as /servicegroups."
+        )
+    if not _PATH.fullmatch(options.prefix_of_all):
+        raise ConfigError(
+            f"[zookeeper] address = {options.address} ends in no path such as /openstack."
         )
     if options.sasl_mechanism and importlib.util.find_spec("puresasl") is None:
         raise ConfigError(

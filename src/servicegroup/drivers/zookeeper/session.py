@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError
+from kazoo.exceptions import (
+    AuthFailedError,
+    EphemeralOnLocalSessionError,
+    KazooException,
+    NoAuthError,
+    QuotaExceededError,
+)
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import Callback, KazooState, KeeperState
 
@@ -38,11 +44,13 @@ class Session:
     on_connect: Callable[[Client], None] | None = None
     """Called with the client on every new connection, in a thread of kazoo's: it must not wait."""
 
-    def __init__(self, on_change: Watcher, **options: Any) -> None:
+    def __init__(self, on_change: Watcher, prefix: str, **options: Any) -> None:
         """Tell ``on_change`` whenever the connection is made or lost, in a thread of kazoo's.
 
-        ``options`` are kazoo's; ``hosts`` and ``timeout`` are needed.
+        ``prefix`` is the node that errors name; ``options`` are kazoo's, of which ``hosts`` and
+        ``timeout`` are needed.
         """
+        self._prefix = prefix
         self.connection = 0
         self._on_change = on_change
         self._options = options
@@ -112,26 +120,38 @@ class Session:
             yield
         except (NoAuthError, AuthFailedError) as error:
             raise self._refusal() from error
+        except QuotaExceededError as error:
+            raise DriverUnavailable(
+                f"ZooKeeper at {self.hosts} refuses to write, for a quota is exceeded; raise the"
+                f" one of {self._prefix} or of a node above it (setquota in zkCli.sh)."
+            ) from error
+        except EphemeralOnLocalSessionError as error:
+            raise DriverUnavailable(
+                f"ZooKeeper at {self.hosts} gives local sessions, which hold no members; set"
+                " localSessionsUpgradingEnabled = true on the servers."
+            ) from error
         except KazooTimeoutError as error:
             raise self._unavailable("silent") from error
         except (KazooException, *_GARBLED) as error:
             raise self._unavailable(f"failing ({type(error).__name__})") from error
 
     @property
-    def _address(self) -> str:
+    def hosts(self) -> str:
+        """The servers, with commas between."""
         return str(self._options["hosts"])
 
     def _refusal(self) -> DriverUnavailable:
         return DriverUnavailable(
-            f"ZooKeeper at {self._address} does not let this user in; set [zookeeper] username and"
-            " password to those that made the nodes, or repair their ACL."
+            f"ZooKeeper at {self.hosts} does not let this user in at {self._prefix}; set"
+            " [zookeeper] username and password to those that made the nodes, or repair their"
+            " ACL; where the node is missing, make it for this user."
         )
 
     def _unavailable(self, state: str) -> DriverUnavailable:
         silence = self.silence
         since = "" if silence is None else f", last heard {silence:.1f} s ago"
         return DriverUnavailable(
-            f"ZooKeeper at {self._address} is {state}{since}; check that it runs, that it has a"
+            f"ZooKeeper at {self.hosts} is {state}{since}; check that it runs, that it has a"
             " quorum and that this host reaches it."
         )
 

@@ -6,6 +6,7 @@ repeated; else a group that changed is listed anew when it is asked for (ZK-9).
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from kazoo.exceptions import NoNodeError, UnimplementedError
+from kazoo.exceptions import NodeExistsError, NoNodeError, UnimplementedError
 from kazoo.handlers.threading import KazooTimeoutError
 
 from servicegroup.driver import Watcher
@@ -172,14 +173,27 @@ class Views:
         A server without it answers so and closes the connection. It is not asked again: what is
         listed on the next connection is then watched group by group.
         """
-        if self._lasting and self._watched_connection != connection:
+        if self._watched_connection == connection:
+            return
+        self._make_prefix(client, deadline)
+        if self._lasting:
             client.on_node = self._change
             try:
                 client.add_watch_async(self._prefix).get(timeout=left(deadline))
             except UnimplementedError:
                 self._lasting = False
                 raise
-            self._watched_connection = connection
+        self._watched_connection = connection
+
+    def _make_prefix(self, client: Client, deadline: float) -> None:
+        """Make the node that all groups are below, where it, or the chroot, is missing.
+
+        Below what nobody may make nobody can be present, so whoever asks hears that instead.
+        """
+        if client.exists_async(self._prefix).get(timeout=left(deadline)) is None:
+            made = client.create_async(self._prefix, makepath=True)
+            with contextlib.suppress(NodeExistsError):
+                made.get(timeout=left(deadline))
 
     def _ask(self, client: Client, group: str, view: View) -> Any:
         """Ask for the group's nodes and, where nothing else tells, to be told once of a change."""

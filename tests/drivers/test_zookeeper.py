@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -34,19 +33,10 @@ UNKNOWN_REQUEST = 206
 """A request no server has, as AddWatch is to those before 3.6; the answer is the same."""
 
 
-class ForgetfulZooKeeper(ZooKeeper):
-    """A server that can lose its disk."""
-
-    def empty(self) -> None:
-        self.kill()
-        shutil.rmtree(self.directory / "data" / "version-2")
-        self.start()
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForgetfulZooKeeper]:
+def server() -> Iterator[ZooKeeper]:
     require(ZooKeeper)
-    with ForgetfulZooKeeper() as server:
+    with ZooKeeper() as server:
         yield server
 
 
@@ -58,11 +48,11 @@ class TestZooKeeper(DriverContract):
     driver = ZooKeeperDriver
 
     @pytest.fixture
-    def backend(self, server: ForgetfulZooKeeper) -> ForgetfulZooKeeper:
+    def backend(self, server: ZooKeeper) -> ZooKeeper:
         return server
 
     @pytest.fixture
-    def options(self, server: ForgetfulZooKeeper) -> dict[str, Any]:
+    def options(self, server: ZooKeeper) -> dict[str, Any]:
         return plain(server)
 
     @pytest.fixture
@@ -330,7 +320,7 @@ def test_while_suspended_the_answer_is_unknown_and_grows_older(
 
 
 def test_a_death_during_an_outage_is_found_after_one_session_timeout(
-    server: ForgetfulZooKeeper, make: Make, member: Member
+    server: ZooKeeper, make: Make, member: Member
 ) -> None:
     contract, agent, observer = TestZooKeeper(), make(), make()
     survivor = Member(member.group, "survivor")

@@ -11,6 +11,7 @@ from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 
 from servers.plugin import require
+from servers.process import LOOPBACK, free_port
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 from servicegroup.drivers.zookeeper.examination import JUTE_MAXBUFFER, size_of
@@ -80,6 +81,10 @@ class TestChroot(DriverContract):
     def options(self, server: ZooKeeper) -> dict[str, Any]:
         where = f"{server.address}/deep/down"
         return {"address": where, "session_timeout": 2, "tick_time": 0.5}
+
+    @pytest.fixture
+    def nowhere(self) -> dict[str, Any]:
+        return {"address": f"{LOOPBACK}:{free_port()}/deep/down", "session_timeout": 2}
 
 
 def test_a_chroot_that_is_missing_is_made(server: ZooKeeper, make: Make, raw: KazooClient) -> None:

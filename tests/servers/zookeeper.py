@@ -65,6 +65,12 @@ class ZooKeeper(Server):
                 return line.removeprefix("Mode: ")
         raise OSError(f"{self.name} on port {self.port} serves nobody now")
 
+    def empty(self) -> None:
+        """Lose the disk, and start again without it."""
+        self.kill()
+        shutil.rmtree(self.directory / "data" / "version-2")
+        self.start()
+
     def prepare(self) -> None:
         (self.directory / "data").mkdir()
         if self.number is not None:

@@ -164,9 +164,9 @@ def test_a_group_that_other_tools_cannot_list_is_warned_of(
     server: ZooKeeper, make: Make, raw: KazooClient
 ) -> None:
     """ZK-8: the driver reads it, and says from where on others do not."""
-    hosts = [f"{'rack-1.' * 10}host-{number:05}" for number in range(12_000)]
+    hosts = [f"{'rack-1.' * 30}host-{number:05}" for number in range(5_000)]
     names = [Node(host, 1, raw.client_id[0]).name for host in hosts]
-    fits = next(n for n in range(12_001) if size_of(names[: n + 1]) > JUTE_MAXBUFFER)
+    fits = next(n for n in range(5_001) if size_of(names[: n + 1]) > JUTE_MAXBUFFER)
     raw.ensure_path("/large/compute")
     driver = make(server.address, prefix="/large")
 
@@ -182,6 +182,7 @@ def test_a_group_that_other_tools_cannot_list_is_warned_of(
     join(names[fits:])
     members = [Member("compute", host) for host in hosts]
     until(lambda: states(driver.presence(members)) == {PresenceState.PRESENT})
-    (warning,) = driver.warnings()
-    assert warning.startswith(f"ZooKeeper's list of /large/compute has {size_of(names)} bytes")
-    assert "use more groups" in warning
+    warnings = driver.warnings()
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"ZooKeeper's list of /large/compute has {size_of(names)} bytes")
+    assert "use more groups" in warnings[0]

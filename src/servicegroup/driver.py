@@ -158,7 +158,8 @@ class Driver(abc.ABC):
     def warnings(self) -> list[str]:
         """Return what an operator should change about the backend, a sentence each; often none.
 
-        Asks the backend. Raises DriverUnavailable.
+        Asks the backend, and may write to it what is no member. Raises DriverUnavailable, also
+        where it answers and cannot be used, for it takes no writes or is another program (F-17).
         """
 
     def shared_options(self) -> dict[str, Any]:

@@ -157,6 +157,16 @@ def test_a_read_only_server_is_never_believed(
         assert f"ZooKeeper at {last.address} is read-only" in examined
 
 
+def test_local_sessions_which_hold_no_members_are_named(
+    own_zookeeper_ensemble: Callable[..., ZooKeeperEnsemble], make: Make
+) -> None:
+    """ZK-17: they read, so only who writes hears of it."""
+    servers = own_zookeeper_ensemble(settings={"localSessionsEnabled": "true"})
+    for refusal in refusals(make(servers.address)):
+        assert "gives local sessions, which hold no members" in refusal
+        assert "localSessionsUpgradingEnabled = true" in refusal
+
+
 # -- large groups --------------------------------------------------------------------------
 
 

@@ -140,15 +140,15 @@ def history(
     up = fsum(span.seconds for span in judged if span.state == "up")
     down = fsum(span.seconds for span in judged if span.state == "down")
     return History(
-        uuid,
-        since,
-        until,
-        up / (up + down) if up + down > 0 else None,
-        up,
-        down,
-        fsum(span.seconds for span in spans if span.disabled),
-        sum(map(is_failure, events)),
-        complete,
-        list(events),
-        spans,
+        uuid=uuid,
+        since=since,
+        until=until,
+        availability=up / (up + down) if up + down > 0 else None,
+        up_seconds=up,
+        down_seconds=down,
+        maintenance_seconds=fsum(span.seconds for span in spans if span.disabled),
+        flaps=sum(map(is_failure, events)),
+        complete=complete,
+        events=list(events),
+        spans=spans,
     )

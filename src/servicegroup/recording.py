@@ -95,4 +95,4 @@ class Recorder:
         by: str | None = None,
     ) -> list[Event]:
         """End a look at every service and return its events. Raises LeaseLost."""
-        return findings.conclude(self._engine, fencing_token, before, after, at, by)
+        return findings.conclude(self._engine, fencing_token, before, after, at, by=by)

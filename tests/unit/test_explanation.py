@@ -60,7 +60,7 @@ def test_nobody_is_held_by_an_ordinary_verdict() -> None:
 @pytest.mark.parametrize(("signal", "other"), [("presence", "reports"), ("reports", "presence")])
 def test_a_protection_in_a_sentence(signal: str, other: str) -> None:
     since = datetime(2026, 1, 31, 12, 0, 0, 999)
-    assert suspicion(Protection("compute", "az1", Signal(signal), since, 20, 25)) == (
+    assert suspicion(Protection("compute", "az1", Signal(signal), since, members=20, peak=25)) == (
         f"Protection: {signal} of group compute, zone az1 is suspect since 2026-01-31 12:00:00;"
         f" 20 that lost it are up by their {other}."
     )

@@ -57,7 +57,7 @@ def create(
     if host is not None:
         check_name("host", host)
     lifetime = timedelta(days=days) if days else None
-    text = tokens.create(_database(ctx), name, role, host, lifetime, operator())
+    text = tokens.create(_database(ctx), name, role, host, lifetime, by=operator())
     _show(form, name, text)
 
 

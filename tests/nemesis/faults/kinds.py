@@ -54,7 +54,13 @@ def fault(
     def add(doing: Doing) -> Doing:
         name = doing.__name__.replace("_", "-")
         KINDS[name] = Kind(
-            name, lane, contextmanager(doing), longest, frozenset(touches), holds, fits
+            name=name,
+            lane=lane,
+            doing=contextmanager(doing),
+            longest=longest,
+            touches=frozenset(touches),
+            holds=holds,
+            fits=fits,
         )
         return doing
 

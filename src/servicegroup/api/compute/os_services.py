@@ -65,14 +65,14 @@ def six_digits(stamp: datetime | None) -> datetime | str | None:
 def view_2_1(s: Service) -> Shown:
     """Show the integer id."""
     return Shown(
-        s.binary,
-        s.host,
-        s.id,
-        s.zone,
-        s.status,
-        s.judged.state,
-        six_digits(s.updated_at),
-        s.disabled_reason,
+        binary=s.binary,
+        host=s.host,
+        id=s.id,
+        zone=s.zone,
+        status=s.status,
+        state=s.judged.state,
+        updated_at=six_digits(s.updated_at),
+        disabled_reason=s.disabled_reason,
     )
 
 
@@ -88,15 +88,15 @@ def view_2_53(s: Service) -> Shown:
 
 def _with_forced_down(s: Service, shown_id: int | str) -> Shown:
     return ShownWithForcedDown(
-        s.binary,
-        s.host,
-        shown_id,
-        s.zone,
-        s.status,
-        s.judged.state,
-        six_digits(s.updated_at),
-        s.disabled_reason,
-        s.forced_down,
+        binary=s.binary,
+        host=s.host,
+        id=shown_id,
+        zone=s.zone,
+        status=s.status,
+        state=s.judged.state,
+        updated_at=six_digits(s.updated_at),
+        disabled_reason=s.disabled_reason,
+        forced_down=s.forced_down,
     )
 
 

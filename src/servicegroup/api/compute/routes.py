@@ -41,7 +41,7 @@ class Route(msgspec.Struct, frozen=True, dict=True):
     since: Version
     until: Version
     handler: Callable[[Call, Mapping[str, Any]], Answer]
-    schema: schemas.Schema
+    schema: schemas.Schema = schemas.ANYTHING
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -56,21 +56,21 @@ class Route(msgspec.Struct, frozen=True, dict=True):
 
 # fmt: off
 ROUTES = (
-    Route("GET", "/os-services", MIN, (2, 74), services.list_services, schemas.SERVICES),
-    Route("GET", "/os-services", (2, 75), MAX, services.list_services, schemas.SERVICES_2_75),
-    Route("PUT", "/os-services/{id}", MIN, (2, 10), services.act, schemas.ACTION_2_1),
-    Route("PUT", "/os-services/{id}", (2, 11), (2, 52), services.act, schemas.ACTION_2_11),
-    Route("PUT", "/os-services/{id}", (2, 53), MAX, services.update, schemas.UPDATE_2_53),
-    Route("DELETE", "/os-services/{id}", MIN, (2, 52), services.delete_by_number, schemas.ANYTHING),
-    Route("DELETE", "/os-services/{id}", (2, 53), MAX, services.delete_by_uuid, schemas.ANYTHING),
-    Route("GET", "/os-availability-zone", MIN, (2, 101), zones.list_zones, schemas.ANYTHING),
-    Route("GET", "/os-availability-zone", (2, 102), MAX, zones.list_zones, schemas.NOTHING),
-    Route("GET", "/os-availability-zone/detail", MIN, (2, 101), zones.list_details,
-          schemas.ANYTHING),
+    Route("GET", "/os-services", MIN, (2, 74), services.list_services, schema=schemas.SERVICES),
+    Route("GET", "/os-services", (2, 75), MAX, services.list_services,
+          schema=schemas.SERVICES_2_75),
+    Route("PUT", "/os-services/{id}", MIN, (2, 10), services.act, schema=schemas.ACTION_2_1),
+    Route("PUT", "/os-services/{id}", (2, 11), (2, 52), services.act, schema=schemas.ACTION_2_11),
+    Route("PUT", "/os-services/{id}", (2, 53), MAX, services.update, schema=schemas.UPDATE_2_53),
+    Route("DELETE", "/os-services/{id}", MIN, (2, 52), services.delete_by_number),
+    Route("DELETE", "/os-services/{id}", (2, 53), MAX, services.delete_by_uuid),
+    Route("GET", "/os-availability-zone", MIN, (2, 101), zones.list_zones),
+    Route("GET", "/os-availability-zone", (2, 102), MAX, zones.list_zones, schema=schemas.NOTHING),
+    Route("GET", "/os-availability-zone/detail", MIN, (2, 101), zones.list_details),
     Route("GET", "/os-availability-zone/detail", (2, 102), MAX, zones.list_details,
-          schemas.NOTHING),
-    Route("GET", "/os-hosts", MIN, (2, 42), hosts.list_hosts, schemas.HOSTS),
-    Route("GET", "/os-hosts/{id}", MIN, (2, 42), hosts.show_host, schemas.ANYTHING),
+          schema=schemas.NOTHING),
+    Route("GET", "/os-hosts", MIN, (2, 42), hosts.list_hosts, schema=schemas.HOSTS),
+    Route("GET", "/os-hosts/{id}", MIN, (2, 42), hosts.show_host),
 )
 # fmt: on
 

@@ -68,7 +68,9 @@ class Handlers:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
             *(
-                _route(route.path, Endpoint(self._ours(route.handler, route.rule)), route.method)
+                _route(
+                    route.path, Endpoint(self._handle_v1(route.handler, route.rule)), route.method
+                )
                 for route in v1.ROUTES
                 if route.handler is not None
             ),
@@ -84,7 +86,7 @@ class Handlers:
             _route("/{rest:path}", Endpoint(self.nova)),
         ]
 
-    def _ours(self, handler: Handler, rule: Rule) -> Stage:
+    def _handle_v1(self, handler: Handler, rule: Rule) -> Stage:
         async def stage(request: Request) -> Answer:
             caller = await self._caller(request, rule)
             call = Call(

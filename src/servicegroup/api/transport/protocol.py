@@ -8,6 +8,7 @@ request arrives at once, as honest ones do.
 from __future__ import annotations
 
 import asyncio
+import enum
 import math
 from functools import partial
 from typing import ClassVar
@@ -37,6 +38,16 @@ _READ_AT_LEAST = 64 * 1024
 _GOODBYE = 0.5
 
 
+class Phase(enum.Enum):
+    """Which part of a request arrives next."""
+
+    IDLE = "idle"
+    """None has begun: the first byte is awaited."""
+    HEAD = "head"
+    BODY = "body"
+    """The body, and what may follow it."""
+
+
 class Protocol(HttpToolsProtocol):
     """A connection that is counted and bounded; ``clients`` is set by who serves."""
 
@@ -57,8 +68,7 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _taken = 0
     _arriving = 0
-    _in_head = True
-    _in_message = False
+    _phase = Phase.IDLE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let the client in, or tell it why not."""
@@ -70,9 +80,9 @@ class Protocol(HttpToolsProtocol):
         if isinstance(found, ClientQuota):
             self._admitted = found
             self._connection = Connection(found, self.clients)
-            self._hurry()
+            self._start_deadline()
         else:
-            self._end(_TOO_MANY[found])
+            self._close_with(_TOO_MANY[found])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client's connection."""
@@ -95,14 +105,14 @@ class Protocol(HttpToolsProtocol):
         self._arriving = len(data)
         self._taken += self._arriving
         super().data_received(data)
-        if self._in_message and not self._in_head:
+        if self._phase is Phase.BODY:
             self.headers = []  # trailers: nothing reads them, and they could be sent without end
-        if self._in_head and self._taken > MAX_HEAD:
-            self._refuse(Limit.HEAD, _LONG_HEAD)
+        if self._phase is not Phase.BODY and self._taken > MAX_HEAD:
+            self._reject(Limit.HEAD, _LONG_HEAD)
         elif self._taken > MAX_MESSAGE:
-            self._refuse(Limit.HEAD, None)
-        elif self._in_message or self.cycle is None or self.cycle.response_complete:
-            self._hurry()
+            self._reject(Limit.HEAD, None)
+        elif self._phase is not Phase.IDLE or self.cycle is None or self.cycle.response_complete:
+            self._start_deadline()
         elif self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -110,7 +120,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._in_head = self._in_message = True
+        self._phase = Phase.HEAD
         self._taken = self._arriving
         connect(self.scope, self._connection)
         if self._host is not None:
@@ -118,7 +128,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer the request, or say why it is refused."""
-        self._in_head = False
+        self._phase = Phase.BODY
         if self._admitted is not None:
             self.app = self._refusing(self._admitted) or self._serve
         super().on_headers_complete()
@@ -128,8 +138,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Wait for the next request, whose head comes first."""
         super().on_message_complete()
-        self._in_message = False
-        self._in_head = True
+        self._phase = Phase.IDLE
         self._taken = 0
         if not self.pipeline:
             self.flow.resume_reading()  # the end of the connection is to be seen
@@ -173,11 +182,11 @@ class Protocol(HttpToolsProtocol):
             self._unread.cancel()
             self._unread = None
 
-    def _hurry(self) -> None:
+    def _start_deadline(self) -> None:
         """Give the request that arrives a time to be whole; what came of it does not extend it."""
         if self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(
-                self.request_time, self._refuse, Limit.SLOW_REQUEST, _SLOW
+                self.request_time, self._reject, Limit.SLOW_REQUEST, _SLOW
             )
 
     def _watch_reading(self) -> None:
@@ -186,7 +195,7 @@ class Protocol(HttpToolsProtocol):
 
     def _look_at_reading(self, size: int) -> None:
         if self.transport.get_write_buffer_size() > size - _READ_AT_LEAST:
-            self._refuse(Limit.UNREAD_ANSWER, None)
+            self._reject(Limit.UNREAD_ANSWER, None)
         else:
             self._watch_reading()
 
@@ -201,9 +210,9 @@ class Protocol(HttpToolsProtocol):
         """End the connection, when the answer under way is out."""
         super().shutdown()
         if self.transport.is_closing():
-            self._hang_up()
+            self._close()
 
-    def _refuse(self, limit: Limit, answer: Answer | None) -> None:
+    def _reject(self, limit: Limit, answer: Answer | None) -> None:
         """Count a refusal and end the connection; with an answer where none has begun."""
         if self._admitted is not None:
             self.clients.refuse(self._admitted, limit)
@@ -211,14 +220,14 @@ class Protocol(HttpToolsProtocol):
         if answer is None or (cycle and cycle.response_started and not cycle.response_complete):
             self.transport.abort()
         else:
-            self._end(answer)
+            self._close_with(answer)
 
-    def _end(self, answer: Answer) -> None:
+    def _close_with(self, answer: Answer) -> None:
         self._cancel()
         self.transport.write(_raw(answer))
-        self._hang_up()
+        self._close()
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         """Close, and do not wait for a client that does not say goodbye, as TLS would have it."""
         self.transport.close()
         self.loop.call_later(_GOODBYE, self.transport.abort)

@@ -2,7 +2,7 @@
 
 The record says who exists, the driver says who is present, and ``judge`` says who is up. Only
 this file knows both the store and the driver, and every question is asked in bulk: once to SQL
-and at most once to the backend for up to some thousands of services, in pieces for more.
+and at most once to the backend for up to some thousands of services, in batches for more.
 """
 
 from __future__ import annotations
@@ -81,24 +81,24 @@ class ServiceGroup:
         few match, it costs no more than the whole list (F-51). Raises NotFound for a marker that
         does not exist, StoreUnavailable.
         """
-        return [service for piece in self.pieces(filters, state=state) for service in piece]
+        return [service for batch in self.batches(filters, state=state) for service in batch]
 
-    def pieces(
+    def batches(
         self, filters: ServiceFilter | None = None, *, state: str | None = None
     ) -> Iterator[list[Service]]:
-        """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
+        """Yield the same in batches, all as of one moment, so that memory holds some at a time.
 
-        Read them without a pause: the database waits. Raises as ``services``, between pieces too.
+        Read them without a pause: the database waits. Raises as ``services``, between batches too.
         """
         check_state(state)
         filters = filters or ServiceFilter()
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
                 check_text(field, value)
-        ask, room = self.judge.inquiry(), filters.limit
+        ask, room = self.judge.ask_in_batches(), filters.limit
         if state is not None:  # SQL cannot count what is judged here
             filters = msgspec.structs.replace(filters, limit=None)
-        with closing(self._store.pieces(filters)) as snapshots:
+        with closing(self._store.batches(filters)) as snapshots:
             for snapshot in snapshots:
                 found = self._judged(snapshot, ask)
                 if state is not None:

@@ -66,11 +66,11 @@ class Judge:
         """Ask the backend once about all of these; nobody is told of by a driver like ``db``."""
         return self._asked(members, self.driver.presence)
 
-    def inquiry(self) -> Ask:
-        """Return the same for a listing whose services come in pieces.
+    def ask_in_batches(self) -> Ask:
+        """Return the same for a listing whose services come in batches.
 
         A backend that reads a whole group for any question is asked once a group; one that
-        answers from memory, or only by name, about each piece.
+        answers from memory, or only by name, about each batch.
         """
         if self.driver.capabilities.pushes:
             return self.ask

@@ -31,8 +31,8 @@ from .nova import Nova, made
 
 @pytest.fixture(autouse=True)
 def many(group: ServiceGroup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register some services, and make a piece of two of them."""
-    monkeypatch.setattr(snapshots, "PIECE", 2)
+    """Register some services, and make a batch of two of them."""
+    monkeypatch.setattr(snapshots, "BATCH", 2)
     for number in range(5):
         life = group.join(f"h{number}", "nova-compute")
         group.report([Report(life.uuid, life.incarnation)])
@@ -83,14 +83,14 @@ class Line:
 
 
 @pytest.mark.parametrize("query", ["", "binary=nova-compute", "state=up", "state=down", "zone=x"])
-def test_a_list_is_the_same_in_pieces(group: ServiceGroup, query: str) -> None:
+def test_a_list_is_the_same_in_batches(group: ServiceGroup, query: str) -> None:
     """Nobody can tell from the form of a list how it was made."""
-    pieces, page = (
+    batches, page = (
         msgspec.json.decode(listing(group, given).body) for given in (query, query + "&limit=9")
     )
-    assert pieces.keys() == page.keys()
-    assert pieces["next"] is None
-    uuids = [[one["uuid"] for one in listed["services"]] for listed in (pieces, page)]
+    assert batches.keys() == page.keys()
+    assert batches["next"] is None
+    uuids = [[one["uuid"] for one in listed["services"]] for listed in (batches, page)]
     assert uuids[0] == uuids[1]
     assert len(uuids[0]) == (5 if query in ("", "binary=nova-compute", "state=up") else 0)
 

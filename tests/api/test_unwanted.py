@@ -72,12 +72,12 @@ def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
     group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """The one that is being made is made; its turn is free when it is done, and not before."""
-    begun, go_on, pieces = [], threading.Event(), ServiceGroup.pieces
+    begun, go_on, batches = [], threading.Event(), ServiceGroup.batches
 
     def slow(*given: Any, **named: Any) -> Any:
         begun.append(given)
         assert go_on.wait(SOON)
-        return pieces(*given, **named)
+        return batches(*given, **named)
 
     async def test() -> None:
         app = create_app(Plane(group, Intake(accept, 1)), TrustEveryone())
@@ -96,7 +96,7 @@ def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
         assert len(begun) == 2
         assert last.status == 200
 
-    monkeypatch.setattr(ServiceGroup, "pieces", slow)
+    monkeypatch.setattr(ServiceGroup, "batches", slow)
     asyncio.run(test())
 
 

@@ -28,7 +28,7 @@ from servicegroup.store.store import Store
 from servicegroup.store.tables import services
 
 COUNT = 11
-PIECE = 3
+BATCH = 3
 HOSTS = [f"h{number}" for number in range(COUNT)]
 PRESENT = Presence(PresenceState.PRESENT, frozenset({1}))
 
@@ -119,9 +119,9 @@ def naive(everybody: list[Service], filters: ServiceFilter, state: str | None) -
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_pieces() -> Iterator[None]:
+def small_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshots, "PIECE", PIECE)
+        patch.setattr(snapshots, "BATCH", BATCH)
         yield
 
 
@@ -210,16 +210,16 @@ def test_a_page_that_finds_nobody_is_read_once(asked: ServiceGroup) -> None:
 
 def test_a_page_stops_reading_when_it_is_full(asked: ServiceGroup) -> None:
     take_down(asked, [HOSTS[1], HOSTS[4], HOSTS[-1]])
-    for limit, hosts, pieces in ((1, [1], 1), (2, [1, 4], 2), (3, [1, 4, COUNT - 1], 4)):
+    for limit, hosts, batches in ((1, [1], 1), (2, [1, 4], 2), (3, [1, 4, COUNT - 1], 4)):
         with costs(asked) as page:
             found = asked.services(ServiceFilter(limit=limit), state="down")
         assert [service.host for service in found] == [HOSTS[number] for number in hosts]
-        assert sum(page.judged.values()) == min(pieces * PIECE, COUNT)
+        assert sum(page.judged.values()) == min(batches * BATCH, COUNT)
     assert asked._store.engine.pool.status().endswith("Current Checked out connections: 0")
 
 
 @pytest.mark.parametrize("state", [None, "up", "down"])
-@pytest.mark.parametrize("limit", [1, 2, PIECE, 4, COUNT])
+@pytest.mark.parametrize("limit", [1, 2, BATCH, 4, COUNT])
 def test_pages_are_the_list(asked: ServiceGroup, state: str | None, limit: int) -> None:
     """Page by page, each after the last service of the one before."""
     take_down(asked, HOSTS[2:7])

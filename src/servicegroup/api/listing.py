@@ -1,4 +1,4 @@
-"""Lists of services as JSON, made piece by piece: memory holds some of them at a time.
+"""Lists of services as JSON, made batch by batch: memory holds some of them at a time.
 
 Judging a list is work for a processor. Threads that do it at once are little faster than one, and
 keep reports and small questions from the interpreter, so what takes a whole list waits its turn.
@@ -47,18 +47,18 @@ def is_small(filters: ServiceFilter, state: str | None = None) -> bool:
     return filters.host is not None or (few and state is None)
 
 
-def listed(pieces: Iterable[Sequence[msgspec.Struct]], end: bytes = b"]}") -> Answer:
-    """Return an answer whose ``services`` are those of all pieces; ``end`` closes the list."""
-    body = gathered(itertools.chain([b'{"services":['], _separated(pieces), [end]))
+def listed(batches: Iterable[Sequence[msgspec.Struct]], end: bytes = b"]}") -> Answer:
+    """Return an answer whose ``services`` are those of all batches; ``end`` closes the list."""
+    body = gathered(itertools.chain([b'{"services":['], _separated(batches), [end]))
     if isinstance(body, Large):
         return Answer(large=body)
     return Answer(body=body)
 
 
-def _separated(pieces: Iterable[Sequence[msgspec.Struct]]) -> Iterator[bytes]:
+def _separated(batches: Iterable[Sequence[msgspec.Struct]]) -> Iterator[bytes]:
     comma = b""
-    for piece in pieces:
-        if piece:
+    for batch in batches:
+        if batch:
             yield comma
-            yield msgspec.json.encode(piece)[1:-1]
+            yield msgspec.json.encode(batch)[1:-1]
             comma = b","

@@ -33,8 +33,8 @@ _AT_ONCE = 500
 """Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
 
 
-PIECE = 2_000
-"""Services of a piece: what a large listing holds at once."""
+BATCH = 2_000
+"""Services of a batch: what a large listing holds at once."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -127,15 +127,15 @@ def read(
     return Snapshot(Listening.of(now, marked_at, gaps, observed_at, driver_of(holder)), found)
 
 
-def read_in_pieces(engine: Engine, silence: float, filters: ServiceFilter) -> Iterator[Snapshot]:
-    """Yield the services that match, PIECE at a time, all as of the first piece's moment."""
+def read_in_batches(engine: Engine, silence: float, filters: ServiceFilter) -> Iterator[Snapshot]:
+    """Yield the services that match, BATCH at a time, all as of the first batch's moment."""
     listening = None
     with snapshot_read(engine) as connection:
-        values = values_of(connection, filters) | {"limit": PIECE}
+        values = values_of(connection, filters) | {"limit": BATCH}
         while True:
-            piece = read(connection, silence, matching(frozenset(values)), values)
-            listening = listening or piece.listening
-            yield Snapshot(listening, piece.services)
-            if len(piece.services) < PIECE:
+            batch = read(connection, silence, matching(frozenset(values)), values)
+            listening = listening or batch.listening
+            yield Snapshot(listening, batch.services)
+            if len(batch.services) < BATCH:
                 return
-            values["marker"] = piece.services[-1].id
+            values["marker"] = batch.services[-1].id

@@ -43,7 +43,7 @@ from servicegroup.store.snapshots import (
     of_members,
     of_members_or_lacking,
     read,
-    read_in_pieces,
+    read_in_batches,
     values_of,
 )
 from servicegroup.store.tables import services
@@ -82,15 +82,15 @@ class Store:
             given = values_of(connection, filters)
             return read(connection, self.silence, matching(frozenset(given)), given)
 
-    def pieces(self, filters: ServiceFilter) -> Generator[Snapshot]:
-        """Yield the same in pieces, all as of one moment, so that memory holds some at a time.
+    def batches(self, filters: ServiceFilter) -> Generator[Snapshot]:
+        """Yield the same in batches, all as of one moment, so that memory holds some at a time.
 
-        What is bounded comes as one piece. Raises as ``snapshot`` does, at any time.
+        What is bounded comes as one batch. Raises as ``snapshot`` does, at any time.
         """
         if filters.limit is not None or filters.host is not None:
             yield self.snapshot(filters)
         else:
-            yield from read_in_pieces(self.engine, self.silence, filters)
+            yield from read_in_batches(self.engine, self.silence, filters)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

@@ -123,8 +123,8 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     shown = view(call.microversion)
 
     def answer() -> Answer:
-        pieces = call.group.pieces(filters)
-        return listed([shown(s) for s in piece if s.binary not in UNLISTED] for piece in pieces)
+        batches = call.group.batches(filters)
+        return listed([shown(s) for s in batch if s.binary not in UNLISTED] for batch in batches)
 
     return answer() if is_small(filters) else Answer(later=answer)
 

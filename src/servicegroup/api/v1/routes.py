@@ -142,7 +142,7 @@ def list_services(call: Call) -> Answer:
 
 def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
     if filters.limit is None:
-        return listed(call.group.pieces(filters, state=state), b'],"next":null}')
+        return listed(call.group.batches(filters, state=state), b'],"next":null}')
     found = call.group.services(filters, state=state)
     is_full = len(found) == filters.limit
     return json_answer(Services(found, found[-1].uuid if is_full else None))
@@ -186,7 +186,7 @@ def list_groups(call: Call) -> Answer:
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service in itertools.chain.from_iterable(group.pieces()):
+    for service in itertools.chain.from_iterable(group.batches()):
         (up if service.is_up else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())

@@ -124,7 +124,7 @@ def _text(families: Iterable[Metric]) -> bytes:
 
 def _of_register(group: ServiceGroup) -> Iterator[Metric]:
     """Ask SQL for one list of services and three rows, and the backend once."""
-    everybody = itertools.chain.from_iterable(group.pieces())
+    everybody = itertools.chain.from_iterable(group.batches())
     yield from _of_services(everybody, NEAR_SILENCE * group.limits.service_down_time)
     yield _of_protections(group.protections())
     seen = group.observer_status()

@@ -1,4 +1,4 @@
-"""A list in pieces on real backends: everybody as in one piece, and no group read twice."""
+"""A list in batches on real backends: everybody as in one batch, and no group read twice."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     driver.close()
 
 
-def test_pieces_say_what_one_piece_says(
+def test_batches_say_what_one_batch_says(
     engine: Engine, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = ServiceGroup(Store(engine), driver, LIMITS)
     present = set()
     for number in range(COUNT):
-        topic = f"{driver.name}-pieces-{number % 2}"
+        topic = f"{driver.name}-batches-{number % 2}"
         life = group.join(f"h{number}", f"b{number}", group=topic)
         group.report([Report(life.uuid, life.incarnation)])
         if number < 4:
@@ -47,16 +47,16 @@ def test_pieces_say_what_one_piece_says(
     asked = Asked(driver, monkeypatch)
     states = [_states(group)]
     assert {h for h, s in states[0].items() if s is PresenceState.PRESENT} == present
-    monkeypatch.setattr(snapshots, "PIECE", 2)
+    monkeypatch.setattr(snapshots, "BATCH", 2)
     states.append(_states(group))
     assert states[0] == states[1]
     if driver.name == "redis":  # which reads a whole group for any question
-        assert asked.groups == Counter({f"redis-pieces-{n}": 2 for n in range(2)})
+        assert asked.groups == Counter({f"redis-batches-{n}": 2 for n in range(2)})
         assert asked.named == 0
     else:
         assert asked.named == 2 * COUNT
     for number in range(4):
-        driver.leave(Member(f"{driver.name}-pieces-{number % 2}", f"h{number}"))
+        driver.leave(Member(f"{driver.name}-batches-{number % 2}", f"h{number}"))
 
 
 class Asked:
@@ -81,8 +81,8 @@ class Asked:
 
 def _states(group: ServiceGroup) -> dict[str, Any]:
     found = {}
-    for piece in group.pieces():
-        for service in piece:
+    for batch in group.batches():
+        for service in batch:
             presence = service.judged.evidence.presence
             found[service.host] = presence and presence.state
     return found

@@ -1,4 +1,4 @@
-"""A listing in pieces is one listing: one moment, one clock, and never a part of it as all."""
+"""A listing in batches is one listing: one moment, one clock, and never a part of it as all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COUNT = 7
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "PIECE", 3)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "BATCH", 3)
 
 
 def fill(group: ServiceGroup) -> list[str]:
@@ -28,11 +28,11 @@ def fill(group: ServiceGroup) -> list[str]:
     return [life.uuid for life in lives]
 
 
-def test_pieces_are_the_whole_list_in_order(group: ServiceGroup) -> None:
+def test_batches_are_the_whole_list_in_order(group: ServiceGroup) -> None:
     uuids = fill(group)
-    pieces = list(group.pieces())
-    assert [len(piece) for piece in pieces] == [3, 3, 1]
-    assert [service.uuid for piece in pieces for service in piece] == uuids
+    batches = list(group.batches())
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert [service.uuid for batch in batches for service in batch] == uuids
     for filters, found in (
         (ServiceFilter(group="web"), uuids[1::2]),
         (ServiceFilter(marker=uuids[1]), uuids[2:]),
@@ -40,25 +40,25 @@ def test_pieces_are_the_whole_list_in_order(group: ServiceGroup) -> None:
         (ServiceFilter(limit=4), uuids[:4]),
         (ServiceFilter(group="nobody"), []),
     ):
-        pieces = list(group.pieces(filters))
-        assert [service.uuid for piece in pieces for service in piece] == found
+        batches = list(group.batches(filters))
+        assert [service.uuid for batch in batches for service in batch] == found
     group.update(uuids[2], forced_down=True)
     for state, count in (("up", COUNT - 1), ("down", 1)):
-        assert len([s for piece in group.pieces(state=state) for s in piece]) == count
+        assert len([s for batch in group.batches(state=state) for s in batch]) == count
         assert len(group.services(state=state)) == count
     with pytest.raises(NotFound):
-        list(group.pieces(ServiceFilter(marker="nobody")))
+        list(group.batches(ServiceFilter(marker="nobody")))
 
 
-def test_all_pieces_are_of_one_moment_on_one_clock(store: Store, group: ServiceGroup) -> None:
-    """Whoever reports, joins or goes between two pieces is as it was (SQL-1)."""
+def test_all_batches_are_of_one_moment_on_one_clock(store: Store, group: ServiceGroup) -> None:
+    """Whoever reports, joins or goes between two batches is as it was (SQL-1)."""
     uuids = fill(group)
-    pieces = store.pieces(ServiceFilter())
-    first = next(pieces)
+    batches = store.batches(ServiceFilter())
+    first = next(batches)
     group.delete(uuids[-1])
     group.report([Report(uuids[4], 1)])
     group.join("new", "web")
-    rest = list(pieces)
+    rest = list(batches)
     assert [s.uuid for snapshot in (first, *rest) for s in snapshot.services] == uuids
     assert {snapshot.listening for snapshot in rest} == {first.listening}
     assert {s.report_count for snapshot in rest for s in snapshot.services} == {1}
@@ -68,11 +68,11 @@ def test_all_pieces_are_of_one_moment_on_one_clock(store: Store, group: ServiceG
 def test_nobody_waits_for_a_list_that_is_read(store: Store, group: ServiceGroup) -> None:
     """Reports are committed while a list is half read (SQL-18)."""
     uuids = fill(group)
-    pieces = store.pieces(ServiceFilter())
-    next(pieces)
+    batches = store.batches(ServiceFilter())
+    next(batches)
     assert group.report([Report(uuid, 1) for uuid in uuids]).unknown == frozenset()
     assert {service.report_count for service in group.services()} == {2}
-    pieces.close()
+    batches.close()
 
 
 def test_an_abandoned_list_leaves_a_connection_that_works(
@@ -80,22 +80,22 @@ def test_an_abandoned_list_leaves_a_connection_that_works(
 ) -> None:
     fill(group)
     for _ in range(30):  # more than the pool has
-        pieces = store.pieces(ServiceFilter())
-        next(pieces)
-        pieces.close()
+        batches = store.batches(ServiceFilter())
+        next(batches)
+        batches.close()
     assert len(group.services()) == COUNT
 
 
 def test_a_list_that_breaks_off_is_an_error(engine: Engine, group: ServiceGroup) -> None:
-    """Never a short list: a database that goes between two pieces is told of."""
+    """Never a short list: a database that goes between two batches is told of."""
     if engine.dialect.name == "sqlite":
         pytest.skip("it is in the process")
     fill(group)
-    pieces = group.pieces()
-    next(pieces)
+    batches = group.batches()
+    next(batches)
     _end_all_other_connections(engine)
     with pytest.raises(StoreUnavailable):
-        list(pieces)
+        list(batches)
     assert len(group.services()) == COUNT, "the next one is whole"
 
 

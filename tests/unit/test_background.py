@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from servicegroup.controlplane.background import Attempts
+from servicegroup.controlplane.background import Recurring
 from servicegroup.errors import StoreUnavailable
 
 
@@ -16,30 +16,30 @@ def fails(error: Exception) -> object:
 
 
 def test_a_failure_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    attempts = Attempts("The work")
+    recurring = Recurring("The work")
     away = StoreUnavailable("The database is away.")
 
     async def scenario() -> None:
-        assert await attempts.of(lambda: 1) == 1
+        assert await recurring.run(lambda: 1) == 1
         for _ in range(3):
-            assert await attempts.of(partial(fails, away)) is None
-        assert await attempts.of(lambda: 2) == 2
-        assert await attempts.of(lambda: 3) == 3
+            assert await recurring.run(partial(fails, away)) is None
+        assert await recurring.run(lambda: 2) == 2
+        assert await recurring.run(lambda: 3) == 3
 
     asyncio.run(scenario())
     assert caplog.messages == ["The work fails: The database is away.", "The work works again."]
-    assert attempts.failures == 3
+    assert recurring.failures == 3
     assert not any(record.exc_info for record in caplog.records)
 
 
 def test_what_nobody_expected_has_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    with Attempts("The work"):
+    with Recurring("The work"):
         fails(ZeroDivisionError("by nought"))
     assert "ZeroDivisionError: by nought" in caplog.text
 
 
 def test_being_cancelled_is_no_failure() -> None:
-    attempts = Attempts("The work")
-    with pytest.raises(asyncio.CancelledError), attempts:
+    recurring = Recurring("The work")
+    with pytest.raises(asyncio.CancelledError), recurring:
         raise asyncio.CancelledError
-    assert attempts.failures == 0
+    assert recurring.failures == 0

@@ -28,8 +28,8 @@ SHARE = 0.2
 LOG = logging.getLogger(__name__)
 
 
-class Attempts:
-    """Attempts at one piece of work, as a context each: a failure ends the attempt and no more.
+class Recurring:
+    """One recurring piece of work, each attempt a context: a failure ends the attempt and no more.
 
     The log says once that it fails, and once that it works again (LC-9).
     """
@@ -40,7 +40,7 @@ class Attempts:
         self._fails = False
         self.failures = 0
 
-    async def of(self, work: Callable[[], T]) -> T | None:
+    async def run(self, work: Callable[[], T]) -> T | None:
         """Do the work in a thread and return what it returns, None when it failed."""
         with self:
             return await run_in_threadpool(work)
@@ -68,11 +68,11 @@ class Attempts:
         return True
 
 
-async def run_chores(group: ServiceGroup) -> None:
+async def run_evictions(group: ServiceGroup) -> None:
     """Free deleted services, round after round, until cancelled; no failure ends it (LC-9)."""
-    attempts = Attempts("Freeing deleted services")
+    recurring = Recurring("Freeing deleted services")
     while True:
-        await attempts.of(group.free_deleted)
+        await recurring.run(group.free_deleted)
         await asyncio.sleep(PAUSE)
 
 
@@ -84,9 +84,9 @@ async def run_comparison(group: ServiceGroup, observes: Callable[[], bool]) -> N
     """
     if group.shadow is None:
         return
-    attempts = Attempts("Comparing with the shadow driver")
+    recurring = Recurring("Comparing with the shadow driver")
     while True:
         started = time.monotonic()
         if observes():
-            await attempts.of(group.compare)
+            await recurring.run(group.compare)
         await asyncio.sleep(max(PAUSE, (time.monotonic() - started) / SHARE))

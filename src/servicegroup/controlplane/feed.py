@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.controlplane.background import Attempts
+from servicegroup.controlplane.background import Recurring
 from servicegroup.errors import Unavailable
 from servicegroup.events import Event, EventFilter, EventKind, Page, RawPage
 from servicegroup.group import ServiceGroup
@@ -156,9 +156,9 @@ class Feed:
 
     async def run(self) -> None:
         """Look at the log while somebody follows, until cancelled; no failure ends it (LC-9)."""
-        attempts = Attempts("Reading events")
+        recurring = Recurring("Reading events")
         while True:
-            with attempts:
+            with recurring:
                 await self._look()
             await self._rest()
 

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.controlplane.background import Attempts
+from servicegroup.controlplane.background import Recurring
 from servicegroup.controlplane.detection_times import Detections
 from servicegroup.controlplane.observer import Observer
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS, Event, EventKind
@@ -78,10 +78,10 @@ class ObserverLoop:
         self.look_seconds = Distribution(LATENCIES)
         self.recorded = dict.fromkeys(OBSERVED, 0)
         self.detections = Detections(group)
-        self.attempts = {
-            "lease": Attempts("The observer's lease"),
-            "look": Attempts("Observing"),
-            "purge": Attempts("Purging events"),
+        self.recurring = {
+            "lease": Recurring("The observer's lease"),
+            "look": Recurring("Observing"),
+            "purge": Recurring("Purging events"),
         }
 
     @property
@@ -104,11 +104,11 @@ class ObserverLoop:
 
     async def stop(self) -> None:
         """Let another control plane observe at once; call it after ``run`` has ended."""
-        await self.attempts["lease"].of(self._observer.release)
+        await self.recurring["lease"].run(self._observer.release)
 
     async def _keep_lease(self) -> None:
         while True:
-            await self.attempts["lease"].of(self._observer.keep_lease)
+            await self.recurring["lease"].run(self._observer.keep_lease)
             await asyncio.sleep(LEASE_INTERVAL)
 
     def _note(self, members: Collection[Member] | None) -> None:
@@ -129,7 +129,7 @@ class ObserverLoop:
             is_whole = started >= next_whole or self._changed is None
             members, self._changed = None if is_whole else self._changed, set()
             self._wake.clear()
-            with self.attempts["look"]:
+            with self.recurring["look"]:
                 events = await run_in_threadpool(self._observer.look, members)
                 self._looked(events, time.monotonic() - started)
             taken = time.monotonic() - started
@@ -155,7 +155,7 @@ class ObserverLoop:
     async def _purge(self) -> None:
         while True:
             if self.observes:
-                await self.attempts["purge"].of(self._purging)
+                await self.recurring["purge"].run(self._purging)
             await asyncio.sleep(PURGE_INTERVAL)
 
 

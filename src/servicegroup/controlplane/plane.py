@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from servicegroup.controlplane.background import run_chores, run_comparison
+from servicegroup.controlplane.background import run_comparison, run_evictions
 from servicegroup.controlplane.clients import Clients
 from servicegroup.controlplane.feed import Feed
 from servicegroup.controlplane.intake import Intake
@@ -61,7 +61,7 @@ class Plane:
         self.intake.start()
         own = join_itself(self.group, self.intake, self._own_name) if self._own_name else None
         work = (
-            run_chores(self.group),
+            run_evictions(self.group),
             run_comparison(self.group, lambda: self._observer_loop.observes),
             self.pauses.watch(),
             self._observer_loop.run(),

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from servicegroup.api.access.certificates import certified_host
 from servicegroup.api.call import Caller, Role
 from servicegroup.config import Token
-from servicegroup.controlplane.background import Attempts
+from servicegroup.controlplane.background import Recurring
 from servicegroup.errors import ServiceGroupError, Unauthorized, Unavailable
 from servicegroup.store.tokens import PREFIX, IssuedToken, Revision, digest, issued, revision
 
@@ -84,12 +84,12 @@ class Tokens:
 
     async def run(self) -> None:
         """Follow the table; see ``Authenticator``."""
-        attempts = Attempts("Reading the tokens")
-        await attempts.of(self._refresh)
+        recurring = Recurring("Reading the tokens")
+        await recurring.run(self._refresh)
         if not (self._issued or self._configured):
             LOG.warning("There is no token yet: servicegroup token create NAME --role admin.")
         while True:
-            await attempts.of(self._refresh)
+            await recurring.run(self._refresh)
             await asyncio.sleep(PAUSE)
 
     def _find(self, text: str) -> Caller | None:

@@ -88,7 +88,7 @@ def of_observer(observer_loop: ObserverLoop) -> Iterator[Metric]:
         "observer_failures",
         "Attempts at the observer's work that failed.",
         "work",
-        {work: attempts.failures for work, attempts in observer_loop.attempts.items()},
+        {work: recurring.failures for work, recurring in observer_loop.recurring.items()},
     )
     yield from _of_detections(observer_loop.detections)
 

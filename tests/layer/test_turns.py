@@ -17,7 +17,7 @@ from servicegroup.errors import DriverUnavailable
 from servicegroup.freeing import Freeing
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits, Member, PresenceState
-from servicegroup.nova.evictions import PendingEvictions as NovaErrands
+from servicegroup.nova.evictions import PendingEvictions as NovaEvictions
 from servicegroup.store import outbox
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
@@ -88,7 +88,7 @@ def test_a_frozen_server_keeps_only_its_own_members_waiting(
     until(lambda: group.free_deleted() == 0, PATIENCE)
 
 
-def test_errands_of_other_drivers_delay_nobody_and_are_forgotten_in_time(
+def test_evictions_of_other_drivers_delay_nobody_and_are_forgotten_in_time(
     store: Store, own_redis: Callable[[], Redis], two: list[Memcached], driver: Driver
 ) -> None:
     """A thousand of a former one, and as many of one that is away."""
@@ -153,7 +153,7 @@ def test_neither_does_one_wait_for_another_server_beside_nova(
         driver.heartbeat(member, 1, TTL)
     two[0].freeze()
     try:
-        nova = NovaErrands(driver, 0.2)
+        nova = NovaEvictions(driver, 0.2)
         for member in [*stuck, *free]:
             nova.leave(member)
         until(lambda: list(nova._owed.keys() - set(stuck)) == [], PATIENCE)

@@ -150,7 +150,7 @@ class Connection:
 
 
 def _has_input(connection: HTTPConnection) -> bool:
-    """Whether an idle connection has something to read: the other side's farewell."""
+    """Whether an idle connection has something to read: the end of the connection."""
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))

@@ -186,13 +186,13 @@ class Membership:
         if self._end is None:
             self._end = State.LEFT
             if self._joined is not None:
-                self._tell_leave(self._joined, deadline)
+                self._report_leave(self._joined, deadline)
         self._stop_heartbeats()
         self._close()
         for heartbeats in self._heartbeats:
             heartbeats.wait(deadline - time.monotonic())
 
-    def _tell_leave(self, joined: Joined, deadline: float) -> None:
+    def _report_leave(self, joined: Joined, deadline: float) -> None:
         how, detail = self._departure
         leave = Leave(joined.uuid, joined.incarnation, how, detail or None)
         leave_until(self._client, leave, self._who, deadline)
@@ -226,7 +226,7 @@ class Membership:
         self._keep_to(joined)
         log.info("%s joined as incarnation %d.", self._who, joined.incarnation)
         if self._end is State.LEFT:  # this answer came after leave() had given up waiting for it
-            self._tell_leave(joined, time.monotonic() + self._client.timeout)
+            self._report_leave(joined, time.monotonic() + self._client.timeout)
         elif not self._heart.is_stopping:
             self._adopt(joined)
         return joined

@@ -163,7 +163,7 @@ class Judge:
         return Evidence(
             limits=self.limits,
             report_age=age,
-            unheard=listening.unheard_since(heard_from) if listening.gaps else 0.0,
+            unheard=listening.unheard_since(heard_from) if listening.unheard else 0.0,
             never_reported=service.last_seen_up is None,
             forced_down=service.forced_down,
             departure=service.departure,

@@ -147,7 +147,7 @@ def _stays_absent(evidence: Evidence) -> bool:
     return evidence.absent_age is not None and evidence.report_age >= evidence.absent_age
 
 
-class Gap(msgspec.Struct, frozen=True, order=True):
+class Unheard(msgspec.Struct, frozen=True, order=True):
     """A time in which no intake could commit a report, on the database's clock."""
 
     start: datetime
@@ -158,16 +158,16 @@ _EVER = datetime(1, 1, 1)
 
 
 class Listening(msgspec.Struct, frozen=True):
-    """When somebody listened, as of ``now``: the latest mark and the gaps before it.
+    """When somebody listened, as of ``now``: the latest mark, and the unheard times before it.
 
     Silence counts only while somebody listened, so a control plane or a database that was away
-    accuses nobody, and whoever died before the gap is still found. ``observed`` says whether an
+    accuses nobody, and whoever died before that is still found. ``observed`` says whether an
     observer was at work, and ``driver`` whose answers its word is about, where that is known.
     ``marked_at`` is the latest mark; later than now if the clock stepped back since.
     """
 
     now: datetime
-    gaps: tuple[Gap, ...] = ()
+    unheard: tuple[Unheard, ...] = ()
     observed: bool = False
     driver: str | None = None
     marked_at: datetime | None = None
@@ -177,16 +177,16 @@ class Listening(msgspec.Struct, frozen=True):
         cls,
         now: datetime,
         marked_at: datetime | None,
-        gaps: Iterable[Gap],
+        unheard: Iterable[Unheard],
         observed_at: datetime | None = None,
         driver: str | None = None,
     ) -> Listening:
-        """Merge stored gaps and the one that is still open since ``marked_at`` (None: never)."""
-        everything = list(gaps)
+        """Merge these times with the one that is open since ``marked_at`` (None: never marked)."""
+        everything = list(unheard)
         if marked_at is None:
-            everything.append(Gap(_EVER, now))
+            everything.append(Unheard(_EVER, now))
         elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
-            everything.append(Gap(marked_at, now))
+            everything.append(Unheard(marked_at, now))
         tolerance = timedelta(seconds=OBSERVER_TOLERANCE)
         observed = observed_at is not None and abs(now - observed_at) <= tolerance
         return cls(now, _merged(everything), observed, driver, marked_at)
@@ -195,8 +195,8 @@ class Listening(msgspec.Struct, frozen=True):
         """Return the same with no mark in the last ``seconds``, by another clock than this one."""
         if seconds <= MARK_TOLERANCE:
             return self
-        still_open = Gap(self.now - timedelta(seconds=seconds), self.now)
-        return msgspec.structs.replace(self, gaps=_merged([*self.gaps, still_open]))
+        still_open = Unheard(self.now - timedelta(seconds=seconds), self.now)
+        return msgspec.structs.replace(self, unheard=_merged([*self.unheard, still_open]))
 
     def is_about(self, driver: str) -> bool:
         """Tell whether the observer's word counts beside this driver's answers (F-52)."""
@@ -206,19 +206,19 @@ class Listening(msgspec.Struct, frozen=True):
     def unheard_since(self, stamp: datetime) -> float:
         """Return the seconds between ``stamp`` and now in which nobody listened."""
         total = 0.0
-        for gap in reversed(self.gaps):
-            if gap.end <= stamp:
+        for one in reversed(self.unheard):
+            if one.end <= stamp:
                 break
-            start, end = max(gap.start, stamp), min(gap.end, self.now)
+            start, end = max(one.start, stamp), min(one.end, self.now)
             total += max(0.0, (end - start).total_seconds())
         return total
 
 
-def _merged(gaps: list[Gap]) -> tuple[Gap, ...]:
-    merged: list[Gap] = []
-    for gap in sorted(gaps):
-        if merged and gap.start <= merged[-1].end:
-            merged[-1] = Gap(merged[-1].start, max(merged[-1].end, gap.end))
+def _merged(unheard: list[Unheard]) -> tuple[Unheard, ...]:
+    merged: list[Unheard] = []
+    for one in sorted(unheard):
+        if merged and one.start <= merged[-1].end:
+            merged[-1] = Unheard(merged[-1].start, max(merged[-1].end, one.end))
         else:
-            merged.append(gap)
+            merged.append(one)
     return tuple(merged)

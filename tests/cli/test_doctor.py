@@ -182,10 +182,10 @@ def test_gaps_of_the_last_day_are_counted(desk: Desk, group: ServiceGroup) -> No
     assert now is not None
     for hours, minutes in ((1, 5), (2, 10), (50, 60)):
         start = now - timedelta(hours=hours)
-        gap = listening_gaps.insert().values(
+        unheard = listening_gaps.insert().values(
             start_at=start, end_at=start + timedelta(minutes=minutes)
         )
-        write(group._store.engine, lambda connection, gap=gap: connection.execute(gap))  # type: ignore[misc]
+        write(group._store.engine, lambda connection, unheard=unheard: connection.execute(unheard))  # type: ignore[misc]
     _mark(group, 0)
     result, text = _doctor(desk)["listening"]
     assert result == "WARN"

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, select
 from servicegroup.controlplane.observer import Observer
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
-from servicegroup.liveness import Gap, Listening
+from servicegroup.liveness import Listening, Unheard
 from servicegroup.messages import Report
 from servicegroup.model import Reason
 from servicegroup.store import marks, tokens
@@ -43,12 +43,12 @@ def now_of(engine: Engine) -> datetime:
         return now
 
 
-def gaps_of(engine: Engine) -> list[Gap]:
+def unheard_in(engine: Engine) -> list[Unheard]:
     with reading(engine) as connection:
-        return list(marks.newest_gaps(connection))
+        return list(marks.newest_unheard(connection))
 
 
-def add_gap(engine: Engine, start: datetime, end: datetime) -> None:
+def add_unheard(engine: Engine, start: datetime, end: datetime) -> None:
     row = listening_gaps.insert().values(start_at=start, end_at=end)
     write(engine, lambda connection: connection.execute(row))
 
@@ -58,7 +58,7 @@ def leap(engine: Engine, ahead: timedelta) -> None:
     now = now_of(engine)
     marked = listening.update().values(marked_at=now + ahead)
     write(engine, lambda connection: connection.execute(marked))
-    add_gap(engine, now, now + ahead)
+    add_unheard(engine, now, now + ahead)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
@@ -85,7 +85,7 @@ def test_a_clock_that_was_ahead_hides_nobody(
     leap(engine, ahead)
     group.report([Report(alive.uuid, 1)])
     now = now_of(engine)
-    assert all(gap.end <= now for gap in gaps_of(engine))
+    assert all(one.end <= now for one in unheard_in(engine))
     backdate(engine, 200, host="h1")
     found = group.get(dead.uuid)
     assert (found.is_up, found.judged.reason) == (False, "silent")
@@ -93,14 +93,16 @@ def test_a_clock_that_was_ahead_hides_nobody(
     assert group.get(alive.uuid).is_up
 
 
-def test_a_gap_of_before_is_kept_as_far_as_it_is_past(group: ServiceGroup, engine: Engine) -> None:
+def test_an_unheard_time_of_before_is_kept_as_far_as_it_is_past(
+    group: ServiceGroup, engine: Engine
+) -> None:
     now = now_of(engine)
     group.report([])
-    add_gap(engine, now - timedelta(seconds=500), now - timedelta(seconds=400))
-    add_gap(engine, now - timedelta(seconds=100), now + YEAR)
-    add_gap(engine, now + YEAR, now + 2 * YEAR)
+    add_unheard(engine, now - timedelta(seconds=500), now - timedelta(seconds=400))
+    add_unheard(engine, now - timedelta(seconds=100), now + YEAR)
+    add_unheard(engine, now + YEAR, now + 2 * YEAR)
     group.report([])
-    newest, older = gaps_of(engine)
+    newest, older = unheard_in(engine)
     assert (older.start, newest.start) == (
         now - timedelta(seconds=500),
         now - timedelta(seconds=100),
@@ -112,7 +114,7 @@ def test_gaps_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
     group.report([])
     for _ in range(3):
         now = now_of(engine)
-        # What was stored as the end of the last gap is the latest mark.
+        # What was stored as the end of the last unheard time is the latest mark.
         late = timedelta(seconds=10)
 
         def shift(connection: Any, late: timedelta = late) -> None:
@@ -130,8 +132,8 @@ def test_gaps_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
         write(engine, shift)
         group.report([])
         assert now_of(engine) >= now
-    (gap,) = gaps_of(engine)
-    assert gap.end - gap.start >= timedelta(seconds=30)
+    (unheard,) = unheard_in(engine)
+    assert unheard.end - unheard.start >= timedelta(seconds=30)
 
 
 def test_a_question_reads_the_gaps_that_matter_and_no_more(
@@ -158,23 +160,23 @@ ago = st.integers(0, 5_000)
 
 @example([(100, 50), (200, 80)], 210, 100)
 @given(st.lists(st.tuples(ago, st.integers(1, 300)), max_size=8), ago, st.integers(1, 500))
-def test_the_gaps_that_are_left_out_decide_nothing(
+def test_the_unheard_times_that_are_left_out_decide_nothing(
     drawn: list[tuple[int, int]], stamp_ago: int, silence: int
 ) -> None:
-    """A service is silent by the gaps that matter if and only if it is by all of them."""
+    """A service is silent by the unheard times that matter if and only if it is by all of them."""
     now = datetime(2030, 1, 1, 12)
     ends = sorted((start, start - length) for start, length in drawn if start > length)
     known, last = [], 10_000
     for start, end in sorted(ends, reverse=True):  # as they are stored: the oldest first
         start = min(start, last)
         if start > end:
-            known.append(Gap(now - timedelta(seconds=start), now - timedelta(seconds=end)))
+            known.append(Unheard(now - timedelta(seconds=start), now - timedelta(seconds=end)))
             last = end
     stamp = now - timedelta(seconds=stamp_ago)
     few = marks.deciding(iter(reversed(known)), now, now, float(silence), at_least=0)
 
-    def silent(gaps: list[Gap]) -> bool:
-        unheard = Listening.of(now, now, gaps).unheard_since(stamp)
+    def silent(known: list[Unheard]) -> bool:
+        unheard = Listening.of(now, now, known).unheard_since(stamp)
         return (now - stamp).total_seconds() - unheard > silence
 
     assert silent(few) == silent(known)
@@ -199,25 +201,25 @@ def test_nothing_is_removed_for_its_age_after_a_leap(group: ServiceGroup, engine
 
 
 def test_a_stall_after_a_leap_ends_no_doubt(group: ServiceGroup, engine: Engine) -> None:
-    """The newest gap alone does not show that the clock leapt before it."""
+    """The newest unheard time alone does not show that the clock leapt before it."""
     group.join("h1", "nova-compute")
     group.report([])
     now = now_of(engine)
     write(engine, lambda connection: connection.execute(events.update().values(at=now - YEAR)))
-    add_gap(engine, now - YEAR, now - timedelta(seconds=20))
-    add_gap(engine, now - timedelta(seconds=10), now - timedelta(seconds=5))
+    add_unheard(engine, now - YEAR, now - timedelta(seconds=20))
+    add_unheard(engine, now - timedelta(seconds=10), now - timedelta(seconds=5))
     assert purge(engine) == 0
 
 
-def test_a_leap_removes_no_gap(group: ServiceGroup, engine: Engine) -> None:
+def test_a_leap_removes_no_unheard_time(group: ServiceGroup, engine: Engine) -> None:
     """A control plane that was away just before the clock leapt accuses nothing afterwards."""
     group.report([])
     before = now_of(engine) - YEAR  # by the clock that leapt, all that was stored is a year old
-    add_gap(engine, before - timedelta(seconds=100), before - timedelta(seconds=10))
+    add_unheard(engine, before - timedelta(seconds=100), before - timedelta(seconds=10))
     marked = listening.update().values(marked_at=before)
     write(engine, lambda connection: connection.execute(marked))
     group.report([])
-    newest, older = gaps_of(engine)
+    newest, older = unheard_in(engine)
     assert older.end < newest.start == before
 
 

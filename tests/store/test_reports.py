@@ -325,7 +325,9 @@ def test_departures_and_reports_never_wait_in_a_circle(group: ServiceGroup, engi
     assert failures == []
 
 
-def test_a_time_without_marks_is_stored_as_one_gap(group: ServiceGroup, engine: Engine) -> None:
+def test_a_time_without_marks_is_stored_as_one_unheard_time(
+    group: ServiceGroup, engine: Engine
+) -> None:
     uuid = group.join("h1", "nova-compute").uuid
     group.report([Report(uuid, 1)])
     backdate(engine, 1000)

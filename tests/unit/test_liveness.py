@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicegroup.liveness import Gap, Listening, is_present, judge, reading
+from servicegroup.liveness import Listening, Unheard, is_present, judge, reading
 from servicegroup.model import (
     Departure,
     Evidence,
@@ -180,7 +180,9 @@ def test_evidence_recomputes_to_the_verdict(facts: Evidence) -> None:
 
 NOW = datetime(2030, 1, 1, 12)
 ago = st.integers(0, 10_000).map(lambda n: NOW - timedelta(seconds=n))
-gaps = st.lists(st.tuples(ago, ago).map(lambda pair: Gap(min(pair), max(pair))), max_size=6)
+unheard_times = st.lists(
+    st.tuples(ago, ago).map(lambda pair: Unheard(min(pair), max(pair))), max_size=6
+)
 
 
 def test_time_without_a_mark_is_unheard() -> None:
@@ -190,31 +192,33 @@ def test_time_without_a_mark_is_unheard() -> None:
     assert Listening.of(NOW, None, []).unheard_since(hour_ago) == 3600
 
 
-def test_a_stamp_within_a_gap_counts_only_the_rest_of_it() -> None:
-    gap = Gap(NOW - timedelta(seconds=100), NOW - timedelta(seconds=40))
-    listening = Listening.of(NOW, NOW, [gap])
+def test_a_stamp_within_an_unheard_time_counts_only_the_rest_of_it() -> None:
+    unheard = Unheard(NOW - timedelta(seconds=100), NOW - timedelta(seconds=40))
+    listening = Listening.of(NOW, NOW, [unheard])
     assert listening.unheard_since(NOW - timedelta(seconds=70)) == 30
     assert listening.unheard_since(NOW - timedelta(seconds=30)) == 0
 
 
-@given(gaps, ago, st.none() | ago)
+@given(unheard_times, ago, st.none() | ago)
 def test_unheard_is_never_more_than_the_age(
-    known: list[Gap], stamp: datetime, marked_at: datetime | None
+    known: list[Unheard], stamp: datetime, marked_at: datetime | None
 ) -> None:
     unheard = Listening.of(NOW, marked_at, known).unheard_since(stamp)
     assert 0 <= unheard <= (NOW - stamp).total_seconds()
 
 
-@given(gaps, ago)
-def test_a_gap_that_is_seen_twice_counts_once(known: list[Gap], stamp: datetime) -> None:
+@given(unheard_times, ago)
+def test_an_unheard_time_that_is_seen_twice_counts_once(
+    known: list[Unheard], stamp: datetime
+) -> None:
     once = Listening.of(NOW, NOW, known).unheard_since(stamp)
     assert Listening.of(NOW, NOW, known + known).unheard_since(stamp) == once
 
 
-@given(gaps, ago)
-def test_unheard_is_what_the_gaps_cover(known: list[Gap], stamp: datetime) -> None:
+@given(unheard_times, ago)
+def test_unheard_is_what_the_unheard_times_cover(known: list[Unheard], stamp: datetime) -> None:
     """The same, counted second by second."""
     age = int((NOW - stamp).total_seconds())
     starts = (stamp + timedelta(seconds=n) for n in range(age))
-    covered = sum(any(gap.start <= second < gap.end for gap in known) for second in starts)
+    covered = sum(any(one.start <= second < one.end for one in known) for second in starts)
     assert Listening.of(NOW, NOW, known).unheard_since(stamp) == covered

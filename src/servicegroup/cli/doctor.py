@@ -252,7 +252,7 @@ def _clock(engine: Engine) -> Check:
 def _listening(engine: Engine) -> Check:
     """Check that an intake commits reports, for only then does silence count."""
     from servicegroup.store.database import reading
-    from servicegroup.store.marks import newest_gaps
+    from servicegroup.store.marks import newest_unheard
 
     now, marked_at, *_ = _database_times(engine)
     start = "Start servicegroup serve, or see its log."
@@ -263,10 +263,10 @@ def _listening(engine: Engine) -> Check:
         finding = f"No control plane committed reports for {duration(age)}; nobody goes silent."
         return Check("WARN", "listening", finding, start)
     with reading(engine) as connection:
-        recent = [gap for gap in newest_gaps(connection) if gap.end > now - timedelta(days=1)]
+        recent = [one for one in newest_unheard(connection) if one.end > now - timedelta(days=1)]
     finding = f"Reports were committed {duration(max(0.0, age))} ago."
     if recent:
-        total = sum((gap.end - gap.start).total_seconds() for gap in recent)
+        total = sum((one.end - one.start).total_seconds() for one in recent)
         finding += f" In a day, nobody listened {len(recent)} times, {duration(total)} in all."
         remedy = "Fine after restarts; else see the logs of control plane and database."
         return Check("WARN", "listening", finding, remedy)

@@ -1,4 +1,4 @@
-"""Who listened when: the latest mark of an intake, and the gaps between marks.
+"""Who listened when: the latest mark of an intake, and the unheard times between marks.
 
 A mark says that an intake could commit reports at that moment of the database's clock. It is
 committed with the reports themselves, so a database or an intake that cannot commit reports
@@ -14,29 +14,29 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, case, select
 
-from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Gap
+from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
 from servicegroup.store.clock import utcnow
 from servicegroup.store.tables import listening, listening_gaps
 
 KEPT = timedelta(days=30)
-"""For how long gaps are kept."""
+"""For how long unheard times are kept."""
 
 DOUBT = timedelta(hours=1)
 """For how long after a leap of the clock nothing is removed for its age."""
 
 PAGE = 100
-"""Gaps that are read at once; seldom do more of them matter."""
+"""Unheard times that are read at once; seldom do more of them matter."""
 
 _LAST_ID = 2**31 - 1
 _START, _END = listening_gaps.c.start_at, listening_gaps.c.end_at
 _NEWEST = listening_gaps.c.id.desc()
-_GAPS = (
+_UNHEARD = (
     select(listening_gaps.c.id, _START, _END)
     .where(listening_gaps.c.id < bindparam("before"))
     .order_by(_NEWEST)
     .limit(PAGE)
 )
-_LATEST_GAP = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
+_LATEST_END = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
 
 
 def latest_mark() -> ScalarSelect[Any]:
@@ -54,43 +54,43 @@ def moment_of_report() -> ColumnElement[Any]:
     return case((mark > utcnow(), mark), else_=utcnow())
 
 
-def newest_gaps(connection: Connection) -> Iterator[Gap]:
-    """Yield the gaps of the last 30 days, the newest first, reading no more than is asked for."""
+def newest_unheard(connection: Connection) -> Iterator[Unheard]:
+    """Yield the unheard times of 30 days, the newest first, reading no more than is asked for."""
     before = _LAST_ID
     while True:
-        rows = connection.execute(_GAPS, {"before": before}).all()
+        rows = connection.execute(_UNHEARD, {"before": before}).all()
         for before, start, end in rows:  # noqa: B007 - the next page goes on from the last one
-            yield Gap(start, end)
+            yield Unheard(start, end)
         if len(rows) < PAGE:
             return
 
 
-def gaps_that_matter(
+def unheard_that_matters(
     connection: Connection, now: datetime, marked_at: datetime | None, silence: float
-) -> list[Gap]:
-    """Return the gaps that can decide whether a service is silent; see ``deciding``."""
-    return deciding(newest_gaps(connection), now, marked_at, silence)
+) -> list[Unheard]:
+    """Return the unheard times that can decide whether a service is silent; see ``deciding``."""
+    return deciding(newest_unheard(connection), now, marked_at, silence)
 
 
 def deciding(
-    newest_first: Iterator[Gap],
+    newest_first: Iterator[Unheard],
     now: datetime,
     marked_at: datetime | None,
     silence: float,
     at_least: int = PAGE,
-) -> list[Gap]:
-    """Take ``at_least`` gaps, and all that can decide whether a service is silent (F-57).
+) -> list[Unheard]:
+    """Take ``at_least`` of them, and all that can decide whether a service is silent (F-57).
 
     ``silence`` is ``service_down_time`` in seconds. Going back from the latest mark, what lies
     before more than that much time in which somebody listened cannot decide it: a service whose
     stamp is older is silent in any case, and only its evidence would tell of them.
     """
-    found: list[Gap] = []
+    found: list[Unheard] = []
     heard, since = 0.0, min(now, marked_at or now)
-    for gap in newest_first:
-        heard += max(0.0, (since - gap.end).total_seconds())
-        found.append(gap)
-        since = min(since, gap.start)
+    for one in newest_first:
+        heard += max(0.0, (since - one.end).total_seconds())
+        found.append(one)
+        since = min(since, one.start)
         if heard > silence and len(found) >= at_least:
             break
     return found
@@ -118,28 +118,28 @@ def undoubted_now(connection: Connection) -> datetime:
     now = select(utcnow(), latest_mark())
     moment: datetime
     moment, marked_at = connection.execute(now).one()
-    lately = takewhile(lambda gap: gap.end > moment - DOUBT, newest_gaps(connection))
-    return min([moment, marked_at or moment, *(gap.start for gap in lately)])
+    lately = takewhile(lambda one: one.end > moment - DOUBT, newest_unheard(connection))
+    return min([moment, marked_at or moment, *(one.start for one in lately)])
 
 
 def mark(connection: Connection) -> None:
-    """Say that this intake commits reports now, and store the gap that ends with it, if any.
+    """Say that this intake commits reports now, and store the unheard time that ends with it.
 
-    The row lock makes marks of several intakes follow one another, so each gap is stored once. A
-    gap that begins within a mark's interval of the end of another is one with it: so few of them
-    fit into the time that decides a verdict (F-57).
+    The row lock makes marks of several intakes follow one another, so each time is stored once. One
+    that begins within a mark's interval of the end of another is one with it: so few of them fit
+    into the time that decides a verdict (F-57).
     """
-    query = select(listening.c.marked_at, utcnow(), _LATEST_GAP)
+    query = select(listening.c.marked_at, utcnow(), _LATEST_END)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
     if row is None:
         connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
         return
-    marked_at, now, gap_end = row
-    if marked_at > now or (gap_end is not None and gap_end > now):
+    marked_at, now, latest_end = row
+    if marked_at > now or (latest_end is not None and latest_end > now):
         forget_the_future(connection, now)
     elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
-        if gap_end is not None and marked_at - gap_end <= timedelta(seconds=MARK_INTERVAL):
-            connection.execute(listening_gaps.update().where(gap_end == _END).values(end_at=now))
+        if latest_end is not None and marked_at - latest_end <= timedelta(seconds=MARK_INTERVAL):
+            connection.execute(listening_gaps.update().where(latest_end == _END).values(end_at=now))
         else:
             connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
         oldest = undoubted_now(connection) - KEPT
@@ -148,7 +148,7 @@ def mark(connection: Connection) -> None:
 
 
 def forget_the_future(connection: Connection, now: datetime) -> None:
-    """Let no gap end later than now: the clock was ahead when that was stored, and stepped back.
+    """Let no unheard time end later than now: the clock was ahead then, and stepped back.
 
     Else nobody would count as silent until that time has come again (F-50).
     """

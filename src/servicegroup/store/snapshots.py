@@ -18,7 +18,7 @@ from servicegroup.model import Service, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import gaps_that_matter, latest_mark
+from servicegroup.store.marks import latest_mark, unheard_that_matters
 from servicegroup.store.tables import services
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
@@ -111,7 +111,7 @@ def read(
 ) -> Snapshot:
     """Return what a query finds, with the clock of its statement.
 
-    ``silence`` is ``service_down_time`` in seconds: it bounds the gaps that are read.
+    ``silence`` is ``service_down_time`` in seconds: it bounds the unheard times that are read.
     """
     found: list[Service] = []
     first = None
@@ -121,10 +121,10 @@ def read(
     if first is None:
         now = connection.scalar(select(utcnow()))
         return Snapshot(Listening(now), [])
-    # The gaps are read after the mark: a gap stored in between is then seen twice, never missed.
+    # These are read after the mark: one that is stored in between is then seen twice, never missed.
     now, marked_at, observed_at, holder = first[-4:]
-    gaps = gaps_that_matter(connection, now, marked_at, silence)
-    return Snapshot(Listening.of(now, marked_at, gaps, observed_at, driver_of(holder)), found)
+    unheard = unheard_that_matters(connection, now, marked_at, silence)
+    return Snapshot(Listening.of(now, marked_at, unheard, observed_at, driver_of(holder)), found)
 
 
 def read_in_batches(engine: Engine, silence: float, filters: ServiceFilter) -> Iterator[Snapshot]:

@@ -31,7 +31,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import gaps_that_matter, latest_mark, undoubted_now
+from servicegroup.store.marks import latest_mark, undoubted_now, unheard_that_matters
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
 from servicegroup.store.snapshots import (
@@ -121,8 +121,8 @@ class Store:
         query = select(utcnow(), latest_mark(), latest_observation(), latest_holder())
         with reading(self.engine) as connection:
             now, marked_at, observed_at, holder = connection.execute(query).one()
-            gaps = gaps_that_matter(connection, now, marked_at, self.silence)
-            return Listening.of(now, marked_at, gaps, observed_at, driver_of(holder))
+            unheard = unheard_that_matters(connection, now, marked_at, self.silence)
+            return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""

@@ -88,6 +88,7 @@ listening = Table(
     **_INNODB,
 )
 
+# Unheard times: nobody listened then.
 listening_gaps = Table(
     "listening_gaps",
     metadata,

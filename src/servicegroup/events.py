@@ -186,14 +186,14 @@ class RawPage(msgspec.Struct, frozen=True):
         Raises ControlPlaneUnavailable for what is no event in any release.
         """
         try:
-            return Page([_understood(event) for event in self.events], self.next, self.last)
+            return Page([_decoded(event) for event in self.events], self.next, self.last)
         except msgspec.MsgspecError as error:
             raise ControlPlaneUnavailable(
                 f"The answer holds what is no event ({error})."
             ) from error
 
 
-def _understood(told: msgspec.Raw) -> Event:
+def _decoded(told: msgspec.Raw) -> Event:
     """Return an event; without its evidence where a newer release made that of other parts."""
     try:
         return msgspec.json.decode(told, type=Event)

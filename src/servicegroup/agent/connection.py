@@ -150,7 +150,7 @@ class Connection:
 
 
 def _has_input(connection: HTTPConnection) -> bool:
-    """Whether an idle connection has something to read: the end of the connection."""
+    """Whether an idle connection has something to read, which is the end of it."""
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))

@@ -65,14 +65,14 @@ def doctor(ctx: click.Context, names: Sequence[str], form: str) -> None:
     columns = pick(COLUMNS, names, form)
     checks = examine(ctx.find_root().params["config_file"])
     if form == "table" and not names:
-        found = list(told(checks))
+        found = list(print_checks(checks))
     else:
         found = list(checks)
         print_items(form, columns, found)
     ctx.exit(1 if any(check.result == "FAIL" for check in found) else 0)
 
 
-def told(checks: Iterator[Check]) -> Iterator[Check]:
+def print_checks(checks: Iterator[Check]) -> Iterator[Check]:
     """Print each check on its line, as soon as it is known."""
     colours = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
     for check in checks:

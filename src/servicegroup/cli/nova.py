@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from servicegroup.cli.doctor import COLUMNS as CHECKS
-from servicegroup.cli.doctor import told
+from servicegroup.cli.doctor import print_checks
 from servicegroup.cli.driver import DISAGREEMENTS, NOT_READY, summary
 from servicegroup.cli.main import EXIT_CODES
 from servicegroup.cli.output import Column, output_options, pick, print_item, print_items, printable
@@ -128,7 +128,7 @@ def doctor(ctx: click.Context, names: Sequence[str], form: str) -> None:
     columns = pick(CHECKS, names, form)
     checks = examine(_open(ctx))
     if form == "table" and not names:
-        found = list(told(checks))
+        found = list(print_checks(checks))
     else:
         found = list(checks)
         print_items(form, columns, found)

@@ -141,7 +141,7 @@ class Holds:
         ):
             return None
         since = before.since if before else min(s.held_since for s in held if s.held_since)
-        return Protection(*place, signal, since, len(held), peak)
+        return Protection(*place, signal, since, members=len(held), peak=peak)
 
     def _calm_for(self, place: Place, signal: Signal, held: Sequence[Observed]) -> float:
         """Return for how many seconds the same members have been held; remembers them."""

@@ -121,7 +121,9 @@ class World:
         """Start a process of a service: it registers, reports and joins."""
         binary, topic = group or "nova-compute", group or "compute"
         life = self.reader.join(host, binary, zone=zone)
-        process = Process(host, binary, topic, life.uuid, life.incarnation, EVER_AGO, beats=beats)
+        process = Process(
+            host, binary, topic, life.uuid, life.incarnation, reported_at=EVER_AGO, beats=beats
+        )
         self.notes.joined(process.life, topic, zone or zone_of(topic))
         self.processes = [p for p in self.processes if p.uuid != life.uuid]
         self.processes.append(process)

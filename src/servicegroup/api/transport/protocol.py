@@ -48,6 +48,10 @@ class Phase(enum.Enum):
     """The body, and what may follow it."""
 
 
+# Python looks a member up by a function each time; a connection does so several times a request.
+_IDLE, _HEAD, _BODY = Phase
+
+
 class Protocol(HttpToolsProtocol):
     """A connection that is counted and bounded; ``clients`` is set by who serves."""
 
@@ -68,7 +72,7 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _taken = 0
     _arriving = 0
-    _phase = Phase.IDLE
+    _phase = _IDLE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let the client in, or tell it why not."""
@@ -105,13 +109,13 @@ class Protocol(HttpToolsProtocol):
         self._arriving = len(data)
         self._taken += self._arriving
         super().data_received(data)
-        if self._phase is Phase.BODY:
+        if self._phase is _BODY:
             self.headers = []  # trailers: nothing reads them, and they could be sent without end
-        if self._phase is not Phase.BODY and self._taken > MAX_HEAD:
+        if self._phase is not _BODY and self._taken > MAX_HEAD:
             self._reject(Limit.HEAD, _LONG_HEAD)
         elif self._taken > MAX_MESSAGE:
             self._reject(Limit.HEAD, None)
-        elif self._phase is not Phase.IDLE or self.cycle is None or self.cycle.response_complete:
+        elif self._phase is not _IDLE or self.cycle is None or self.cycle.response_complete:
             self._start_deadline()
         elif self._deadline is not None:
             self._deadline.cancel()
@@ -120,7 +124,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._taken = self._arriving
         connect(self.scope, self._connection)
         if self._host is not None:
@@ -128,7 +132,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer the request, or say why it is refused."""
-        self._phase = Phase.BODY
+        self._phase = _BODY
         if self._admitted is not None:
             self.app = self._refusing(self._admitted) or self._serve
         super().on_headers_complete()
@@ -138,7 +142,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Wait for the next request, whose head comes first."""
         super().on_message_complete()
-        self._phase = Phase.IDLE
+        self._phase = _IDLE
         self._taken = 0
         if not self.pipeline:
             self.flow.resume_reading()  # the end of the connection is to be seen

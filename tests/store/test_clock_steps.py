@@ -110,7 +110,7 @@ def test_an_unheard_time_of_before_is_kept_as_far_as_it_is_past(
     assert now <= newest.end <= now_of(engine)
 
 
-def test_gaps_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
+def test_unheard_times_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
     group.report([])
     for _ in range(3):
         now = now_of(engine)
@@ -136,7 +136,7 @@ def test_gaps_that_touch_are_one(group: ServiceGroup, engine: Engine) -> None:
     assert unheard.end - unheard.start >= timedelta(seconds=30)
 
 
-def test_a_question_reads_the_gaps_that_matter_and_no_more(
+def test_a_question_reads_the_unheard_times_that_matter_and_no_more(
     group: ServiceGroup, engine: Engine
 ) -> None:
     """F-57: a stall a minute for a week costs no more than one."""

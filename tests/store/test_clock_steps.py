@@ -275,7 +275,7 @@ def test_a_token_of_a_clock_that_was_ahead_lasts_no_longer(
     assert tokens.revision(engine) != before, "so that control planes read them again"
 
 
-def test_gaps_with_less_than_a_marks_interval_between_are_one(
+def test_unheard_times_with_less_than_a_marks_interval_between_are_one(
     group: ServiceGroup, engine: Engine
 ) -> None:
     """F-57: else a second of listening may hold a thousand of them."""
@@ -284,11 +284,11 @@ def test_gaps_with_less_than_a_marks_interval_between_are_one(
     for apart, expected in ((0.9, 1), (1.1, 2)):
         end = now - timedelta(seconds=20 + apart)
         write(engine, lambda connection: connection.execute(listening_gaps.delete()))
-        add_gap(engine, end - timedelta(seconds=10), end)
+        add_unheard(engine, end - timedelta(seconds=10), end)
         marked = listening.update().values(marked_at=now - timedelta(seconds=20))
         write(engine, lambda connection, marked=marked: connection.execute(marked))  # type: ignore[misc]
         group.report([])
-        assert len(gaps_of(engine)) == expected
+        assert len(unheard_in(engine)) == expected
 
 
 def test_evictions_of_another_driver_outlive_a_leap(group: ServiceGroup, engine: Engine) -> None:
@@ -298,7 +298,9 @@ def test_evictions_of_another_driver_outlive_a_leap(group: ServiceGroup, engine:
     now = now_of(engine)
     made = outbox.update().values(created_at=now - timedelta(hours=2))
     write(engine, lambda connection: connection.execute(made))
-    add_gap(engine, now - timedelta(hours=2), now)  # as a clock leaves that leapt at this moment
+    add_unheard(
+        engine, now - timedelta(hours=2), now
+    )  # as a clock leaves that leapt at this moment
     assert forget(engine, "elsewhere", timedelta(hours=1)) == 0, "until an hour after it"
     write(engine, lambda connection: connection.execute(listening_gaps.delete()))
     assert forget(engine, "elsewhere", timedelta(hours=1)) == 1
@@ -330,7 +332,7 @@ def test_who_is_down_stays_as_silent_as_it_was(group: ServiceGroup, engine: Engi
     reported, never = (group.join(host, "nova-compute") for host in ("h1", "h2"))
     group.report([Report(reported.uuid, 1)])
     now = now_of(engine)
-    add_gap(engine, now - timedelta(seconds=50), now - timedelta(seconds=20))
+    add_unheard(engine, now - timedelta(seconds=50), now - timedelta(seconds=20))
     stamp, found = now + YEAR - timedelta(seconds=70), now + YEAR
     down = {"observed_state": "down", "observed_since": found, "created_at": stamp}
     for uuid, changed in ((reported.uuid, {**down, "last_seen_up": stamp}), (never.uuid, down)):

@@ -342,7 +342,7 @@ def test_a_time_without_marks_is_stored_as_one_unheard_time(
         assert len(connection.execute(select(listening_gaps)).all()) == 1
 
 
-def test_who_died_before_an_unheard_time_is_still_found(group: ServiceGroup, engine: Engine) -> None:
+def test_who_died_before_unheard_time_is_still_found(group: ServiceGroup, engine: Engine) -> None:
     uuid = group.join("h1", "nova-compute").uuid
     group.report([Report(uuid, 1)])
     backdate(engine, 1000)

@@ -23,7 +23,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
-from servicegroup.store.marks import heard_for, newest_gaps
+from servicegroup.store.marks import heard_for, newest_unheard
 from servicegroup.store.tables import outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
@@ -192,7 +192,9 @@ def _keep_silence(connection: Connection, rows: Sequence[Row[Any]], now: datetim
             ahead = row.observed_state == "down" and found_at > max(now, stamp or found_at)
             if ahead and _last_sign(row) == name:
                 age = (found_at - stamp).total_seconds()
-                silent.append({"of_id": row.id, "at": heard_for(newest_gaps(connection), now, age)})
+                silent.append(
+                    {"of_id": row.id, "at": heard_for(newest_unheard(connection), now, age)}
+                )
         if silent:
             connection.execute(one.values({name: bindparam("at")}), silent)
 

@@ -96,15 +96,15 @@ def deciding(
     return found
 
 
-def heard_for(newest_first: Iterator[Gap], now: datetime, seconds: float) -> datetime:
+def heard_for(newest_first: Iterator[Unheard], now: datetime, seconds: float) -> datetime:
     """Return the moment since which somebody listened for so many seconds."""
     left, moment = timedelta(seconds=seconds), now
-    for gap in newest_first:
-        heard = max(timedelta(), moment - gap.end)
+    for unheard in newest_first:
+        heard = max(timedelta(), moment - unheard.end)
         if heard >= left:
             break
         left -= heard
-        moment = min(moment, gap.start)
+        moment = min(moment, unheard.start)
     return moment - left
 
 

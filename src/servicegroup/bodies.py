@@ -5,8 +5,9 @@ msgspec decodes and validates in one step, so a body that does not fit is refuse
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sized
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -14,8 +15,12 @@ from servicegroup.driver import DriverState
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
-from servicegroup.messages import Leave, Report
+from servicegroup.messages import Leave, OfLife, Report
 from servicegroup.model import BinaryVersions, Service
+from servicegroup.uuids import LONGEST, one_form
+
+L = TypeVar("L", bound=OfLife)
+T = TypeVar("T")
 
 MOST_LIVES = 5_000
 """Reports, or departures, of one request: as many as a batch of everybody's (F-60)."""
@@ -113,6 +118,60 @@ class Protections(msgspec.Struct, frozen=True):
     """The signals that are suspect now, by group and zone."""
 
     protections: list[Protection]
+
+
+class Elements(Generic[L]):
+    """Decodes a body with a list, and refuses of it what does not fit by its name (F-2)."""
+
+    def __init__(self, body: type[Reports | Leaves], field: str, element: type[L]) -> None:
+        """Decode bodies of this type, whose field is a list of elements."""
+        self._body = msgspec.json.Decoder(body)
+        self._list = msgspec.json.Decoder(
+            msgspec.defstruct("List", [(field, list[msgspec.Raw])], forbid_unknown_fields=True)
+        )
+        self._element = msgspec.json.Decoder(element)
+        self._field = field
+
+    def decode(self, body: bytes) -> tuple[list[L], frozenset[str]]:
+        """Return the elements that fit, and the names of those that do not.
+
+        Raises InvalidInput when none fits, or the body is something else.
+        """
+        try:
+            return getattr(decode_with(self._body, body), self._field), frozenset()
+        except InvalidInput as error:
+            refusal = error
+        raw = getattr(decode_with(self._list, body), self._field)
+        _check_number(self._field, raw)
+        fitting: list[L] = []
+        names: set[str] = set()
+        for place, element in enumerate(raw):
+            try:
+                fitting.append(decode_with(self._element, element))
+            except InvalidInput:
+                names.add(_name(element) or f"{self._field}[{place}]")
+        if not fitting:
+            raise refusal
+        return fitting, frozenset(names)
+
+
+def decode_with(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
+    """Return bytes of JSON through a decoder; raises InvalidInput that names the field."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"Malformed request body: {error}.") from error
+
+
+class _Named(msgspec.Struct):
+    uuid: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+
+
+def _name(element: msgspec.Raw) -> str:
+    """Return the uuid of what is refused, empty where it has none that can be repeated."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return one_form(msgspec.json.decode(element, type=_Named).uuid)
+    return ""
 
 
 def _check_number(field: str, given: Sized) -> None:

@@ -59,13 +59,14 @@ class Refusals(msgspec.Struct, frozen=True):
 
     ``deleted``: a tombstone was found, stay away until restarted. ``superseded``: a newer
     incarnation registered, stop. ``left``: this incarnation is recorded as gone, register again.
-    ``unknown``: no row at all, register again.
+    ``unknown``: no row at all, register again. ``invalid``: no such text or number can be stored.
     """
 
     deleted: frozenset[str] = frozenset()
     superseded: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    invalid: frozenset[str] = frozenset()
 
 
 class Reported(Refusals, frozen=True):

@@ -107,7 +107,8 @@ def test_a_service_comes_with_its_verdict_evidence_and_explanation(plane: Contro
     report = {"reports": [{"uuid": life["uuid"], "incarnation": life["incarnation"]}]}
     answer = ask(plane, "reporter", "POST", "/v1/reports", report)
     assert answer == {
-        "deleted": [], "superseded": [], "left": [], "unknown": [], "terms": life["fingerprint"]
+        "deleted": [], "superseded": [], "left": [], "unknown": [], "invalid": [],
+        "terms": life["fingerprint"],
     }  # fmt: skip
     shown = ask(plane, "reader", "GET", f"/v1/services/{life['uuid']}")
     service = msgspec.convert(shown["service"], Service, strict=False)

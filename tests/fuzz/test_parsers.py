@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from servicegroup.api.compute.microversions import MAX, MIN, UnsupportedVersion, negotiate, text_of
 from servicegroup.api.v1.query import event_filter, whole_number
-from servicegroup.api.v1.routes import decode_with
-from servicegroup.bodies import Edit, Leaves, NewService, Reports
+from servicegroup.bodies import Edit, Leaves, NewService, Reports, decode_with
 from servicegroup.errors import InvalidInput
 from servicegroup.events import moment
 from servicegroup.model import Departure

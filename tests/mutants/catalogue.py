@@ -19,6 +19,9 @@ KNOWN = Path(__file__).parent / "known"
 TRAPS = {"SQL": 18, "ZK": 19, "MC": 11, "ET": 10, "RD": 6, "AND": 7, "LC": 10}
 """How many traps of each kind are numbered; docstrings quote them as SQL-1, ZK-2 and so on."""
 
+FIELD = "F"
+"""Faults of our own that the field showed, numbered as F-2; not each of them has a mutant."""
+
 
 class CodeMoved(Exception):
     """The source no longer has the text that a mutant replaces."""
@@ -66,9 +69,9 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read() -> Catalogue:
-    """Return what is in ``known/``, in the order of ``TRAPS``."""
+    """Return what is in ``known/``, in the order of ``TRAPS``, the field's last."""
     files = [msgspec.toml.decode((KNOWN / f"{kind}.toml").read_bytes(), type=Catalogue)
-             for kind in TRAPS]  # fmt: skip
+             for kind in (*TRAPS, FIELD)]  # fmt: skip
     return Catalogue([m for f in files for m in f.mutant], [u for f in files for u in f.uncovered])
 
 

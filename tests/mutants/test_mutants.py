@@ -26,7 +26,8 @@ def test_a_mutant_is_a_change_of_the_source_as_it_is(mutant: Mutant) -> None:
 
 def test_every_trap_has_a_mutant_or_a_reason() -> None:
     traps = {f"{kind}-{number}" for kind, most in TRAPS.items() for number in range(1, most + 1)}
-    caught = {trap for mutant in KNOWN.mutant for trap in mutant.traps}
+    named = {trap for mutant in KNOWN.mutant for trap in mutant.traps}
+    caught = {trap for trap in named if not trap.startswith(f"{catalogue.FIELD}-")}
     excused = Counter(trap for entry in KNOWN.uncovered for trap in entry.traps)
     assert caught | set(excused) == traps
     assert not caught & set(excused)

@@ -6,6 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from servicegroup.agent.client import Client
     from servicegroup.messages import Leave
@@ -25,7 +27,10 @@ def leave_until(client: Client, leave: Leave, who: str, deadline: float) -> None
         remaining = deadline - time.monotonic()
         client.timeout = max(0.1, min(client.timeout, remaining))
         try:
-            client.leave([leave])
+            refused = client.leave([leave])
+            if leave.detail and leave.uuid in refused.invalid:
+                # That it left is worth more than the words for it (F-2).
+                client.leave([msgspec.structs.replace(leave, detail=None)])
         except Exception as error:  # noqa: BLE001 - nothing may keep the host from ending
             if remaining <= _RETRY:
                 log.warning("%s left without the control plane knowing: %s", who, error)

@@ -33,13 +33,14 @@ from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.openapi import document
 from servicegroup.api.v1.query import event_filter, values, whole_number
 from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
-from servicegroup.bodies import Reports
+from servicegroup.bodies import Elements, Reports
 from servicegroup.controlplane.feed import PAGE, Feed
 from servicegroup.controlplane.intake import NOBODY
 from servicegroup.controlplane.plane import Plane
 from servicegroup.controlplane.terms import reported, terms
 from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
+from servicegroup.messages import Report
 
 _READING = frozenset({"GET", "HEAD"})
 
@@ -61,7 +62,7 @@ class Handlers:
         self._authenticator = authenticator
         self._hosts = Hosts(group)
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
-        self._decode_reports = msgspec.json.Decoder(Reports)
+        self._reports = Elements(Reports, "reports", Report)
 
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
@@ -133,12 +134,15 @@ class Handlers:
     async def report(self, request: Request) -> Answer:
         """Wait for the group commit of these reports."""
         caller = await self._caller(request, REPORTS.rule)
-        wanted = v1.decode_with(self._decode_reports, await self._body(request))
+        reports, invalid = self._reports.decode(await self._body(request))
         client = caller.host or client_of(request.scope)
         with connection_of(request.scope).wait():
             if caller.host is not None:
-                await self._hosts.check(caller.host, {report.uuid for report in wanted.reports})
-            refused = await self._intake.report(wanted.reports, client)
+                await self._hosts.check(caller.host, {report.uuid for report in reports})
+            refused = await self._intake.report(reports, client)
+        if invalid:
+            self._intake.statistics.refused_reports["invalid"] += len(invalid)
+            refused = msgspec.structs.replace(refused, invalid=refused.invalid | invalid)
         return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
 
     async def events(self, request: Request) -> Answer:

@@ -37,4 +37,4 @@ def joined(group: ServiceGroup, registration: Registration) -> Joined:
 
 def reported(refused: Refusals, fingerprint: str) -> Reported:
     """Return the answer to reports, under the terms of that fingerprint."""
-    return Reported(refused.deleted, refused.superseded, refused.left, refused.unknown, fingerprint)
+    return Reported(**msgspec.structs.asdict(refused), terms=fingerprint)

@@ -16,7 +16,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from servicegroup.errors import ConfigError, StoreUnavailable, Unavailable
@@ -28,6 +34,9 @@ T = TypeVar("T")
 
 _RETRIES = 5
 _TRANSIENT = {"40001", "40P01", 1205, 1213}
+# MariaDB's words for a text that a column's character set has not: when it is compared (1267,
+# 1271), converted (1977) and stored (1366).
+_UNSUITABLE = {1267, 1271, 1366, 1977}
 
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql": {
@@ -175,6 +184,21 @@ def translated(engine: Engine) -> Iterator[None]:
         where = redacted(engine.url)
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
+
+
+def is_of_values(error: Exception) -> bool:
+    """Return whether the database works, and cannot store or compare what it was given (F-2).
+
+    Drivers find some of it themselves, before they ask: what no encoding has, and what is too
+    large for any integer.
+    """
+    cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
+    if isinstance(cause, UnicodeError | OverflowError):
+        return True
+    if not isinstance(cause, DBAPIError) or cause.connection_invalidated:
+        return False
+    code = next(iter(getattr(cause.orig, "args", ())), None)
+    return isinstance(cause, DataError | IntegrityError) or code in _UNSUITABLE
 
 
 def _is_our_fault(error: DBAPIError) -> bool:

@@ -34,15 +34,17 @@ from sqlalchemy import (
 )
 
 from servicegroup.events import Event, EventKind
-from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.messages import Leave, OfLife, Refusals, Report
 from servicegroup.model import Departure
 from servicegroup.remembered import Remembered
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.details import keep_details
 from servicegroup.store.events import about, append
+from servicegroup.store.isolation import isolating
 from servicegroup.store.marks import mark, moment_of_report
 from servicegroup.store.tables import services
+from servicegroup.uuids import is_written
 
 Life = tuple[str, int]
 """A service's uuid and which incarnation of it."""
@@ -73,9 +75,18 @@ class ReportWriter:
     ) -> Refusals:
         """Stamp the services that reported and return those that were refused.
 
-        ``marking`` also commits a mark: somebody listens now. Raises StoreUnavailable, and
-        Unavailable after the ``deadline`` of ``write``; then nothing of the batch is stored.
+        What cannot be stored is ``invalid``, and all others are stamped (F-2). ``marking`` also
+        commits a mark: somebody listens now. Raises StoreUnavailable, and Unavailable after the
+        ``deadline`` of ``write``; then nothing of the batch is known to be stored.
         """
+        marks = iter((marking, marking))  # with all of it, or else with what is plain
+
+        def commit(some: Sequence[Report]) -> Refusals:
+            return self._stamp(some, marking=next(marks, False), deadline=deadline)
+
+        return isolating(reports, lambda r: _is_plain(r, r.failing), commit)
+
+    def _stamp(self, reports: Sequence[Report], *, marking: bool, deadline: float) -> Refusals:
         working = Counter((r.uuid, r.incarnation) for r in reports if not r.failing)
         failing = {
             (report.uuid, report.incarnation): str(report.failing)[:255]
@@ -103,9 +114,12 @@ class ReportWriter:
         """Record departures and return those whose incarnation is not the record's.
 
         A departure that is already recorded stays as it is. They are recorded in the order of
-        ids, as reports are, so that neither waits for the other in a circle (SQL-11). Raises
-        StoreUnavailable.
+        ids, as reports are, so that neither waits for the other in a circle (SQL-11). What cannot
+        be stored is ``invalid``, and all others are recorded (F-2). Raises StoreUnavailable.
         """
+        return isolating([*leaves], lambda leave: _is_plain(leave, leave.detail), self._depart)
+
+    def _depart(self, leaves: Sequence[Leave]) -> Refusals:
         wanted = {(leave.uuid, leave.incarnation): leave for leave in leaves}
 
         def work(connection: Connection) -> Refusals:
@@ -126,7 +140,7 @@ class ReportWriter:
                     unmatched.add((uuid, incarnation))
             append(connection, happened)
             refusals = self._refusals(connection, unmatched)
-            return Refusals(refusals.deleted, refusals.superseded, frozenset(), refusals.unknown)
+            return msgspec.structs.replace(refusals, left=frozenset())
 
         return write(self._engine, work)
 
@@ -152,6 +166,11 @@ class ReportWriter:
         columns = (services.c.incarnation, services.c.deleted, services.c.left_at)
         found = _looked_up(connection, list({uuid for uuid, _ in lives}), *columns)
         return _classified(lives, {uuid: rest for uuid, *rest in found})
+
+
+def _is_plain(said: OfLife, text: str | None) -> bool:
+    """Return whether no database can have a difficulty with it: a uuid, a number and no text."""
+    return not text and bool(is_written(said.uuid))
 
 
 def _looked_up(

@@ -21,6 +21,7 @@ from servicegroup.api.v1.query import has_etag, values, whole_number
 from servicegroup.bodies import (
     Drivers,
     Edit,
+    Elements,
     GroupCount,
     Groups,
     Leaves,
@@ -30,22 +31,24 @@ from servicegroup.bodies import (
     Reports,
     Services,
     Versions,
+    decode_with,
 )
 from servicegroup.comparison import Compared
 from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.terms import joined, terms
-from servicegroup.errors import InvalidInput
 from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
 from servicegroup.history import History
-from servicegroup.messages import Refusals, Reported
+from servicegroup.messages import Leave, Refusals, Reported
 from servicegroup.model import Service, ServiceFilter
 
 T = TypeVar("T")
 
 MAX_LIMIT = 10_000
 """Services one page may have."""
+
+_LEAVES = Elements(Leaves, "leaves", Leave)
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,14 +80,6 @@ def decode(call: Call, kind: type[T]) -> T:
     return decode_with(msgspec.json.Decoder(kind), call.body)
 
 
-def decode_with(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Return bytes of JSON through a decoder; raises InvalidInput that names the field."""
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"Malformed request body: {error}.") from error
-
-
 def register(call: Call) -> Answer:
     """Begin a new incarnation of a service and say how to keep it up."""
     new = decode(call, NewService)
@@ -108,9 +103,10 @@ def show_terms(call: Call) -> Answer:
 
 def leave(call: Call) -> Answer:
     """Record departures; answers after the commit."""
-    wanted = decode(call, Leaves)
-    check_services(call.caller, call.group, (leave.uuid for leave in wanted.leaves))
-    return json_answer(call.group.depart(wanted.leaves))
+    leaves, invalid = _LEAVES.decode(call.body)
+    check_services(call.caller, call.group, (leave.uuid for leave in leaves))
+    refused = call.group.depart(leaves)
+    return json_answer(msgspec.structs.replace(refused, invalid=refused.invalid | invalid))
 
 
 def list_services(call: Call) -> Answer:

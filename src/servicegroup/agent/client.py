@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8774"
 DEFAULT_TIMEOUT = 5.0
 
+_HEARING = 0.25
+"""The share of an attempt that must be left to hear the answer to a registration (F-4).
+
+One whose answer nobody hears is obeyed all the same: each try would make another incarnation.
+"""
+
 T = TypeVar("T")
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -128,7 +134,7 @@ class HttpClient:
         """Begin a new incarnation; see ``Client``."""
         wanted = {"host": host, "binary": binary, "version": version}
         wanted |= {key: text for key, text in (("group", group), ("zone", zone)) if text}
-        return self._call("POST", "/v1/services", wanted, Joined)
+        return self._call("POST", "/v1/services", wanted, Joined, hearing=_HEARING)
 
     def report(self, reports: Sequence[Report]) -> Reported:
         """Report for services; see ``Client``."""
@@ -166,12 +172,26 @@ class HttpClient:
         self._planes.close()
 
     def _call(
-        self, method: str, path: str, content: object, answer: type[T], waits: float = 0.0
+        self,
+        method: str,
+        path: str,
+        content: object,
+        answer: type[T],
+        waits: float = 0.0,
+        hearing: float = 0.0,
     ) -> T:
-        """Return an answer that may come ``waits`` seconds later than any other."""
+        """Return an answer that may come ``waits`` seconds later than any other.
+
+        ``hearing`` is the share of an attempt without which nothing is sent.
+        """
         timeout = self.timeout / len(self._planes) + waits
         return self._planes.request(
-            method, path, content, timeout, lambda url, reply: _understood(url, reply, answer)
+            method,
+            path,
+            content,
+            timeout,
+            lambda url, reply: _understood(url, reply, answer),
+            timeout * hearing,
         )
 
 

@@ -22,7 +22,9 @@ from servicegroup.per_process import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from http.client import HTTPConnection
+    from socket import socket
 
+    from servicegroup.agent.dialing import Address
     from servicegroup.agent.tls import Tls
 
 MAX_ANSWER = 4 * 1024 * 1024
@@ -35,6 +37,10 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     retry_after: float
     body: bytes
+
+
+class NotSent(ControlPlaneUnavailable):
+    """The request was not sent, so nobody obeys it."""
 
 
 class Connection:
@@ -62,19 +68,34 @@ class Connection:
             from servicegroup.agent.tls import Tls
 
             self._tls = Tls(files or TlsFiles())
+        self._answered: Address | None = None
         self._idle: PerProcess[list[HTTPConnection]] = PerProcess(list)
 
     def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float,
+        hearing: float = 0.0,
     ) -> Reply:
         """Send one request, once, and return the answer, whatever its status.
 
-        Raises ControlPlaneUnavailable when there is none within ``timeout`` seconds.
+        Looking the name up, connecting and the answer share ``timeout`` seconds; it is not sent
+        with less than ``hearing`` of them left to hear the answer (F-4). Raises
+        ControlPlaneUnavailable when there is no answer, NotSent for what was not even sent.
         """
         from http.client import HTTPException
 
         deadline = time.monotonic() + timeout
-        connection = self._take(timeout)
+        connection = self._take()
+        if connection.sock is None:
+            try:
+                connection.sock = self._dial(deadline - hearing)
+            except (OSError, UnicodeError) as error:
+                cause = self._cause(error)
+                raise NotSent(f"{self.url} gave no answer ({cause}).") from error
         try:
             reply = self._exchange(connection, method, path, body, headers, deadline)
         except (OSError, HTTPException, UnicodeError) as error:
@@ -104,8 +125,6 @@ class Connection:
         headers: Mapping[str, str],
         deadline: float,
     ) -> Reply:
-        if connection.sock is None:
-            connection.connect()
         connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
         connection.request(method, self._path + path, body, dict(headers))
         response = connection.getresponse()
@@ -116,7 +135,17 @@ class Connection:
             raise OSError(f"more than {MAX_ANSWER} bytes")
         return Reply(response.status, _seconds(response.getheader("Retry-After")), content)
 
-    def _take(self, timeout: float) -> HTTPConnection:
+    def _dial(self, deadline: float) -> socket:
+        """Return a socket to whichever address answers, what answered last being tried first."""
+        from servicegroup.agent.dialing import connect, look_up, secure
+
+        addresses = look_up(self._host, self._port or (443 if self._tls else 80), deadline)
+        if (last := self._answered) in addresses:
+            addresses.sort(key=lambda address: address != last)
+        sock, self._answered = connect(addresses, deadline)
+        return secure(sock, self._tls.context(), self._host, deadline) if self._tls else sock
+
+    def _take(self) -> HTTPConnection:
         """Return an idle connection that the other side has not closed, or a new one."""
         idle = self._idle.get()
         with contextlib.suppress(IndexError):
@@ -125,15 +154,14 @@ class Connection:
                 if not _has_input(connection):
                     return connection
                 connection.close()
-        return self._new(timeout)
+        return self._new()
 
-    def _new(self, timeout: float) -> HTTPConnection:
+    def _new(self) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
 
         if self._tls is None:
-            return HTTPConnection(self._host, self._port, timeout=timeout)
-        context = self._tls.context()
-        return HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
+            return HTTPConnection(self._host, self._port)
+        return HTTPSConnection(self._host, self._port, context=self._tls.context())
 
     def _cause(self, error: Exception) -> str:
         from http.client import BadStatusLine

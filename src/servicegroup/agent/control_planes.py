@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from servicegroup.agent.connection import Connection, Reply
+from servicegroup.agent.connection import Connection, NotSent, Reply
 from servicegroup.agent.credentials import TlsFiles, Token
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 
@@ -51,12 +51,14 @@ class ControlPlanes:
         content: object,
         timeout: float,
         read: Callable[[str, Reply], T],
+        hearing: float = 0.0,
     ) -> T:
         """Return what ``read`` makes of the first answer, given its URL; each is asked once.
 
-        ``content`` is sent as JSON, None as no body. Each control plane has ``timeout`` seconds.
-        One that gives no answer, or for which ``read`` raises ControlPlaneUnavailable, is passed
-        over; the last one's error is raised. Any other error of ``read`` is an answer.
+        ``content`` is sent as JSON, None as no body. Each control plane has ``timeout`` seconds,
+        of which ``hearing`` are kept for the answer, or it is sent nothing. One that gives no
+        answer, or for which ``read`` raises ControlPlaneUnavailable, is passed over; the last
+        one's error is raised. Any other error of ``read`` is an answer.
         """
         body = None if content is None else msgspec.json.encode(content)
         headers = _HEADERS | self._token.headers()
@@ -64,10 +66,10 @@ class ControlPlanes:
         planes = self._planes
         for plane in planes:
             try:
-                reply = plane.request(method, path, body, headers, timeout)
+                reply = plane.request(method, path, body, headers, timeout, hearing)
                 result = read(plane.url, reply)
             except ControlPlaneUnavailable as error:
-                self.unanswered += 1
+                self.unanswered += not isinstance(error, NotSent)
                 failure = error
                 continue
             except Exception:

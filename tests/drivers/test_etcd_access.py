@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,6 +96,53 @@ def test_users_may_what_their_role_says(own_etcd: Callable[..., Etcd], make: Mak
     until(lambda: ask(observer, MEMBER).incarnations == {1})
     agent.heartbeat(MEMBER, 2, 60)
     assert ask(observer, MEMBER).incarnations == {1, 2}
+
+
+class WithJwt(Etcd):
+    """A server whose tokens are signed, and are of one revision of its users and roles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        private, public = self.directory / "jwt.key", self.directory / "jwt.pub"
+        for command in (
+            ["genpkey", "-algorithm", "RSA", "-out", str(private)],
+            ["pkey", "-in", str(private), "-pubout", "-out", str(public)],
+        ):
+            subprocess.run(["openssl", *command], check=True, capture_output=True, timeout=60)
+        for file in (private, public):
+            file.chmod(0o644)
+        keys = f"jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl=10m"
+        self.arguments = ("--auth-token", keys)
+
+
+def test_a_signed_token_is_fetched_anew_after_a_change_of_users(make: Make) -> None:
+    """F-5: it is refused as an invalid argument, code 3, and not as unauthenticated."""
+    require(Etcd)
+    with WithJwt() as server, urllib3.PoolManager() as http:
+
+        def change(path: str, question: dict[str, Any], token: str = "") -> dict[str, Any]:
+            headers = {"Authorization": token} if token else {}
+            url = f"{server.url}/v3/auth/{path}"
+            done = http.request("POST", url, json=question, headers=headers)
+            assert done.status == 200, done.data
+            return dict(done.json())
+
+        root = {"name": "root", "password": "secret"}
+        change("user/add", root)
+        change("role/add", {"name": "root"})
+        change("user/grant", {"user": "root", "role": "root"})
+        change("enable", {})
+        user = {"endpoints": server.url, "username": "root", "password": "secret"}
+        agent, observer = make(**user), make(**user)
+        for n in range(1, 4):
+            agent.heartbeat(MEMBER, n, 60)
+            assert ask(observer, MEMBER).incarnations == set(range(1, n + 1))
+            token = change("authenticate", root)["token"]
+            change("user/add", {"name": f"guest{n}", "password": "guest"}, token)
+        agent.leave(MEMBER)
+        assert ask(observer, MEMBER).state is PresenceState.ABSENT
+        with pytest.raises(DriverUnavailable, match="username and password"):
+            make(**{**user, "password": "wrong"}).heartbeat(MEMBER, 2, 60)
 
 
 def test_tls_proves_both_ends(make: Make) -> None:

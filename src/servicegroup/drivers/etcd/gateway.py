@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -99,6 +100,12 @@ class LeaseGone(DriverUnavailable):
     """The lease has ended meanwhile; another one has to be granted."""
 
 
+_AUTHENTICATIONS = 3
+"""Tokens that are fetched for one question at the most."""
+
+_OLD = "revision of auth store is old"
+"""What a token of before a change of users and roles is refused with, as an invalid argument."""
+
 T = TypeVar("T")
 
 
@@ -166,18 +173,26 @@ class Gateway:
     def _ask_as(
         self, user: tuple[str, str], path: str, question: Any, answer: type[T], deadline: float
     ) -> T:
-        """Ask with a token; a token ends by itself, and with the server that gave it."""
+        """Ask with a token; a token ends by itself, and with the server that gave it.
+
+        One of a cluster with JWT ends with every change of users and roles too, which may come in
+        between, so it is fetched anew a few times (F-5).
+        """
         if self._token:
-            try:
+            with _asked_to_authenticate():
                 return self._ask(path, question, answer, deadline)
-            except Faulted as error:
-                if error.code != _UNAUTHENTICATED:
-                    raise
-        self._token = ""
         name, password = user
         who = {"name": name, "password": password}
-        self._token = self._ask("auth/authenticate", who, _Token, deadline).token
+        for _ in range(_AUTHENTICATIONS - 1):
+            with _asked_to_authenticate():
+                self._authenticate(who, deadline)
+                return self._ask(path, question, answer, deadline)
+        self._authenticate(who, deadline)
         return self._ask(path, question, answer, deadline)
+
+    def _authenticate(self, who: dict[str, str], deadline: float) -> None:
+        self._token = ""
+        self._token = self._ask("auth/authenticate", who, _Token, deadline).token
 
     def _ask(self, path: str, question: Any, answer: type[T], deadline: float) -> T:
         """Try one endpoint after the other, from the one that answered last."""
@@ -218,3 +233,13 @@ class Gateway:
         if response.status != 200:
             raise problem(response.data, response.status)
         return response.data
+
+
+@contextmanager
+def _asked_to_authenticate() -> Iterator[None]:
+    """Go on after the block where etcd wants another token; whatever else it says is raised."""
+    try:
+        yield
+    except Faulted as fault:
+        if fault.code != _UNAUTHENTICATED and _OLD not in str(fault):
+            raise

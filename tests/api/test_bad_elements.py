@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from servers.postgresql import PostgreSQL
 from servicegroup.agent.client import HttpClient
+from servicegroup.agent.membership import Membership
 from servicegroup.errors import InvalidInput
 from servicegroup.messages import Leave, Refusals, Report
 from support.control_plane import ControlPlane
+from support.waiting import until
 
+NOT_LATIN = "the disk is \N{BLACK CIRCLE} full"
 UNKNOWN = "00000000-0000-0000-0000-00000000000"
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -118,6 +122,39 @@ def test_what_is_refused_is_counted(plane: ControlPlane) -> None:
     before = counted()
     plane.request("POST", "/v1/reports", {"reports": [life, {}, {}]})
     assert counted() == before + 2
+
+
+@pytest.fixture
+def latin(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[ControlPlane]:
+    """Give a control plane whose database has 191 printable characters."""
+    create = "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+    postgresql.ask("DROP DATABASE IF EXISTS latin")
+    postgresql.ask(create)
+    plane = ControlPlane(f"{postgresql.url.rsplit('/', 1)[0]}/latin", tmp_path, report_interval=1)
+    plane.start()
+    yield plane
+    plane.stop()
+
+
+def test_what_the_database_cannot_store_leaves_the_intake_ready(latin: ControlPlane) -> None:
+    bad, good = _joined(latin, "h1"), _joined(latin, "h2")
+    for _ in range(3):
+        body = {"reports": [{**bad, "failing": NOT_LATIN}, good]}
+        status, _, answer = latin.request("POST", "/v1/reports", body)
+        assert (status, answer["invalid"]) == (200, [bad["uuid"]])
+        assert latin.request("GET", "/readyz")[0] == 200
+    shown = latin.request("GET", f"/v1/services/{good['uuid']}")[2]["service"]
+    assert shown["report_count"] == 3
+
+
+def test_a_reason_with_gaps_is_better_than_none(latin: ControlPlane) -> None:
+    client = HttpClient(latin.url)
+    with Membership("worker", host="h1", client=client, healthy=lambda: NOT_LATIN) as membership:
+        membership.start()
+        until(lambda: latin.services("?host=h1"), what="it is registered")
+        detail = "the disk is ? full"
+        until(lambda: latin.services("?host=h1")["h1", "worker"]["detail"] == detail)
+    client.close()
 
 
 def test_an_agent_understands_it(plane: ControlPlane) -> None:

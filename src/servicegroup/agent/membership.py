@@ -212,6 +212,10 @@ class Membership:
             return
         report = Report(joined.uuid, joined.incarnation, self._failing)
         answer = self._client.report([report])
+        if report.failing and joined.uuid in answer.invalid:
+            # The database has not all of its letters; a reason with gaps is better than none (F-2).
+            plain = report.failing.encode("ascii", "replace").decode()
+            answer = self._client.report([msgspec.structs.replace(report, failing=plain)])
         self._obey(answer, joined)
         if self._joined is joined and answer.terms != joined.fingerprint:
             self._renew(joined)

@@ -86,6 +86,16 @@ def test_one_report_that_cannot_be_stored_costs_nobody_else(group: ServiceGroup,
     assert _stamped(group, uuids[6:7]) == [True]
 
 
+def test_the_log_names_it_once(
+    group: ServiceGroup, bad: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    uuids = _joined(group, 2)
+    for _ in range(3):
+        group.report([Report(uuids[0], 1, bad), Report(uuids[1], 1)])
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"What '{uuids[0]}' says cannot be stored: ")
+
+
 def test_a_uuid_that_cannot_be_stored_is_one_report(group: ServiceGroup, bad: str) -> None:
     (uuid,) = _joined(group, 1)
     refused = group.report([Report(bad, 1), Report(uuid, 1)])

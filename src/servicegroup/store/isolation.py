@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from servicegroup.messages import OfLife, Refusals
+from servicegroup.remembered import Remembered
 from servicegroup.store.database import is_of_values
 
 ATTEMPTS = 64
@@ -29,12 +30,16 @@ L = TypeVar("L", bound=OfLife)
 
 
 def isolating(
-    items: Sequence[L], is_plain: Callable[[L], bool], commit: Callable[[Sequence[L]], Refusals]
+    items: Sequence[L],
+    is_plain: Callable[[L], bool],
+    commit: Callable[[Sequence[L]], Refusals],
+    logged: Remembered[str, str],
 ) -> Refusals:
     """Commit the items, all at once or else in parts, and return who was refused.
 
     What cannot be stored is refused as ``invalid``. ``commit`` is called first with all of them,
-    and may raise anything; only what is of the values is not passed on.
+    and may raise anything; only what is of the values is not passed on. The log names each uuid
+    once, as far as it is remembered in ``logged``.
     """
     try:
         return commit(items)
@@ -55,7 +60,9 @@ def isolating(
             if middle:
                 parts += (part[:middle], part[middle:])
             else:
-                LOG.warning("What %r says cannot be stored: %s", part[0].uuid, _cause(error))
+                if not logged.found([part[0].uuid]):
+                    LOG.warning("What %r says cannot be stored: %s", part[0].uuid, _cause(error))
+                logged.add({part[0].uuid: ""})
                 refused = _together(refused, _invalid(part))
         if not parts:
             break

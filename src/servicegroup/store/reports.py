@@ -52,6 +52,9 @@ Life = tuple[str, int]
 REMEMBERED_IDS = 200_000
 """Services whose id is remembered."""
 
+_LOGGED = 1_000
+"""Services of which it is remembered that the log has what of theirs cannot be stored."""
+
 _NAMED_AT_MOST = 5_000
 """Services that one question names; SQLite takes 32,766 values in a statement."""
 
@@ -69,6 +72,7 @@ class ReportWriter:
         """Write to the engine's database."""
         self._engine = engine
         self._ids: Remembered[str, int] = Remembered(REMEMBERED_IDS)
+        self._logged: Remembered[str, str] = Remembered(_LOGGED)
 
     def commit(
         self, reports: Sequence[Report], *, marking: bool, deadline: float = math.inf
@@ -84,7 +88,7 @@ class ReportWriter:
         def commit(some: Sequence[Report]) -> Refusals:
             return self._stamp(some, marking=next(marks, False), deadline=deadline)
 
-        return isolating(reports, lambda r: _is_plain(r, r.failing), commit)
+        return isolating(reports, lambda r: _is_plain(r, r.failing), commit, self._logged)
 
     def _stamp(self, reports: Sequence[Report], *, marking: bool, deadline: float) -> Refusals:
         working = Counter((r.uuid, r.incarnation) for r in reports if not r.failing)
@@ -117,7 +121,9 @@ class ReportWriter:
         ids, as reports are, so that neither waits for the other in a circle (SQL-11). What cannot
         be stored is ``invalid``, and all others are recorded (F-2). Raises StoreUnavailable.
         """
-        return isolating([*leaves], lambda leave: _is_plain(leave, leave.detail), self._depart)
+        return isolating(
+            [*leaves], lambda leave: _is_plain(leave, leave.detail), self._depart, self._logged
+        )
 
     def _depart(self, leaves: Sequence[Leave]) -> Refusals:
         wanted = {(leave.uuid, leave.incarnation): leave for leave in leaves}

@@ -1,8 +1,8 @@
 """The layer: the only door to services, their liveness and their changes (spec S3).
 
 The record says who exists, the driver says who is present, and ``judge`` says who is up. Only
-this file knows both the store and the driver, and every question is asked in bulk: once to SQL
-and at most once to the backend for up to some thousands of services, in batches for more.
+this file knows both the store and the driver, and every question is asked in bulk. The backend is
+asked at most once, and with no connection to the database in hand: it may not answer (F-18).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import EventFilter, Log, Page, Protection
 from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
-from servicegroup.judging import Ask, Judge
+from servicegroup.judging import Judge, Presences
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.messages import Leave, Refusals, Registration, Report
 from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceFilter, VersionRange
@@ -35,7 +35,7 @@ from servicegroup.store.history import read_history
 from servicegroup.store.lease import ObserverStatus, obeys, observer_status
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.retention import purge
-from servicegroup.store.snapshots import Snapshot
+from servicegroup.store.snapshots import Snapshot, is_bounded
 from servicegroup.store.store import Store
 from servicegroup.uuids import uuid_of
 
@@ -52,16 +52,20 @@ class ServiceGroup:
         limits: Limits,
         shadow: Driver | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        reserved: Store | None = None,
     ) -> None:
         """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
 
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
+        ``reserved`` is the same record by connections of its own, for reports and the observer,
+        which then never wait for a list (F-18).
         """
         self._store = store
+        self._reserved = reserved or store
         self.driver = driver
         self.limits = limits
         self.shadow = shadow
-        self._reports = ReportWriter(store.engine)
+        self._reports = ReportWriter(self._reserved.engine)
         self._evictions = [
             PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
         ]
@@ -95,12 +99,16 @@ class ServiceGroup:
         for field, value in msgspec.structs.asdict(filters).items():
             if isinstance(value, str):
                 check_text(field, value)
-        ask, room = self.judge.ask_in_batches(), filters.limit
+        room = filters.limit
         if state is not None:  # SQL cannot count what is judged here
             filters = msgspec.structs.replace(filters, limit=None)
+        presences = None
+        if self.driver.capabilities.separate_signal and not is_bounded(filters):
+            # Before the reading begins, which holds a connection to its end (F-18).
+            presences = self.judge.ask(self._store.members(filters))
         with closing(self._store.batches(filters)) as snapshots:
             for snapshot in snapshots:
-                found = self._judged(snapshot, ask)
+                found = self._judged(snapshot, presences)
                 if state is not None:
                     found = [s for s in found if s.judged.state == state][:room]
                 yield found
@@ -142,7 +150,7 @@ class ServiceGroup:
 
     def hosts_of(self, uuids: Collection[str]) -> dict[str, str]:
         """Return the host of each of these services that the record has, deleted ones too."""
-        return self._store.hosts(uuids)
+        return self._reserved.hosts(uuids)
 
     def version_counts(self, binaries: Sequence[str] = ()) -> list[BinaryVersions]:
         """Return the same, each with how many services of the binary run each version."""
@@ -209,7 +217,7 @@ class ServiceGroup:
 
     def recorder(self) -> Recorder:
         """Return what an observer of this register reads and writes with."""
-        return Recorder(self._store)
+        return Recorder(self._reserved)
 
     def observer_status(self) -> ObserverStatus | None:
         """Return what the observer said last, None where nobody ever observed."""
@@ -279,7 +287,7 @@ class ServiceGroup:
 
     def depart(self, leaves: Iterable[Leave]) -> Refusals:
         """Record that services left and return who was refused; each leaves its backend itself."""
-        return self._reports.leave(leaves)
+        return ReportWriter(self._store.engine).leave(leaves)
 
     def leave(self, group_id: str, member: str) -> None:
         """Free everything the backend holds of a member (spec S4). Raises DriverUnavailable."""
@@ -316,15 +324,18 @@ class ServiceGroup:
 
     def close(self) -> None:
         """Close the connections to the backends and the database."""
-        for driver, _ in self.drivers():
-            driver.close()
-        self._store.engine.dispose()
+        for judge in self.judges():
+            judge.close()
+            judge.driver.close()
+        for store in (self._store, self._reserved):
+            store.engine.dispose()
 
     # -- judging ---------------------------------------------------------------------------
 
-    def _judged(self, snapshot: Snapshot, ask: Ask | None = None) -> list[Service]:
-        """Give each service its verdict; asks the backend once, or as ``ask`` does."""
-        presences = (ask or self.judge.ask)([service.member for service in snapshot.services])
+    def _judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
+        """Give each service its verdict; asks the backend once unless ``presences`` are given."""
+        if presences is None:
+            presences = self.judge.ask([service.member for service in snapshot.services])
         verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, presences)
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from servicegroup.driver import Driver, GroupPresence
+from servicegroup.breaker import CircuitBreaker
+from servicegroup.driver import Driver
 from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import Listening, has_life, judge
 from servicegroup.measuring import Questions
@@ -27,8 +28,8 @@ from servicegroup.model import (
     Verdict,
 )
 
-Ask = Callable[[Collection[Member]], dict[Member, Presence]]
-"""Gives an answer for each member, and none for a driver that has no signal of its own."""
+Presences = Mapping[Member, Presence]
+"""What a backend answered, for each member that it was asked about."""
 
 _LIVES_TOLD = 16
 """Lives of a member that evidence names; whoever may write to a backend can plant thousands."""
@@ -61,38 +62,25 @@ class Judge:
         self._future_marks = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
         self.questions = Questions()
+        self._breaker = CircuitBreaker(driver, self._question)
 
     def ask(self, members: Collection[Member]) -> dict[Member, Presence]:
-        """Ask the backend once about all of these; nobody is told of by a driver like ``db``."""
-        return self._asked(members, self.driver.presence)
+        """Ask the backend once about all of these; nobody is told of by a driver like ``db``.
 
-    def ask_in_batches(self) -> Ask:
-        """Return the same for a listing whose services come in batches.
-
-        A backend that reads a whole group for any question is asked once a group; one that
-        answers from memory, or only by name, about each batch.
+        While it does not answer nobody waits for it, see ``breaker``. Ask with no connection to
+        the database in hand: it may take seconds (F-18).
         """
-        if self.driver.capabilities.pushes:
-            return self.ask
-        listings: dict[str, GroupPresence | None] = {}
-
-        def by_group(members: Collection[Member]) -> dict[Member, Presence]:
-            for group in {member.group for member in members} - listings.keys():
-                listings[group] = self.driver.list_group(group)
-            named = [member for member in members if listings[member.group] is None]
-            answers = self.driver.presence(named) if named else {}
-            for member in members:
-                if (listed := listings[member.group]) is not None:
-                    answers[member] = listed.present.get(member.host, listed.others)
-            return answers
-
-        return lambda members: self._asked(members, by_group)
-
-    def _asked(self, members: Collection[Member], question: Ask) -> dict[Member, Presence]:
         if not members or not self.driver.capabilities.separate_signal:
             return {}
+        return self._breaker.ask(members)
+
+    def close(self) -> None:
+        """Ask no more in place of others; call it before the driver is closed."""
+        self._breaker.close()
+
+    def _question(self, members: Collection[Member]) -> dict[Member, Presence]:
         started = time.monotonic()
-        presences = question(members)
+        presences = self.driver.presence(members)
         taken = time.monotonic() - started
         unknown = sum(one.state is PresenceState.UNKNOWN for one in presences.values())
         self.questions.asked(len(presences), unknown, taken)
@@ -102,12 +90,12 @@ class Judge:
         self,
         services: Sequence[Service],
         listening: Listening,
-        presences: Mapping[Member, Presence],
+        presences: Presences,
     ) -> list[Verdict]:
         """Return a verdict for each service by ``presences``, the backend's answers."""
         told = self._obeyed and listening.is_about(self.driver.name)
         listening = self._aged(listening)
-        if not presences:
+        if not self.driver.capabilities.separate_signal:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
         for service in services:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from servicegroup.events import Event, Protection
 from servicegroup.liveness import Listening
-from servicegroup.model import Limits, Member
+from servicegroup.model import Limits, Member, ServiceFilter
 from servicegroup.store import findings, lease
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
@@ -56,7 +56,7 @@ class Recorder:
 
     def members(self) -> list[Member]:
         """Return the members of all living services."""
-        return [service.member for service in self._store.snapshot().services]
+        return self._store.members(ServiceFilter())
 
     def summaries(
         self, listening: Listening, limits: Limits, *, changed_only: bool

@@ -336,7 +336,7 @@ def test_frozen_servers_do_not_starve_the_others(
     for _ in range(2):
         begun = time.monotonic()
         answers = observer.presence(CROWD)
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 3, "all at once: one answer_timeout, not five (F-18)"
     for server in frozen:
         server.thaw()
     assert states(answers) == {PRESENT, UNKNOWN}

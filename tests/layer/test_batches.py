@@ -1,15 +1,14 @@
-"""A list in batches on real backends: everybody as in one batch, and no group read twice."""
+"""A list in batches on real backends: everybody as in one batch, by one question (F-18)."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from servicegroup.driver import Driver, GroupPresence, load
+from servicegroup.driver import Driver, load
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Report
 from servicegroup.model import Member, Presence, PresenceState
@@ -19,14 +18,14 @@ from servicegroup.store.store import Store
 from .conftest import LIMITS
 
 COUNT = 6
-OPTIONS = {"redis": "url", "memcached": "servers", "zookeeper": "address"}
+OPTIONS = {"redis": "url", "memcached": "servers", "zookeeper": "address", "etcd": "endpoints"}
 
 
 @pytest.fixture(params=OPTIONS)
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     """Give a handle on a real backend."""
     server = request.getfixturevalue(f"{request.param}_server")
-    where = server.url if request.param == "redis" else server.address
+    where = server.url if request.param in ("redis", "etcd") else server.address
     driver = load(request.param, {OPTIONS[request.param]: where})
     yield driver
     driver.close()
@@ -50,33 +49,23 @@ def test_batches_say_what_one_batch_says(
     monkeypatch.setattr(snapshots, "BATCH", 2)
     states.append(_states(group))
     assert states[0] == states[1]
-    if driver.name == "redis":  # which reads a whole group for any question
-        assert asked.groups == Counter({f"redis-batches-{n}": 2 for n in range(2)})
-        assert asked.named == 0
-    else:
-        assert asked.named == 2 * COUNT
+    assert asked.members == [COUNT, COUNT], "one question a list, whatever groups and batches"
     for number in range(4):
         driver.leave(Member(f"{driver.name}-batches-{number % 2}", f"h{number}"))
 
 
 class Asked:
-    """Counts what a driver is asked: listings of groups, and members by name."""
+    """Notes about how many members a driver is asked, question by question."""
 
     def __init__(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.groups: Counter[str] = Counter()
-        self.named = 0
-        presence, listed = driver.presence, driver.list_group
+        self.members: list[int] = []
+        presence = driver.presence
 
-        def count_named(members: Collection[Member]) -> dict[Member, Presence]:
-            self.named += len(members)
+        def note(members: Collection[Member]) -> dict[Member, Presence]:
+            self.members.append(len(members))
             return presence(members)
 
-        def count_group(group: str) -> GroupPresence | None:
-            self.groups[group] += 1
-            return listed(group)
-
-        monkeypatch.setattr(driver, "presence", count_named)
-        monkeypatch.setattr(driver, "list_group", count_group)
+        monkeypatch.setattr(driver, "presence", note)
 
 
 def _states(group: ServiceGroup) -> dict[str, Any]:

@@ -49,13 +49,15 @@ class LocalRegister(ServiceGroup):
         return page
 
 
-def open_group(settings: Settings, engine: Engine | None = None) -> ServiceGroup:
+def open_group(
+    settings: Settings, engine: Engine | None = None, reserved: Engine | None = None
+) -> ServiceGroup:
     """Return the layer on the configured driver and record, or the one that ``engine`` leads to.
 
-    Raises ConfigError where there is no register yet, or one of another release;
-    StoreUnavailable.
+    ``reserved`` leads to the same record, for reports and the observer. Raises ConfigError where
+    there is no register yet, or one of another release; StoreUnavailable.
     """
-    return _opened(ServiceGroup, settings, engine)
+    return _opened(ServiceGroup, settings, engine, reserved)
 
 
 def open_local(settings: Settings) -> LocalRegister:
@@ -63,15 +65,22 @@ def open_local(settings: Settings) -> LocalRegister:
     return _opened(LocalRegister, settings)
 
 
-def _opened(kind: type[G], settings: Settings, engine: Engine | None = None) -> G:
+def _opened(
+    kind: type[G],
+    settings: Settings,
+    engine: Engine | None = None,
+    reserved: Engine | None = None,
+) -> G:
     engine = engine or connect(settings)
     migrate.require_current(engine)
     chosen, other = settings.driver, settings.shadow_driver
+    silence = settings.limits.service_down_time
     return kind(
-        Store(engine, settings.limits.service_down_time),
+        Store(engine, silence),
         driver.load(chosen.name, chosen.options),
         settings.limits,
         driver.load(other.name, other.options) if other else None,
+        reserved=Store(reserved, silence) if reserved else None,
     )
 
 

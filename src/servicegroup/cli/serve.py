@@ -39,6 +39,7 @@ def serve(context: click.Context, log_level: str) -> None:
       OS_DEFAULT__BIND=127.0.0.1:9000 servicegroup serve
     """  # noqa: D301 - click wants the character
     from servicegroup import config
+    from servicegroup.store import database
 
     lines = on_stderr("%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.basicConfig(level=log_level.upper(), handlers=[lines])
@@ -49,9 +50,10 @@ def serve(context: click.Context, log_level: str) -> None:
         if settings.uses_default_database:
             _create_embedded(settings)
         engine = connect(settings)
-        group = open_group(settings, engine)
+        reserved = database.connect(settings.connection, database.RESERVED)
+        group = open_group(settings, engine, reserved)
         group.driver_states()  # refuses a membership_ttl that the backend cannot keep (MC-2)
-        run(settings, group, engine, listener)
+        run(settings, group, reserved, listener)
     finally:
         listener.close()
 

@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from servicegroup.errors import ServiceGroupError
 from servicegroup.group import ServiceGroup
@@ -31,23 +31,30 @@ LOG = logging.getLogger(__name__)
 class Recurring:
     """One recurring piece of work, each attempt a context: a failure ends the attempt and no more.
 
-    The log says once that it fails, and once that it works again (LC-9).
+    The log says once that it fails, and once that it works again (LC-9). The work has a thread of
+    its own: those that serve requests may all be busy (F-18).
     """
 
     def __init__(self, what: str) -> None:
         """Name the work, as a sentence begins."""
         self._what = what
         self._fails = False
+        self._thread = CapacityLimiter(1)
         self.failures = 0
 
-    async def run(self, work: Callable[[], T]) -> T | None:
-        """Do the work in a thread and return what it returns, None when it failed."""
+    async def attempt(self, work: Callable[[], T]) -> T | None:
+        """Do the work in the thread and return what it returns, None when it failed."""
         with self:
-            return await run_in_threadpool(work)
+            return await self.run(work)
         return None
 
-    def __enter__(self) -> None:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do the work in the thread, as a part of an attempt; raises what it raises."""
+        return await to_thread.run_sync(work, limiter=self._thread)
+
+    def __enter__(self) -> Self:
         """Begin an attempt."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -72,7 +79,7 @@ async def run_evictions(group: ServiceGroup) -> None:
     """Free deleted services, round after round, until cancelled; no failure ends it (LC-9)."""
     recurring = Recurring("Freeing deleted services")
     while True:
-        await recurring.run(group.free_deleted)
+        await recurring.attempt(group.free_deleted)
         await asyncio.sleep(PAUSE)
 
 
@@ -88,5 +95,5 @@ async def run_comparison(group: ServiceGroup, observes: Callable[[], bool]) -> N
     while True:
         started = time.monotonic()
         if observes():
-            await recurring.run(group.compare)
+            await recurring.attempt(group.compare)
         await asyncio.sleep(max(PAUSE, (time.monotonic() - started) / SHARE))

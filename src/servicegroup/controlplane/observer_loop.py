@@ -14,7 +14,6 @@ from datetime import timedelta
 from functools import partial
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 
 from servicegroup.controlplane.background import Recurring
 from servicegroup.controlplane.detection_times import Detections
@@ -104,11 +103,11 @@ class ObserverLoop:
 
     async def stop(self) -> None:
         """Let another control plane observe at once; call it after ``run`` has ended."""
-        await self.recurring["lease"].run(self._observer.release)
+        await self.recurring["lease"].attempt(self._observer.release)
 
     async def _keep_lease(self) -> None:
         while True:
-            await self.recurring["lease"].run(self._observer.keep_lease)
+            await self.recurring["lease"].attempt(self._observer.keep_lease)
             await asyncio.sleep(LEASE_INTERVAL)
 
     def _note(self, members: Collection[Member] | None) -> None:
@@ -129,8 +128,8 @@ class ObserverLoop:
             is_whole = started >= next_whole or self._changed is None
             members, self._changed = None if is_whole else self._changed, set()
             self._wake.clear()
-            with self.recurring["look"]:
-                events = await run_in_threadpool(self._observer.look, members)
+            with self.recurring["look"] as attempt:
+                events = await attempt.run(partial(self._observer.look, members))
                 self._looked(events, time.monotonic() - started)
             taken = time.monotonic() - started
             if is_whole:
@@ -155,7 +154,7 @@ class ObserverLoop:
     async def _purge(self) -> None:
         while True:
             if self.observes:
-                await self.recurring["purge"].run(self._purging)
+                await self.recurring["purge"].attempt(self._purging)
             await asyncio.sleep(PURGE_INTERVAL)
 
 

@@ -30,6 +30,12 @@ from servicegroup.errors import ConfigError, StoreUnavailable, Unavailable
 STATEMENT_TIMEOUT = 10
 """Seconds after which the database gives up on one of our statements or on waiting for a lock."""
 
+CONNECTIONS = 20
+"""Connections of a process for questions and changes; half of them are kept open."""
+
+RESERVED = 10
+"""Those of a control plane for reports, the observer and tokens, which lists never take (F-18)."""
+
 T = TypeVar("T")
 
 _RETRIES = 5
@@ -62,9 +68,10 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, connections: int = CONNECTIONS) -> Engine:
     """Return an engine for a SQLAlchemy database URL; opens no connection yet.
 
+    It has so many ``connections`` at most; who finds none free for 5 s gets StoreUnavailable.
     Raises ConfigError for a URL that cannot be used.
     """
     try:
@@ -80,10 +87,12 @@ def connect(url: str) -> Engine:
             raise ConfigError(
                 "[database] connection has an @ too many; write one in a password as %40."
             )
+        kept = connections // 2
         options: dict[str, Any] = {"connect_args": dict(_TIMEOUTS[dialect]), "pool_timeout": 5}
+        options |= {"pool_size": kept, "max_overflow": connections - kept}
         if dialect != "sqlite":
-            options |= {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True}
-            options |= {"isolation_level": "READ COMMITTED", "pool_recycle": 3600}
+            options |= {"pool_pre_ping": True, "pool_recycle": 3600}
+            options |= {"isolation_level": "READ COMMITTED"}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # What the others say may quote a part of the password.

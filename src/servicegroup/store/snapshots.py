@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindpara
 
 from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
-from servicegroup.model import Service, ServiceFilter
+from servicegroup.model import Member, Service, ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
@@ -69,6 +69,23 @@ def values_of(connection: Connection, filters: ServiceFilter) -> dict[str, Any]:
         if values["marker"] is None:
             raise NotFound(f"marker {filters.marker} names no service; start again without it.")
     return values
+
+
+def is_bounded(filters: ServiceFilter) -> bool:
+    """Tell whether so few services match that they are read at once."""
+    return filters.limit is not None or filters.host is not None
+
+
+def read_members(connection: Connection, filters: ServiceFilter) -> list[Member]:
+    """Return the members of the living services that match; none after an unknown marker."""
+    given = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
+    query = select(services.c.topic, services.c.host).where(
+        services.c.deleted == 0, *(c == given[n] for n, c in _COLUMN_OF.items() if n in given)
+    )
+    if filters.marker is not None:
+        of_marker = select(services.c.id).where(services.c.uuid == filters.marker)
+        query = query.where(services.c.id > of_marker.scalar_subquery())
+    return [Member(group, host) for group, host in connection.execute(query)]
 
 
 @cache

@@ -36,6 +36,7 @@ from servicegroup.store.outbox import enqueue
 from servicegroup.store.registration import begin_life
 from servicegroup.store.snapshots import (
     Snapshot,
+    is_bounded,
     living,
     matching,
     names,
@@ -44,6 +45,7 @@ from servicegroup.store.snapshots import (
     of_members_or_lacking,
     read,
     read_in_batches,
+    read_members,
     values_of,
 )
 from servicegroup.store.tables import services
@@ -87,10 +89,15 @@ class Store:
 
         What is bounded comes as one batch. Raises as ``snapshot`` does, at any time.
         """
-        if filters.limit is not None or filters.host is not None:
+        if is_bounded(filters):
             yield self.snapshot(filters)
         else:
             yield from read_in_batches(self.engine, self.silence, filters)
+
+    def members(self, filters: ServiceFilter) -> list[Member]:
+        """Return the members of the services that match, whatever the ``limit``."""
+        with reading(self.engine) as connection:
+            return read_members(connection, filters)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

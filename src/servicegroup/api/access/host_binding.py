@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from servicegroup.api.call import Caller
 from servicegroup.errors import Forbidden
@@ -18,6 +18,9 @@ MOST_SERVICES = 200
 REMEMBERED = 200_000
 """Services whose host is remembered."""
 
+AT_ONCE = 2
+"""Questions to the record at a time: they use the connections of those who report (F-18)."""
+
 
 class Hosts:
     """Which host a service is on, remembered, since no service ever moves."""
@@ -26,6 +29,7 @@ class Hosts:
         """Ask the record for what is not remembered."""
         self._group = group
         self._known: Remembered[str, str] = Remembered(REMEMBERED)
+        self._threads = CapacityLimiter(AT_ONCE)
 
     async def check(self, host: str, uuids: AbstractSet[str]) -> None:
         """Raise Forbidden unless all of these services are on the host; StoreUnavailable.
@@ -35,7 +39,7 @@ class Hosts:
         found = self._known.found(uuids)
         if len(found) < len(uuids):
             unknown = [uuid for uuid in uuids if uuid not in found]
-            matched = await run_in_threadpool(self._group.hosts_of, unknown)
+            matched = await to_thread.run_sync(self._group.hosts_of, unknown, limiter=self._threads)
             self._known.add(matched)
             found |= matched
         _check_all(host, found)

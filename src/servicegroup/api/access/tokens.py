@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Engine
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from servicegroup.api.access.certificates import certified_host
@@ -63,6 +63,7 @@ class Tokens:
         self._read_at = -math.inf
         self._looked = float("-inf")
         self._blind = False
+        self._thread = CapacityLimiter(1)
 
     async def caller(self, request: Request, uri: str = "") -> Caller:
         """Return whose token it is; see ``Authenticator``. ``uri`` goes into a refusal.
@@ -85,11 +86,11 @@ class Tokens:
     async def run(self) -> None:
         """Follow the table; see ``Authenticator``."""
         recurring = Recurring("Reading the tokens")
-        await recurring.run(self._refresh)
+        await recurring.attempt(self._refresh)
         if not (self._issued or self._configured):
             LOG.warning("There is no token yet: servicegroup token create NAME --role admin.")
         while True:
-            await recurring.run(self._refresh)
+            await recurring.attempt(self._refresh)
             await asyncio.sleep(PAUSE)
 
     def _find(self, text: str) -> Caller | None:
@@ -110,7 +111,7 @@ class Tokens:
             return
         self._looked = time.monotonic()
         try:
-            await run_in_threadpool(self._refresh)
+            await to_thread.run_sync(self._refresh, limiter=self._thread)
         except ServiceGroupError:
             return  # said by ``run``, which goes on trying
 

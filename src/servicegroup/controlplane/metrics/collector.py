@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.concurrency import run_in_threadpool
 
 from servicegroup.controlplane.clients import Clients
 from servicegroup.controlplane.feed import Feed
@@ -67,6 +67,7 @@ class Metrics:
         self._feed = feed
         self._clients = clients
         self._question: asyncio.Task[bytes] | None = None
+        self._thread = CapacityLimiter(1)
 
     async def render(self) -> bytes:
         """Return the metrics as text; a database that does not answer in time is ``store_up 0``.
@@ -84,7 +85,9 @@ class Metrics:
     async def _ask(self) -> bytes:
         """Return the register's part, nothing where the database does not answer."""
         try:
-            return await run_in_threadpool(lambda: _text(_of_register(self._group)))
+            return await to_thread.run_sync(
+                lambda: _text(_of_register(self._group)), limiter=self._thread
+            )
         except StoreUnavailable:
             return b""
 

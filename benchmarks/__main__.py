@@ -25,6 +25,7 @@ from benchmarks import (
     questions,
     reports,
     scale,
+    silence,
     versions,
 )
 from benchmarks.bench import Bench
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "members": members.run,
     "following": following.run,
     "crowds": crowds.run,
+    "silence": silence.run,
     "scale": scale.run,
     "nova_layer": nova_layer.run,
 }

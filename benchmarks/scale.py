@@ -53,14 +53,14 @@ def run(bench: Bench) -> Iterator[Section]:
 def _one_plane(bench: Bench) -> Section:
     count, seconds = (2_000, 60) if bench.quick else (10_000, 600)
     bench.say(f"A fleet of {count:,} for {seconds} s ...")
-    with _planes(bench, count, 1) as [plane], _agents(bench, plane, [plane.port]) as agents:
+    with _planes(bench, count, 1) as [plane], agents_of(bench, plane, [plane.port]) as agents:
         pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
         pids["agents"] = agents.pid
         before = {name: memory(pid) for name, pid in pids.items()}
         with measured(pids) as spent:
             lists, down = _watched(plane, seconds)
         after = {name: memory(pid) for name, pid in pids.items()}
-        paced = _ended(agents)
+        paced = ended(agents)
         _check(plane, paced)
         down |= _accused([plane])
     waits = sorted(paced.waits)
@@ -118,7 +118,7 @@ def _three_planes(bench: Bench) -> Section:
             ports = [plane.port for plane in planes]
             if way == "HAProxy":
                 ports = [stack.enter_context(HAProxy(ports, count + 100)).port]
-            agents = stack.enter_context(_agents(bench, planes[0], ports))
+            agents = stack.enter_context(agents_of(bench, planes[0], ports))
             pids = {plane.url: plane.process.pid for plane in planes}
             begun = [_taken(plane) for plane in planes]
             with measured(pids) as spent:
@@ -126,7 +126,7 @@ def _three_planes(bench: Bench) -> Section:
             taken = [_taken(p) - first for p, first in zip(planes, begun, strict=True)]
             planes[0].kill()
             time.sleep(seconds)
-            paced = _ended(agents)
+            paced = ended(agents)
             _check(planes[1], paced)
             down = _accused(planes[1:])
         shares = " / ".join(f"{each / sum(taken):.0%}" for each in taken)
@@ -174,15 +174,21 @@ def _planes(bench: Bench, services: int, count: int) -> Iterator[list[ControlPla
 
 
 @contextmanager
-def _agents(
-    bench: Bench, plane: ControlPlane, ports: Sequence[int]
+def agents_of(
+    bench: Bench,
+    plane: ControlPlane,
+    ports: Sequence[int],
+    interval: float = LIMITS.report_interval,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an agent for every seeded service; on entry each has reported once."""
+    """Run an agent for every seeded service; on entry each has reported once.
+
+    Each reports every ``interval`` seconds.
+    """
     engine = database.connect(plane.connection)
     file = bench.directory / f"paced-{plane.port}"
     file.write_text("\n".join(register.uuids(engine)))
     command = [sys.executable, "-m", "benchmarks.pace", str(file)]
-    command += [",".join(map(str, ports)), str(LIMITS.report_interval)]
+    command += [",".join(map(str, ports)), str(interval)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as process:
         reaper().remember(process.pid)
@@ -194,7 +200,8 @@ def _agents(
             engine.dispose()
 
 
-def _ended(agents: subprocess.Popen[bytes]) -> Paced:
+def ended(agents: subprocess.Popen[bytes]) -> Paced:
+    """End them, and return what they went through."""
     output, _ = agents.communicate(b"\n", timeout=120)
     return msgspec.json.decode(output, type=Paced)
 

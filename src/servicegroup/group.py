@@ -23,7 +23,7 @@ from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import EventFilter, Log, Page, Protection
 from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
-from servicegroup.judging import Judge, Presences
+from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.messages import Leave, Refusals, Registration, Report
 from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceFilter, VersionRange
@@ -57,8 +57,7 @@ class ServiceGroup:
         """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
 
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
-        ``reserved`` is the same record by connections of its own, for reports and the observer,
-        which then never wait for a list (F-18).
+        ``reserved`` is the same record by other connections, for reports and the observer (F-18).
         """
         self._store = store
         self._reserved = reserved or store
@@ -102,10 +101,9 @@ class ServiceGroup:
         room = filters.limit
         if state is not None:  # SQL cannot count what is judged here
             filters = msgspec.structs.replace(filters, limit=None)
-        presences = None
-        if self.driver.capabilities.separate_signal and not is_bounded(filters):
-            # Before the reading begins, which holds a connection to its end (F-18).
-            presences = self.judge.ask(self._store.members(filters))
+        # A reading in batches holds a connection to its end, so the backend is asked before (F-18).
+        asks_first = self.driver.capabilities.separate_signal and not is_bounded(filters)
+        presences = self.judge.ask(self._store.members(filters)) if asks_first else None
         with closing(self._store.batches(filters)) as snapshots:
             for snapshot in snapshots:
                 found = self._judged(snapshot, presences)
@@ -343,4 +341,7 @@ class ServiceGroup:
             msgspec.structs.force_setattr(service, "verdict", verdict)
             if service.flapping_until is not None and service.flapping_until <= now:
                 msgspec.structs.force_setattr(service, "flapping_until", None)
-        return snapshot.services
+        if presences is None:
+            return snapshot.services
+        # Who registered after the backend was asked about a whole list is of the next one.
+        return [s for s in snapshot.services if s.judged.evidence.presence is not NOT_ASKED]

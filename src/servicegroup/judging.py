@@ -37,7 +37,8 @@ _LIVES_TOLD = 16
 _ONE_MARK = 0
 """The key of the latest mark, of which there is one."""
 
-_NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
+NOT_ASKED = Presence(PresenceState.UNKNOWN, detail="it was not asked about")
+"""What is said of a member that is not among the answers."""
 
 
 class Judge:
@@ -99,7 +100,7 @@ class Judge:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
         for service in services:
-            presence = presences.get(service.member, _NOT_ASKED)
+            presence = presences.get(service.member, NOT_ASKED)
             if has_life(presence, service.incarnation):
                 self.saw_present(service.id, service.incarnation)
             if len(presence.incarnations) > _LIVES_TOLD:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
 from servicegroup.driver import Driver, load
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Report
-from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.model import Member, OnUnknown, Presence, PresenceState
 from servicegroup.store import snapshots
 from servicegroup.store.store import Store
 
@@ -52,6 +53,26 @@ def test_batches_say_what_one_batch_says(
     assert asked.members == [COUNT, COUNT], "one question a list, whatever groups and batches"
     for number in range(4):
         driver.leave(Member(f"{driver.name}-batches-{number % 2}", f"h{number}"))
+
+
+def test_who_registers_while_the_backend_is_asked_is_in_the_next_list(
+    engine: Engine, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = msgspec.structs.replace(LIMITS, on_unknown=OnUnknown.DOWN)
+    group = ServiceGroup(Store(engine), driver, limits)
+    topic = f"{driver.name}-meanwhile"
+    group.join("first", "first", group=topic)
+    presence = driver.presence
+
+    def meanwhile(members: Collection[Member]) -> dict[Member, Presence]:
+        answers = presence(members)
+        group.join("second", "second", group=topic)
+        return answers
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "presence", meanwhile)
+        assert [service.host for service in group.services()] == ["first"]
+    assert [service.host for service in group.services()] == ["first", "second"]
 
 
 class Asked:

@@ -20,6 +20,8 @@ from servicegroup.model import Limits, Member, Presence, PresenceState, Report, 
 from servicegroup.store import migrate, snapshots
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
+from support.control_plane import ControlPlane
+from support.scrape import Scrape
 from support.waiting import until
 
 LIMITS = Limits(report_interval=2, service_down_time=60, membership_ttl=60, heartbeat_interval=1)
@@ -196,3 +198,31 @@ def test_a_backend_that_is_back_is_believed_at_once(silent: Fleet) -> None:
     until(lambda: silent.states() == {PresenceState.PRESENT}, PATIENCE)
     # Beside the pause, a probe that was sent before may still be on its way to its own end.
     assert time.monotonic() - thawed < breaker.PAUSE + 5
+
+
+@pytest.mark.parametrize("name", ["redis", "memcached"])
+def test_a_control_plane_goes_on_and_stops_in_order(
+    request: pytest.FixtureRequest, name: str, tmp_path: Path
+) -> None:
+    server: Server = request.getfixturevalue(f"own_{name}")()
+    where = server.url if name == "redis" else server.address
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'register.sqlite'}", tmp_path)
+    section = f"[{name}]\n{OPTIONS[name]} = {where}\n"
+    plane.configure(section, servicegroup_driver=name, report_interval=1, service_down_time=30)
+    plane.start()
+    try:
+        assert plane.request("POST", "/v1/services", {"host": "h", "binary": "b"})[0] == 200
+        server.freeze()
+        until(lambda: "no answer for" in _said(plane), PATIENCE)
+        for path in ("/v2.1/os-services", "/v1/services", "/v1/groups", "/readyz") * 5:
+            assert plane.request("GET", path)[0] == 200
+        looks = Scrape.of(plane).total("observer_look_seconds_count")
+        until(lambda: Scrape.of(plane).total("observer_look_seconds_count") > looks + 3, PATIENCE)
+    finally:
+        plane.stop()
+    assert "Traceback" not in plane.log()
+
+
+def _said(plane: ControlPlane) -> str:
+    (service,) = plane.services("?host=h").values()
+    return str(service["verdict"]["evidence"]["presence"]["detail"])

@@ -50,7 +50,6 @@ def test_serve_reserves_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert recorder._engine is for_tokens
     assert recorder._engine is not group._store.engine
     assert str(recorder._engine.url) == str(group._store.engine.url)
-    group.close()
 
 
 def test_operators_know_how_many_there_are() -> None:

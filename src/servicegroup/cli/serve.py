@@ -53,7 +53,10 @@ def serve(context: click.Context, log_level: str) -> None:
         reserved = database.connect(settings.connection, database.RESERVED)
         group = open_group(settings, engine, reserved)
         group.driver_states()  # refuses a membership_ttl that the backend cannot keep (MC-2)
-        run(settings, group, reserved, listener)
+        try:
+            run(settings, group, reserved, listener)
+        finally:
+            group.close()
     finally:
         listener.close()
 

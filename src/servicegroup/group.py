@@ -332,9 +332,10 @@ class ServiceGroup:
 
     def _judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
         """Give each service its verdict; asks the backend once unless ``presences`` are given."""
-        if presences is None:
-            presences = self.judge.ask([service.member for service in snapshot.services])
-        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, presences)
+        answers = presences
+        if answers is None:
+            answers = self.judge.ask([service.member for service in snapshot.services])
+        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, answers)
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):
             # The record becomes whole here, before anybody else has seen it.

@@ -16,7 +16,8 @@ from servicegroup import breaker
 from servicegroup.controlplane.observer import Observer
 from servicegroup.driver import Driver, load
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Member, Presence, PresenceState, Report, ServiceFilter
+from servicegroup.messages import Report
+from servicegroup.model import Limits, Member, Presence, PresenceState, ServiceFilter
 from servicegroup.store import migrate, snapshots
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store

@@ -16,7 +16,8 @@ from servicegroup.cli.main import cli
 from servicegroup.controlplane.observer import Observer
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Refusals, Report
+from servicegroup.messages import Refusals, Report
+from servicegroup.model import Limits
 from servicegroup.store.database import CONNECTIONS, RESERVED, connect
 from servicegroup.store.store import Store
 

@@ -18,7 +18,8 @@ from servicegroup.controlplane.intake import Intake
 from servicegroup.controlplane.plane import Plane
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
-from servicegroup.model import Limits, Report
+from servicegroup.messages import Report
+from servicegroup.model import Limits
 from servicegroup.store import migrate, tokens
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store

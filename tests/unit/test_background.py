@@ -20,11 +20,11 @@ def test_a_failure_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
     away = StoreUnavailable("The database is away.")
 
     async def scenario() -> None:
-        assert await recurring.run(lambda: 1) == 1
+        assert await recurring.attempt(lambda: 1) == 1
         for _ in range(3):
-            assert await recurring.run(partial(fails, away)) is None
-        assert await recurring.run(lambda: 2) == 2
-        assert await recurring.run(lambda: 3) == 3
+            assert await recurring.attempt(partial(fails, away)) is None
+        assert await recurring.attempt(lambda: 2) == 2
+        assert await recurring.attempt(lambda: 3) == 3
 
     asyncio.run(scenario())
     assert caplog.messages == ["The work fails: The database is away.", "The work works again."]

@@ -27,6 +27,9 @@ if [ -z "${TMPDIR:-}" ] && in_memory; then
     export TMPDIR="$scratch"
 fi
 
+# Every test starts processes, and a third of a start would be compiling where nothing keeps that.
+.venv/bin/python -m compileall -q src tests >/dev/null 2>&1 || true
+
 # A shell that runs this in the background ignores interrupts, and so would all that the tests
 # interrupt; a shell cannot undo that.
 pytest='import os, signal, sys

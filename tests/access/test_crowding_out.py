@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from servicegroup.agent.watch import watch
 from servicegroup.api.access import host_binding as binding
 from servicegroup.controlplane.metrics.collector import MOST_GROUPS
 from servicegroup.errors import Conflict
-from servicegroup.events import EventKind
+from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.store import retention
+from servicegroup.store.events import read
 from servicegroup.store.retention import purge
 from support.waiting import until
 
@@ -103,17 +103,15 @@ def test_restarts_purge_nothing_that_an_operator_did(
 
 
 def _follow(guarded: Guarded) -> None:
-    """Follow the log from its beginning: what is missing is told as a gap, where it is missing."""
-    last = guarded.ask(ADMIN, "GET", "/v1/events?limit=1")[1]["last"]
+    """Read the log from its beginning: what is missing is told as a gap, where it is missing."""
     place = gaps = edits = 0
-    for event in watch(guarded.plane.url, token=ADMIN, after=0):
-        assert event.kind is EventKind.GAP or event.id == place + 1
-        assert event.id > place, "nothing twice"
-        gaps += event.kind is EventKind.GAP
-        edits += event.kind is EventKind.DISABLE
-        place = event.id
-        if place >= last:
-            break
+    while page := read(guarded.engine, EventFilter(after=place), 5).events:
+        for event in page:
+            assert event.kind is EventKind.GAP or event.id == place + 1
+            assert event.id > place, "nothing twice"
+            gaps += event.kind is EventKind.GAP
+            edits += event.kind is EventKind.DISABLE
+            place = event.id
     assert gaps >= 2
     assert edits >= 1
 

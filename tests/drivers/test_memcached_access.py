@@ -20,6 +20,8 @@ from servicegroup.model import Member, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask as ask_of
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., MemcachedDriver]
 
 MEMBER = Member("compute", "host-1")

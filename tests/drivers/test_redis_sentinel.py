@@ -19,6 +19,8 @@ from servicegroup.model import Member, Presence, PresenceState
 from servicegroup.testing.harness import BOUND, states
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 SECRET, SENTINELS_SECRET = "s3cret-of-redis", "w0rd-of-sentinels"
 MEMBER, OTHER = Member("compute", "host"), Member("compute", "other")
 
@@ -55,6 +57,10 @@ class TestRedisWithSentinels(EnsembleContract):
     @pytest.fixture
     def options(self, servers: Replicated) -> dict[str, Any]:
         return {"url": servers.all.url}
+
+    def bound_with_a_leaders_death(self, observer: Driver) -> float:
+        """A failover takes what the sentinels are set to, and then comes a time to live (docs)."""
+        return 2 * observer.detection_time(self.ttl) + self.patience / 2
 
     def leads(self, server: Redis) -> bool:
         return b"role:master" in server.tell("INFO replication")

@@ -22,6 +22,8 @@ from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, states
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., ZooKeeperDriver]
 
 MEMBER = Member("compute", "host-1")

@@ -25,6 +25,8 @@ from support.control_plane import ControlPlane
 from support.scrape import Scrape
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 LIMITS = Limits(report_interval=2, service_down_time=60, membership_ttl=60, heartbeat_interval=1)
 COUNT = 9
 GROUPS = 3

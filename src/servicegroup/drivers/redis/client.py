@@ -122,8 +122,13 @@ def let_go(client: redis.Redis) -> None:
     redis-py keeps a connection that sentinels led to when its answer is late: a primary that hangs
     would be asked until the end, though another was elected long ago.
     """
-    if isinstance(client.connection_pool, SentinelConnectionPool):
+    if is_by_sentinels(client):
         client.connection_pool.disconnect(inuse_connections=False)
+
+
+def is_by_sentinels(client: redis.Redis) -> bool:
+    """Return whether sentinels say which server is asked."""
+    return isinstance(client.connection_pool, SentinelConnectionPool)
 
 
 def close(client: redis.Redis) -> None:

@@ -30,6 +30,7 @@ from servicegroup.drivers.redis.client import (
     client_of,
     close,
     find_primary,
+    is_by_sentinels,
     let_go,
 )
 from servicegroup.drivers.redis.entries import (
@@ -42,6 +43,9 @@ from servicegroup.drivers.redis.entries import (
 from servicegroup.drivers.redis.options import RedisOptions
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
+
+_LATE = 0.5
+"""Seconds of one heartbeat after which the sentinels are asked again where it belongs."""
 
 _MARKS = (scripts.CANARY, scripts.DOUBT, scripts.LONGEST)
 
@@ -67,8 +71,14 @@ class RedisDriver(Driver):
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         """Set the entry's expiry and forget entries that expired long ago; see ``Driver``."""
         keys = [group_key(member.group), *_MARKS]
+        args: list[bytes | str | int] = [entry_of(member, incarnation), math.ceil(ttl * 1000)]
+        started = time.monotonic()
         with self._asking():
-            self._heartbeat(keys=keys, args=[entry_of(member, incarnation), math.ceil(ttl * 1000)])
+            self._heartbeat(keys=keys, args=args)
+            if time.monotonic() - started > _LATE and is_by_sentinels(self._redis):
+                # A primary that stood still so long may have been replaced without knowing it.
+                let_go(self._redis)
+                self._heartbeat(keys=keys, args=args)
 
     def leave(self, member: Member, incarnation: int | None = None) -> None:
         """Remove the entry of that incarnation, or of all of them for None; see ``Driver``."""

@@ -27,8 +27,8 @@ if [ -z "${TMPDIR:-}" ] && in_memory; then
     export TMPDIR="$scratch"
 fi
 
-# Every test starts processes, and a third of a start would be compiling where nothing keeps that.
-.venv/bin/python -m compileall -q src tests >/dev/null 2>&1 || true
+# Every test starts processes, and a third of a start would be compiling if that were not kept.
+unset PYTHONDONTWRITEBYTECODE
 
 # A shell that runs this in the background ignores interrupts, and so would all that the tests
 # interrupt; a shell cannot undo that.

@@ -23,6 +23,8 @@ from servicegroup.store.database import connect
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
 
+pytestmark = pytest.mark.long
+
 NOBODY = "http://127.0.0.1:1"
 
 

@@ -15,6 +15,8 @@ from support.waiting import until
 
 from .following import Follower
 
+pytestmark = pytest.mark.long
+
 MANY = 200
 """Clients that wait, and go."""
 

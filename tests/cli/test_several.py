@@ -18,6 +18,8 @@ from support.control_plane import ControlPlane
 
 from .conftest import Desk, fill
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def urls(desk: Desk, group: ServiceGroup, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -19,6 +19,8 @@ from support.waiting import until
 
 from .conftest import Desk
 
+pytestmark = pytest.mark.long
+
 
 class Terminal:
     """A command with somebody sitting at its terminal."""

@@ -14,6 +14,8 @@ from support.control_plane import ControlPlane
 
 from .conftest import ADMIN, READER, join
 
+pytestmark = pytest.mark.long
+
 COLUMNS = ["ID", "Binary", "Host", "Zone", "Status", "State", "Updated At"]
 
 

@@ -33,6 +33,8 @@ from support.waiting import until
 from .conftest import TOKEN
 from .shapes import HOSTILE
 
+pytestmark = pytest.mark.long
+
 FIELDS = ("host", "binary", "group", "zone")
 TAKEN = {text for text in HOSTILE if text.isprintable() and len(text) <= 255}
 REFUSED = [text for text in HOSTILE if text not in TAKEN]

@@ -221,6 +221,7 @@ def test_a_mark_from_the_future_lets_nobody_count_as_silent(world: World, back: 
 @pytest.mark.parametrize("driver", ["db", "reference"])
 @pytest.mark.parametrize("step", [4, 20, 3600, 365 * 86_400])
 @pytest.mark.parametrize("outage", [0, 24])
+@pytest.mark.long
 def test_a_clock_that_steps_back_raises_no_dead(
     tmp_path: Path, outage: int, step: int, driver: str
 ) -> None:

@@ -110,8 +110,8 @@ def handle(server: Server) -> Driver:
 
 @pytest.fixture
 def fleet(engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    """Give a fleet whose lists are read in several pieces."""
-    monkeypatch.setattr(snapshots, "PIECE", 2)
+    """Give a fleet whose lists are read in several batches."""
+    monkeypatch.setattr(snapshots, "BATCH", 2)
     driver = handle(server)
     made = Fleet(engine, driver, server, monkeypatch)
     yield made

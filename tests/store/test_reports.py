@@ -193,6 +193,7 @@ def test_a_life_that_works_and_fails_in_one_batch_keeps_both(group: ServiceGroup
     assert group.get(uuid).report_count == 2
 
 
+@pytest.mark.long
 def test_a_thousand_reports_are_one_update(group: ServiceGroup, engine: Engine) -> None:
     lives = [group.join(f"h{n}", "nova-compute") for n in range(1000)]
     reports = [Report(life.uuid, 1) for life in lives]

@@ -60,6 +60,7 @@ def test_the_page_explains_the_verdict_and_tells_what_happened(
     assert "Timeline of the last 24 hours" in browser.run("return timeline.ariaLabel")
 
 
+@pytest.mark.long
 def test_the_timeline_shows_the_spans_of_the_api(
     register: ControlPlane, browser: Browser, uuid: str
 ) -> None:
@@ -82,6 +83,7 @@ def test_the_timeline_shows_the_spans_of_the_api(
     assert "look-off" in browser.run("return timeline.lastChild.className")
 
 
+@pytest.mark.long
 def test_disabling_gives_the_reason_to_the_api(
     register: ControlPlane, browser: Browser, uuid: str
 ) -> None:
@@ -96,6 +98,7 @@ def test_disabling_gives_the_reason_to_the_api(
     until(lambda: not record(register, uuid)["disabled"], PATIENCE)
 
 
+@pytest.mark.long
 def test_forcing_down_and_taking_it_back(
     register: ControlPlane, browser: Browser, uuid: str
 ) -> None:
@@ -108,6 +111,7 @@ def test_forcing_down_and_taking_it_back(
     assert record(register, uuid)["forced_down"] is False
 
 
+@pytest.mark.long
 def test_deleting_asks_for_the_host(register: ControlPlane, browser: Browser, uuid: str) -> None:
     open_service(browser, register)
     browser.click("[data-action=remove]")
@@ -124,6 +128,7 @@ def test_deleting_asks_for_the_host(register: ControlPlane, browser: Browser, uu
     until(lambda: browser.row("node1") == "", PATIENCE)
 
 
+@pytest.mark.long
 def test_a_service_that_others_delete_is_said_to_be_gone(
     register: ControlPlane, browser: Browser, uuid: str
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     assert {result for result, _ in found.values()} == {"OK"}, found
     assert set(found) == {
         "configuration", "timeouts", "database", "file system", "schema", "clock", "listening",
-        "driver", "observer", "signals", "versions", "forced down",
+        "driver", "observer", "signals", "versions", "forced down", "names",
     }  # fmt: skip
     assert str(desk.config) in found["configuration"][1]
     assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]
@@ -258,6 +258,19 @@ me@host:/ /mnt/with\\040space fuse.sshfs rw 0 0
 /dev/vdc /over ext4 rw 0 0
 filer:/over /over cifs rw 0 0
 """
+
+
+def test_hosts_whose_names_are_nearly_the_same_are_named(desk: Desk, group: ServiceGroup) -> None:
+    """F-15."""
+    group.join("node1", "worker")
+    group.join("node2", "worker")
+    assert _doctor(desk)["names"][0] == "OK"
+    for host in ("Node1", " node1", "node1."):
+        group.join(host, "worker")
+    result, text = _doctor(desk)["names"]
+    assert result == "WARN"
+    assert "' node1' and 'Node1' and 'node1' and 'node1.'" in text
+    assert "node2" not in text
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,20 @@ def forced_down(services: Sequence[Service]) -> Check:
     return Check("OK", "forced down", "No service that reports was left forced down.")
 
 
+def near_twins(services: Sequence[Service]) -> Check:
+    """Find hosts whose names differ by case, blanks or a dot at the end alone (F-15)."""
+    spelt: dict[str, set[str]] = {}
+    for one in services:
+        spelt.setdefault(one.host.strip().rstrip(".").casefold(), set()).add(one.host)
+    twins = [sorted(names) for names in spelt.values() if len(names) > 1]
+    if twins:
+        pairs = (" and ".join(map(repr, names)) for names in sorted(twins))
+        finding = f"Hosts that may be one, under several names: {abbreviated(pairs)}."
+        remedy = "Give each host one name, and servicegroup service delete what the other one left."
+        return Check("WARN", "names", finding, remedy)
+    return Check("OK", "names", "No two hosts differ by case, blanks or a last dot alone.")
+
+
 def _reports_now(one: Service) -> bool:
     evidence = one.judged.evidence
     fresh = evidence.silence <= evidence.limits.service_down_time

@@ -19,6 +19,7 @@ from servicegroup.cli.checks import (
     Check,
     detection,
     forced_down,
+    near_twins,
     observer,
     pinned_versions,
     signals,
@@ -305,5 +306,6 @@ def _services(settings: Settings) -> Iterator[Check]:
         yield from signals(group)
         yield pinned_versions(services)
         yield forced_down(services)
+        yield near_twins(services)
     finally:
         group.close()

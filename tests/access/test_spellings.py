@@ -106,7 +106,7 @@ def test_a_service_may_write_its_own_uuid_in_any_way(pair: Pair, spelling: str) 
     shown = ask(ADMIN, "GET", f"/v1/services/{pair.own}")[1]["service"]
     assert shown["report_count"] == 1
     _, left = ask(pair.token, "POST", "/v1/leave", {"leaves": [report(written)]})
-    assert set(left) == {"deleted", "superseded", "left", "unknown"}
+    assert set(left) == {"deleted", "superseded", "left", "unknown", "invalid"}
     _, told = ask(pair.token, "POST", "/v1/reports", {"reports": [report(written)]})
     assert told["left"] == [pair.own]
 

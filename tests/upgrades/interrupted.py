@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import event
 
 from servicegroup.store import migrate, upgrading
-from servicegroup.store.database import connect
+from servicegroup.store.database import connect, write
 
 CHANGES = ("ALTER", "CREATE", "INSERT", "UPDATE")
 
@@ -29,7 +29,9 @@ def upgrade(url: str, allowed: int) -> None:
         if statement.lstrip().startswith(CHANGES) and next(changes) == allowed:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    upgrading.EXPIRY = 0.0  # who was killed is not waited for
+    upgrading._make_table(engine)
+    # The claim of the attempt before is not waited for.
+    write(engine, lambda connection: connection.execute(upgrading.claims.delete()))
     event.listen(engine, "after_cursor_execute", executed)
     migrate.upgrade(engine)
 

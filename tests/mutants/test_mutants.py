@@ -12,6 +12,7 @@ from docs.pages import page
 from mutants import catalogue, trial
 from mutants.catalogue import TRAPS, CodeMoved, Mutant
 
+TESTS = Path(__file__).parent.parent
 KNOWN = catalogue.read()
 LC_8 = next(mutant for mutant in KNOWN.mutant if mutant.name == "beats-in-step")
 
@@ -22,6 +23,15 @@ def test_a_mutant_is_a_change_of_the_source_as_it_is(mutant: Mutant) -> None:
     assert text.count(mutant.old) == 1, "the code has moved; adjust the catalogue"
     if mutant.file.endswith(".py"):
         compile(text.replace(mutant.old, mutant.new), mutant.file, "exec")
+
+
+@pytest.mark.parametrize("mutant", KNOWN.mutant, ids=lambda mutant: str(mutant.name))
+def test_a_killer_is_a_test_that_there_is(mutant: Mutant) -> None:
+    """Those of a class may be the contract's, whose names are not in the file."""
+    for killer in mutant.killers:
+        path, *names = killer.split("::")
+        text = (TESTS / path).read_text()
+        assert f" {names[0].split('[')[0]}(" in text, killer
 
 
 def test_every_trap_has_a_mutant_or_a_reason() -> None:

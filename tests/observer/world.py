@@ -92,6 +92,7 @@ class World:
         self.observers: list[Observer] = []
         self.seen: dict[str, list[str]] = defaultdict(list)
         self.away = False
+        self._left: set[tuple[str, int]] = set()
         detection = self.reader.detection_time(self.reader.driver)
         kept = limits.membership_ttl - INSTANT
         settings = Settings(limits=limits, detection=detection, kept=kept, slack=INSTANT)
@@ -157,9 +158,11 @@ class World:
             process.reports = process.beats = False
 
     def stop(self, processes: Iterable[Process]) -> None:
-        """Stop processes in order."""
+        """Stop processes in order; who has left already leaves no second time."""
         for process in processes:
-            if self.reader.depart([Leave(process.uuid, process.incarnation)]) == Refusals():
+            life = process.uuid, process.incarnation
+            if self.reader.depart([Leave(*life)]) == Refusals() and life not in self._left:
+                self._left.add(life)
                 self.notes.left(process.life)
             self.vanish([process])
             process.reports = False

@@ -15,6 +15,8 @@ from servers.zookeeper import ZooKeeper
 from support.control_plane import ControlPlane
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 LIMITS: dict[str, Any] = {
     "report_interval": 1,
     "service_down_time": 4,

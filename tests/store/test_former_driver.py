@@ -18,6 +18,8 @@ from servicegroup.model import Limits
 from servicegroup.store.store import Store
 from support.waiting import until
 
+pytestmark = pytest.mark.long
+
 TTL = 3.0
 
 LIMITS = Limits(report_interval=60, service_down_time=600, membership_ttl=TTL)

@@ -89,10 +89,10 @@ class Bounds:
     def under_way(self, sent: float, given_up: float) -> float:
         """Return the last moment at which what was sent and given up may still count.
 
-        It may wait in a control plane for report_interval, and in whatever holds it until that
-        goes on.
+        It may wait in a control plane for report_interval, and as long for its commit, and in
+        whatever holds it until that goes on.
         """
-        waits = self.settings.limits.report_interval
+        waits = 2 * self.settings.limits.report_interval
         until = given_up + waits
         for fault in self._faults:
             if fault.holds and fault.begun <= until and fault.ended >= sent:

@@ -64,7 +64,7 @@ def asked(promise: str, what: str, kept: Any, broken: Any, *common: Any) -> Case
 
 CASES = [
     asked("completeness", "silence", seen("h", 22), seen("h", 23), H10),
-    asked("completeness", "an attempt under way", seen("h", 25), seen("h", 26), H10,
+    asked("completeness", "an attempt under way", seen("h", 27), seen("h", 28), H10,
           killed("h", 11)),
     asked("completeness", "nobody listened", seen("h", 35), seen("h", 37), H10,
           fault(11, 20, "record")),

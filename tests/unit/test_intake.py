@@ -160,26 +160,6 @@ def test_a_commit_may_take_no_longer_than_a_report_may_wait() -> None:
     run(scenario, commits, longest_wait=7)
 
 
-def test_the_wait_for_a_commit_is_part_of_what_a_report_may_wait() -> None:
-    """SQL-7: what waited behind a slow commit has what is left of its time for its own."""
-    commits = Commits()
-    commits.may_go_on.clear()
-
-    async def scenario(intake: Intake) -> None:
-        await asyncio.to_thread(commits.entered.wait, 10)  # a mark is being committed
-        before = time.monotonic()
-        late = asyncio.create_task(intake.report(report("a")))
-        await asyncio.sleep(0)
-        after = time.monotonic()
-        while time.monotonic() <= after:
-            await asyncio.sleep(0.01)
-        commits.may_go_on.set()
-        await late
-        assert before + 7 <= commits.deadlines[-1] <= after + 7
-
-    run(scenario, commits, longest_wait=7)
-
-
 def test_a_request_speaks_of_a_service_by_the_latest_life_that_it_names() -> None:
     """F-58: an answer that named the uuid for a superseded life would stop the living one."""
     commits = Commits()

@@ -82,11 +82,10 @@ class Intake:
     """Gathers reports on the event loop and commits them in one thread, batch after batch."""
 
     def __init__(self, commit: Commit, longest_wait: float) -> None:
-        """Commit through ``commit`` what arrived at most ``longest_wait`` seconds before.
+        """Commit through ``commit``; what waited over ``longest_wait`` seconds is refused.
 
-        A report that waited longer, for its turn or in a database or a process that stood still,
-        proves too little to stamp a record with (SQL-7). Half of that time is its commit's, so what
-        has waited for more than the other half is refused before it spoils a batch.
+        So is a batch whose commit takes as long, in a database or a process that stood still: a
+        report that waited so long proves too little to stamp a record with (SQL-7).
         """
         self._commit = commit
         self._longest_wait = longest_wait
@@ -192,7 +191,7 @@ class Intake:
         aside: list[Waiting] = []
         size = 0
         lives: dict[str, int] = {}
-        oldest = time.monotonic() - self._longest_wait / 2
+        oldest = time.monotonic() - self._longest_wait
         while self._queue and size < MAX_BATCH:
             entry = self._queue.popleft()
             reports = entry.reports
@@ -216,12 +215,11 @@ class Intake:
         if not batch and not marking:
             return
         started = time.monotonic()
-        deadline = min((entry.arrived for entry in batch), default=started) + self._longest_wait
         if marking:
             self._marked = started  # a failed mark is tried again one interval later, not at once
         try:
             refused = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._commit, reports, marking, deadline
+                self._thread, self._commit, reports, marking, started + self._longest_wait
             )
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             self._failed(batch, error)

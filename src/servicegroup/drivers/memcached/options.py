@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from servicegroup.drivers.timeouts import AnswerTimeout, ConnectTimeout
 from servicegroup.drivers.tls import TLS_REMEDY, TlsOptions, require_both
 from servicegroup.errors import ConfigError
 
@@ -27,23 +28,8 @@ class MemcachedOptions(TlsOptions, frozen=True, kw_only=True):
             " reported absent. Use dedicated servers, not a cache that evicts."
         ),
     ] = f"127.0.0.1:{_DEFAULT_PORT}"
-    connect_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for a connection. Too low takes a busy network for a dead"
-            " server; too high delays every answer while a server is away.",
-        ),
-    ] = 1.0
-    answer_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for an answer. Too low takes a busy server for a dead"
-            " one; keep it well below heartbeat_interval, or members expire while one attempt"
-            " waits.",
-        ),
-    ] = 1.0
+    connect_timeout: ConnectTimeout = 1.0
+    answer_timeout: AnswerTimeout = 1.0
     username: Annotated[
         str,
         msgspec.Meta(

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from servicegroup.driver import Options
+from servicegroup.drivers.timeouts import AnswerTimeout, ConnectTimeout
 
 
 class RedisOptions(Options, frozen=True, kw_only=True):
@@ -21,25 +22,9 @@ class RedisOptions(Options, frozen=True, kw_only=True):
             " redis+sentinel://[user:password@]host:26379,host:26379/MASTER/db, or"
             " rediss+sentinel://; what the sentinels want is ?sentinel_username= and"
             " sentinel_password=. Valkey is the same, also as valkey://. Agents get it without"
-            " user and password. The"
-            " server must not evict (maxmemory-policy noeviction): while it does, no member can be"
-            " reported absent.",
+            " user and password. The server must not evict (maxmemory-policy noeviction): while it"
+            " does, no member can be reported absent.",
         ),
     ] = "redis://127.0.0.1:6379/0"
-    connect_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for a connection. Too low takes a busy network for a dead"
-            " server; too high delays every answer while the server is away.",
-        ),
-    ] = 1.0
-    answer_timeout: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Seconds to wait for an answer. Too low takes a busy server for a dead"
-            " one; keep it well below heartbeat_interval, or members expire while one attempt"
-            " waits.",
-        ),
-    ] = 1.0
+    connect_timeout: ConnectTimeout = 1.0
+    answer_timeout: AnswerTimeout = 1.0

@@ -6,6 +6,7 @@ A token is a text, or what a file holds now, so that it can be renewed.
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,7 +36,7 @@ class Token:
     def __init__(self, given: str | Path) -> None:
         """Read the file, if it is one. Raises InvalidInput."""
         self._file: Path | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._seen: list[tuple[int, int]] | None = None
         self._headers: dict[str, str] = {}
         if isinstance(given, str):
             self._headers = _headers(given)
@@ -58,11 +59,18 @@ class Token:
         return self._headers
 
     def _read(self, file: Path) -> None:
-        found = file.stat()
-        stamp = found.st_mtime_ns, found.st_ino
-        if stamp != self._stamp:
+        if (found := stamps(file)) != self._seen:
             self._headers = _headers(file.read_text().strip())
-            self._stamp = stamp
+            self._seen = found
+
+
+def stamps(*files: str | Path) -> list[tuple[int, int]]:
+    """Return what changes when one of the files that are named does; empty while one is away."""
+    try:
+        found = [os.stat(file) for file in files if file]  # noqa: PTH116 - pathlib is not light
+    except OSError:
+        return []
+    return [(one.st_mtime_ns, one.st_ino) for one in found]
 
 
 def _headers(text: str) -> dict[str, str]:

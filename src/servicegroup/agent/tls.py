@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from servicegroup.agent.credentials import stamps
 from servicegroup.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -60,14 +60,6 @@ class Tls:
         if error.reason in _PLAIN:
             return "it does not speak TLS; is it http://?"
         return f"TLS failed: {_said(error)}"
-
-
-def stamps(*files: str) -> list[int]:
-    """Return what changes when one of the files that are named does; empty while one is away."""
-    try:
-        return [Path(file).stat().st_mtime_ns for file in files if file]
-    except OSError:
-        return []
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from servicegroup.agent.tls import stamps
+from servicegroup.agent.credentials import stamps
 from servicegroup.config import ApiTls
 from servicegroup.errors import ConfigError
 

@@ -23,7 +23,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
-from servicegroup.store.marks import heard_for, newest_unheard
+from servicegroup.store.marks import deciding, heard_for, newest_unheard
 from servicegroup.store.tables import outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
@@ -184,24 +184,23 @@ def _keep_silence(connection: Connection, rows: Sequence[Row[Any]], now: datetim
 
     Dated to now, their last report would raise the dead for service_down_time (F-50).
     """
+    silent: dict[str, dict[int, float]] = {"last_seen_up": {}, "created_at": {}}
+    for row in rows:
+        name = "created_at" if row.last_seen_up is None else "last_seen_up"
+        stamp = getattr(row, name)
+        if row.observed_state == "down" and row.observed_since > max(now, stamp):
+            silent[name][row.id] = (row.observed_since - stamp).total_seconds()
+    longest = max((age for ages in silent.values() for age in ages.values()), default=None)
+    if longest is None:
+        return
+    unheard = deciding(newest_unheard(connection), now, now, longest, at_least=0)
     one = services.update().where(services.c.id == bindparam("of_id"))
-    for name in ("last_seen_up", "created_at"):
-        silent = []
-        for row in rows:
-            found_at, stamp = row.observed_since, getattr(row, name)
-            ahead = row.observed_state == "down" and found_at > max(now, stamp or found_at)
-            if ahead and _last_sign(row) == name:
-                age = (found_at - stamp).total_seconds()
-                silent.append(
-                    {"of_id": row.id, "at": heard_for(newest_unheard(connection), now, age)}
-                )
-        if silent:
-            connection.execute(one.values({name: bindparam("at")}), silent)
-
-
-def _last_sign(row: Row[Any]) -> str:
-    """Return which stamp silence is counted from."""
-    return "created_at" if row.last_seen_up is None else "last_seen_up"
+    for name, ages in silent.items():
+        dated = [
+            {"of_id": id_, "at": heard_for(iter(unheard), now, age)} for id_, age in ages.items()
+        ]
+        if dated:
+            connection.execute(one.values({name: bindparam("at")}), dated)
 
 
 def _clamp_others(fencing_token: int, connection: Connection) -> None:

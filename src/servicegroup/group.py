@@ -65,6 +65,7 @@ class ServiceGroup:
         self.limits = limits
         self.shadow = shadow
         self._reports = ReportWriter(self._reserved.engine)
+        self._departures = ReportWriter(store.engine)
         self._evictions = [
             PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
         ]
@@ -285,7 +286,7 @@ class ServiceGroup:
 
     def depart(self, leaves: Iterable[Leave]) -> Refusals:
         """Record that services left and return who was refused; each leaves its backend itself."""
-        return ReportWriter(self._store.engine).leave(leaves)
+        return self._departures.leave(leaves)
 
     def leave(self, group_id: str, member: str) -> None:
         """Free everything the backend holds of a member (spec S4). Raises DriverUnavailable."""

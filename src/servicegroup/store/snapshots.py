@@ -77,15 +77,10 @@ def is_bounded(filters: ServiceFilter) -> bool:
 
 
 def read_members(connection: Connection, filters: ServiceFilter) -> list[Member]:
-    """Return the members of the living services that match; none after an unknown marker."""
-    given = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
-    query = select(services.c.topic, services.c.host).where(
-        services.c.deleted == 0, *(c == given[n] for n, c in _COLUMN_OF.items() if n in given)
-    )
-    if filters.marker is not None:
-        of_marker = select(services.c.id).where(services.c.uuid == filters.marker)
-        query = query.where(services.c.id > of_marker.scalar_subquery())
-    return [Member(group, host) for group, host in connection.execute(query)]
+    """Return the members of the living services that match. Raises NotFound as ``values_of``."""
+    values = values_of(connection, filters)
+    query = matching(frozenset(values)).with_only_columns(services.c.topic, services.c.host)
+    return [Member(group, host) for group, host in connection.execute(query, values)]
 
 
 @cache

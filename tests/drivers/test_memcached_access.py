@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from drivers.refusals import refused
 from servers.memcached import Memcached
 from servers.plugin import require
 from servers.process import LOOPBACK, ask, free_port
 from servers.twemproxy import Twemproxy
 from servicegroup.driver import Driver
 from servicegroup.drivers.memcached.driver import MemcachedDriver
-from servicegroup.errors import ConfigError, DriverUnavailable
+from servicegroup.errors import ConfigError
 from servicegroup.model import Member, PresenceState
 from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask as ask_of
@@ -70,18 +71,10 @@ def make() -> Iterator[Make]:
 
 def refusals(handle: MemcachedDriver) -> list[str]:
     """Return why a heartbeat, a question, a departure and an examination fail."""
-    found = [ask_of(handle, MEMBER)]
-    assert found[0].state is PresenceState.UNKNOWN
-    texts = [found[0].detail]
-    for call in (
-        lambda: handle.heartbeat(MEMBER, 1, 10),
-        lambda: handle.leave(MEMBER),
-        handle.warnings,
-    ):
-        with pytest.raises(DriverUnavailable) as refusal:
-            call()
-        texts.append(str(refusal.value))
-    return texts
+    found = ask_of(handle, MEMBER)
+    assert found.state is PresenceState.UNKNOWN
+    beats, leaves = (lambda: handle.heartbeat(MEMBER, 1, 10)), (lambda: handle.leave(MEMBER))
+    return [found.detail, *refused(beats, leaves, handle.warnings)]
 
 
 # -- users ---------------------------------------------------------------------------------

@@ -104,28 +104,42 @@ def test_every_living_incarnation_is_told(redis_server: Redis, handles: Handles)
     assert "expires in " in answer.detail
 
 
+def expiring(server: Redis, handles: Handles, **options: Any) -> RedisDriver:
+    """Let everybody be present for one more second; return who beats for them."""
+    agent = handles(server.url, **options)
+    settle(agent, handles(server.url))
+    beat(agent, 1)
+    return agent
+
+
+def pass_time(seconds: float) -> None:
+    """Wait for what ends by itself after so many seconds."""
+    over = time.monotonic() + seconds
+    until(lambda: time.monotonic() > over)
+
+
+def is_unknown_at_first(server: Redis, handles: Handles) -> None:
+    """Check that observers that start now do not know, and believe the server's word later."""
+    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+
+
 def test_a_restart_with_old_data_is_seen_by_an_observer_that_starts_after_it(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
     server = own_redis()
-    agent = handles(server.url)
-    settle(agent, handles(server.url))
-    beat(agent, 1)
+    expiring(server, handles)
     server.stop()
-    expired = time.monotonic() + 1.5
-    until(lambda: time.monotonic() > expired)
+    pass_time(1.5)
     server.start()
-    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
-    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+    is_unknown_at_first(server, handles)
 
 
 def test_a_loss_is_seen_by_an_observer_that_starts_after_it(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
     server = own_redis()
-    agent = handles(server.url)
-    settle(agent, handles(server.url))
-    beat(agent, 1)
+    agent = expiring(server, handles)
     server.tell("FLUSHALL")
     assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
     agent.heartbeat(CROWD[0], 1, 1)
@@ -139,9 +153,7 @@ def test_a_long_freeze_is_seen_by_an_observer_that_starts_after_it(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
     server = own_redis()
-    agent = handles(server.url, answer_timeout=0.2)
-    settle(agent, handles(server.url))
-    beat(agent, 1)
+    agent = expiring(server, handles, answer_timeout=0.2)
     server.freeze()
     expired = time.monotonic() + 1.5
     while time.monotonic() < expired:
@@ -236,8 +248,7 @@ def test_a_stale_replica_accuses_nobody_at_the_first_look(
     handles(primary.url).presence(CROWD)
     until(lambda: b"host-19" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
     assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
-    expired = time.monotonic() + 2.5
-    until(lambda: time.monotonic() > expired)
+    pass_time(2.5)
     for _ in range(2):
         assert states(handles(replica.url).presence(CROWD)) == {UNKNOWN}
     until(lambda: states(handles(replica.url).presence(CROWD)) == {ABSENT})
@@ -269,15 +280,11 @@ def test_a_server_that_was_away_accuses_nobody_at_the_first_look(
 ) -> None:
     """Nobody wrote to it or looked while everybody expired; the observer is new."""
     server = own_redis()
-    agent = handles(server.url)
-    settle(agent, handles(server.url))
-    beat(agent, 1)
+    expiring(server, handles)
     server.freeze()
-    expired = time.monotonic() + 2.5
-    until(lambda: time.monotonic() > expired)
+    pass_time(2.5)
     server.thaw()
-    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
-    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+    is_unknown_at_first(server, handles)
 
 
 def test_absence_is_believed_only_while_presence_can_be_written(

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kazoo.client import KazooClient
 
+from drivers.zookeeper_contract import ZooKeeperContract, plain
 from servers.plugin import require
-from servers.process import LOOPBACK, free_port
+from servers.process import LOOPBACK
 from servers.zookeeper import ZooKeeper
 from servicegroup.drivers.zookeeper.client import AddWatch
 from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver, ZooKeeperOptions
 from servicegroup.drivers.zookeeper.nodes import Node, component, parse
 from servicegroup.drivers.zookeeper.view import View
 from servicegroup.model import Member, Presence, PresenceState
-from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, repeating
 from servicegroup.testing.membership import MembershipContract
 from support.waiting import until
@@ -40,24 +40,8 @@ def server() -> Iterator[ZooKeeper]:
         yield server
 
 
-def plain(server: ZooKeeper, **options: Any) -> dict[str, Any]:
-    return {"address": server.address, "session_timeout": 2, "tick_time": 0.5, **options}
-
-
-class TestZooKeeper(DriverContract):
-    driver = ZooKeeperDriver
-
-    @pytest.fixture
-    def backend(self, server: ZooKeeper) -> ZooKeeper:
-        return server
-
-    @pytest.fixture
-    def options(self, server: ZooKeeper) -> dict[str, Any]:
-        return plain(server)
-
-    @pytest.fixture
-    def nowhere(self) -> dict[str, Any]:
-        return {"address": f"{LOOPBACK}:{free_port()}", "session_timeout": 2}
+class TestZooKeeper(ZooKeeperContract):
+    """On the server that Debian has."""
 
 
 class Experienced(ZooKeeperDriver):
@@ -84,7 +68,7 @@ class TestZooKeeperBefore36(MembershipContract):
     @pytest.fixture
     def options(self, server: ZooKeeper, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         monkeypatch.setattr(AddWatch, "type", UNKNOWN_REQUEST)
-        return plain(server)
+        return plain(server.address)
 
 
 @pytest.fixture
@@ -93,7 +77,7 @@ def make(server: ZooKeeper) -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
         def made(**options: Any) -> ZooKeeperDriver:
-            handle = ZooKeeperDriver.from_options(plain(server, **options))
+            handle = ZooKeeperDriver.from_options(plain(**{"address": server.address, **options}))
             return stack.enter_context(contextlib.closing(handle))
 
         yield made
@@ -229,7 +213,7 @@ def test_crashes_are_pushed_within_the_timeout_a_tick_and_a_third_of_a_second(
     killed = {}
     with contextlib.ExitStack() as stack:
         lives = {
-            one: stack.enter_context(contract.living_elsewhere(plain(server), one, 1))
+            one: stack.enter_context(contract.living_elsewhere(plain(server.address), one, 1))
             for one in members
         }
         contract.become_present(observer, members)
@@ -325,7 +309,7 @@ def test_a_death_during_an_outage_is_found_after_one_session_timeout(
     contract, agent, observer = TestZooKeeper(), make(), make()
     survivor = Member(member.group, "survivor")
     joins(agent, observer, survivor)
-    with contract.living_elsewhere(plain(server), member, 1) as process:
+    with contract.living_elsewhere(plain(server.address), member, 1) as process:
         contract.becomes_present(observer, member, 1)
         server.freeze()
         process.kill()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 
+from drivers.refusals import refused
+from drivers.zookeeper_contract import ZooKeeperContract, plain
 from servers.plugin import require
-from servers.process import LOOPBACK, free_port
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 from servicegroup.drivers.zookeeper.driver import ZooKeeperDriver
 from servicegroup.drivers.zookeeper.examination import JUTE_MAXBUFFER, size_of
 from servicegroup.drivers.zookeeper.nodes import Node
-from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, PresenceState
-from servicegroup.testing import DriverContract
 from servicegroup.testing.harness import ask, states
 from support.waiting import until
 
@@ -42,8 +42,7 @@ def make() -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
         def made(address: str, **options: Any) -> ZooKeeperDriver:
-            given = {"address": address, "session_timeout": 2, "tick_time": 0.5, **options}
-            handle = ZooKeeperDriver.from_options(given)
+            handle = ZooKeeperDriver.from_options(plain(address, **options))
             return stack.enter_context(contextlib.closing(handle))
 
         yield made
@@ -61,32 +60,14 @@ def raw(server: ZooKeeper) -> Iterator[KazooClient]:
 
 def refusals(handle: ZooKeeperDriver) -> list[str]:
     """Return why a heartbeat and an examination fail."""
-    texts = []
-    for call in (lambda: handle.heartbeat(MEMBER, 1, 10), handle.warnings):
-        with pytest.raises(DriverUnavailable) as refusal:
-            call()
-        texts.append(str(refusal.value))
-    return texts
+    return refused(lambda: handle.heartbeat(MEMBER, 1, 10), handle.warnings)
 
 
 # -- chroots -------------------------------------------------------------------------------
 
 
-class TestChroot(DriverContract):
-    driver = ZooKeeperDriver
-
-    @pytest.fixture
-    def backend(self, server: ZooKeeper) -> ZooKeeper:
-        return server
-
-    @pytest.fixture
-    def options(self, server: ZooKeeper) -> dict[str, Any]:
-        where = f"{server.address}/deep/down"
-        return {"address": where, "session_timeout": 2, "tick_time": 0.5}
-
-    @pytest.fixture
-    def nowhere(self) -> dict[str, Any]:
-        return {"address": f"{LOOPBACK}:{free_port()}/deep/down", "session_timeout": 2}
+class TestChroot(ZooKeeperContract):
+    chroot = "/deep/down"
 
 
 def test_a_chroot_that_is_missing_is_made(server: ZooKeeper, make: Make, raw: KazooClient) -> None:
@@ -140,10 +121,12 @@ def test_a_read_only_server_is_never_believed(
     own_zookeeper_ensemble: Callable[..., ZooKeeperEnsemble], make: Make
 ) -> None:
     """It answers readers with what it had when it lost its quorum."""
-    servers = own_zookeeper_ensemble(
+    read_only = partial(
+        ZooKeeper,
         settings={"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"},
         properties={"readonlymode.enabled": "true"},
     )
+    servers = own_zookeeper_ensemble(read_only)
     agent, observer = make(servers.address), make(servers.address)
     agent.heartbeat(MEMBER, 1, 60)
     until(lambda: ask(observer, MEMBER).state is PresenceState.PRESENT)
@@ -163,7 +146,8 @@ def test_local_sessions_which_hold_no_members_are_named(
     own_zookeeper_ensemble: Callable[..., ZooKeeperEnsemble], make: Make
 ) -> None:
     """ZK-17: they read, so only who writes hears of it."""
-    servers = own_zookeeper_ensemble(settings={"localSessionsEnabled": "true"})
+    local_sessions = partial(ZooKeeper, settings={"localSessionsEnabled": "true"})
+    servers = own_zookeeper_ensemble(local_sessions)
     for refusal in refusals(make(servers.address)):
         assert "gives local sessions, which hold no members" in refusal
         assert "localSessionsUpgradingEnabled = true" in refusal

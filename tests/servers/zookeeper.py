@@ -10,7 +10,7 @@ from servers.process import LOOPBACK, PATIENCE, Ensemble, Server, ask, free_port
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 JAR = Path("/usr/share/java/zookeeper.jar")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -88,13 +88,9 @@ class ZooKeeper(Server):
 class ZooKeeperEnsemble(Ensemble[ZooKeeper]):
     """Three servers, which serve while two of them can talk to each other."""
 
-    def __init__(
-        self,
-        tick_time: int = 500,
-        settings: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__([ZooKeeper(tick_time, settings, properties) for _ in range(3)])
+    def __init__(self, make: Callable[[], ZooKeeper] = ZooKeeper) -> None:
+        """Make each of them with ``make``."""
+        super().__init__([make() for _ in range(3)])
         peers = {
             f"server.{number}": f"{LOOPBACK}:{free_port()}:{free_port()}" for number in (1, 2, 3)
         }

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -142,6 +142,7 @@ def one_of(*values: str) -> st.SearchStrategy[str | None]:
     return st.sampled_from([None, *values])
 
 
+@example(set(), None, None, None, None, None, 0, None)
 @given(
     down=st.sets(st.sampled_from(HOSTS)),
     host=st.one_of(st.none(), st.none(), one_of(*HOSTS, "nowhere")),

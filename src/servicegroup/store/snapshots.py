@@ -64,11 +64,14 @@ def values_of(connection: Connection, filters: ServiceFilter) -> dict[str, Any]:
     """Return the values of the filters that are set; the marker's is its id. Raises NotFound."""
     values = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
     if filters.marker is not None:
-        of_marker = select(services.c.id).where(services.c.uuid == filters.marker)
-        values["marker"] = connection.scalar(of_marker)
+        values["marker"] = connection.scalar(_id_of(filters.marker))
         if values["marker"] is None:
             raise NotFound(f"marker {filters.marker} names no service; start again without it.")
     return values
+
+
+def _id_of(marker: str) -> Select[Any]:
+    return select(services.c.id).where(services.c.uuid == marker)
 
 
 def is_bounded(filters: ServiceFilter) -> bool:
@@ -77,9 +80,11 @@ def is_bounded(filters: ServiceFilter) -> bool:
 
 
 def read_members(connection: Connection, filters: ServiceFilter) -> list[Member]:
-    """Return the members of the living services that match. Raises NotFound as ``values_of``."""
-    values = values_of(connection, filters)
+    """Return the members of the living services that match; none after an unknown marker."""
+    values = values_of(connection, msgspec.structs.replace(filters, marker=None))
     query = matching(frozenset(values)).with_only_columns(services.c.topic, services.c.host)
+    if filters.marker is not None:
+        query = query.where(services.c.id > _id_of(filters.marker).scalar_subquery())
     return [Member(group, host) for group, host in connection.execute(query, values)]
 
 

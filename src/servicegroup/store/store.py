@@ -95,7 +95,7 @@ class Store:
             yield from read_in_batches(self.engine, self.silence, filters)
 
     def members(self, filters: ServiceFilter) -> list[Member]:
-        """Return the members of the services that match. Raises as ``snapshot`` does."""
+        """Return the members of the services that match; none after an unknown marker."""
         with reading(self.engine) as connection:
             return read_members(connection, filters)
 

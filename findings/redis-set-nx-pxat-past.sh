@@ -16,36 +16,21 @@
 # Follows:  a client whose clock is behind by more than its time to live, or whose request waited
 #           for so long, is told OK for a key that never was. Give a length (PX), or take the moment
 #           from the server's own TIME, and read back what must be there.
-set -eu
+. "$(dirname "$0")/setup.sh"
 
-say() { printf '%s\n' "$*"; }
-command -v redis-server >/dev/null || { say "redis-server is not installed (Debian: redis-server)"; exit 77; }
-command -v redis-cli >/dev/null || { say "redis-cli is not installed (Debian: redis-tools)"; exit 77; }
-version=$(redis-server --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')
-say "Redis $version"
-[ "$version" = 7.0.15 ] || { say "Redis 7.0.15 is needed, this is $version"; exit 77; }
-
-work=$(mktemp -d)
-server=
-finish() {
-    if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || :
-        wait "$server" 2>/dev/null || :
-    fi
-    rm -rf "$work"
-}
-trap finish EXIT
-trap 'exit 1' INT TERM
+need redis-server redis-server
+need redis-cli redis-tools
+need_version Redis 7.0.15 "$(redis-server --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')"
 
 # A Unix socket: no port is needed.
 redis-server --port 0 --unixsocket "$work/redis" --save '' --dir "$work" >"$work/log" 2>&1 &
-server=$!
+servers=$!
 ask() { timeout 5 redis-cli -s "$work/redis" "$@" 2>&1 | head -n 1; }
 for _ in $(seq 50); do
     [ "$(ask PING)" = PONG ] && break
     sleep 0.1
 done
-[ "$(ask PING)" = PONG ] || { say "Redis did not start"; exit 77; }
+[ "$(ask PING)" = PONG ] || nothing_learned "Redis did not start"
 
 past=$(($(ask TIME) * 1000 - 2000))
 zero=$(ask SET lock a PX 0 NX)

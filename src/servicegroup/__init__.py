@@ -18,24 +18,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from servicegroup.agent.join import Membership, join
-    from servicegroup.agent.watch import watch
-    from servicegroup.driver import Driver
-    from servicegroup.driver import load as load_driver
-    from servicegroup.errors import ServiceGroupError
-    from servicegroup.events import Event, EventKind
-    from servicegroup.group import ServiceGroup
-    from servicegroup.liveness import judge
-    from servicegroup.model import (
-        Evidence,
-        Limits,
-        Member,
-        Presence,
-        PresenceState,
-        Reason,
-        Service,
-        Verdict,
-    )
+    from servicegroup.agent.join import Membership as Membership
+    from servicegroup.agent.join import join as join
+    from servicegroup.agent.watch import watch as watch
+    from servicegroup.driver import Driver as Driver
+    from servicegroup.driver import load as _load
+    from servicegroup.errors import ServiceGroupError as ServiceGroupError
+    from servicegroup.events import Event as Event
+    from servicegroup.events import EventKind as EventKind
+    from servicegroup.group import ServiceGroup as ServiceGroup
+    from servicegroup.liveness import judge as judge
+    from servicegroup.model import Evidence as Evidence
+    from servicegroup.model import Limits as Limits
+    from servicegroup.model import Member as Member
+    from servicegroup.model import Presence as Presence
+    from servicegroup.model import PresenceState as PresenceState
+    from servicegroup.model import Reason as Reason
+    from servicegroup.model import Service as Service
+    from servicegroup.model import Verdict as Verdict
+
+    load_driver = _load
 
 __version__ = "0.1.0"
 
@@ -60,26 +62,7 @@ _HOMES = {
     "watch": ("agent.watch", "watch"),
 }
 
-__all__ = [
-    "Driver",
-    "Event",
-    "EventKind",
-    "Evidence",
-    "Limits",
-    "Member",
-    "Membership",
-    "Presence",
-    "PresenceState",
-    "Reason",
-    "Service",
-    "ServiceGroup",
-    "ServiceGroupError",
-    "Verdict",
-    "join",
-    "judge",
-    "load_driver",
-    "watch",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -30,10 +30,7 @@ def gauge(name: str, text: str, value: float) -> Metric:
 
 def gauges(name: str, text: str, label: str, values: Mapping[Label, float]) -> Metric:
     """Return numbers that go up and down."""
-    found = GaugeMetricFamily(PREFIX + name, text, labels=[label])
-    for key, value in values.items():
-        found.add_metric([key], value)
-    return found
+    return _labelled(GaugeMetricFamily(PREFIX + name, text, labels=[label]), values)
 
 
 def counter(name: str, text: str, value: float) -> Metric:
@@ -43,10 +40,15 @@ def counter(name: str, text: str, value: float) -> Metric:
 
 def counters(name: str, text: str, label: str, values: Mapping[Label, float]) -> Metric:
     """Return numbers that only grow."""
-    found = CounterMetricFamily(PREFIX + name, text, labels=[label])
+    return _labelled(CounterMetricFamily(PREFIX + name, text, labels=[label]), values)
+
+
+def _labelled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Label, float]
+) -> Metric:
     for key, value in values.items():
-        found.add_metric([key], value)
-    return found
+        family.add_metric([key], value)
+    return family
 
 
 def histogram(name: str, text: str, distribution: Distribution) -> Metric:

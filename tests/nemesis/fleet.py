@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import msgspec
 
-from nemesis.clock import TESTS, Clock
+from nemesis.clock import Clock
 from promises.history import Ended, Joined, Key, Recorder
 from servers.process import PATIENCE, family, freeze, reaper, signal_all
+
+TESTS = Path(__file__).parents[1]
 
 
 class Process:
@@ -53,7 +56,7 @@ class Process:
         own = {"NEMESIS_HISTORY": str(self.history)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.clock.python("nemesis.process"), *self._words],
+                [*self.clock.words, sys.executable, "-m", "nemesis.process", *self._words],
                 stdout=log,
                 stderr=log,
                 env=os.environ | own | self._environment,

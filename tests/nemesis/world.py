@@ -61,7 +61,7 @@ class Plane(ControlPlane):
         self.configure(sections, **options)
 
     def command(self, *arguments: str) -> list[str]:
-        return [*self.clock.python("servicegroup"), *super().command(*arguments)[3:]]
+        return [*self.clock.words, *super().command(*arguments)]
 
     def start_again(self) -> None:
         """Start what was ended, and return when it commits reports."""

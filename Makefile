@@ -1,6 +1,6 @@
 # Every habit is one command; each sets up what it needs on a fresh machine.
 PYTHON := .venv/bin/python
-WORKERS ?= 3
+WORKERS ?= 4
 SECONDS ?= 600
 
 .PHONY: setup run test test-long soak test-nova test-keystone mutants check bench docs lock clean
@@ -29,6 +29,7 @@ test-nova: setup             ## the layer in a real Nova, which is installed and
 	@cd tests && ../$(PYTHON) -m servers.nova_environment
 	@WORKERS=0 tools/test.sh tests/with_nova --timeout 600
 
+mutants: WORKERS := 3
 mutants: setup               ## every known bug, put back, is caught
 	@tools/bootstrap.sh --servers
 	@cd tests && WORKERS=$(WORKERS) ../$(PYTHON) -m mutants

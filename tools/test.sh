@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run the tests beside each other, with their files in memory where there is much of it.
 #
-#   tools/test.sh [ARGUMENTS OF PYTEST]     WORKERS of the environment run at once, 3 by default
+#   tools/test.sh [ARGUMENTS OF PYTEST]     WORKERS of the environment run at once, 4 by default
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -35,4 +35,4 @@ unset PYTHONDONTWRITEBYTECODE
 pytest='import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])'
-.venv/bin/python -c "$pytest" -n "${WORKERS:-3}" --dist loadgroup "$@"
+.venv/bin/python -c "$pytest" -n "${WORKERS:-4}" --dist loadfile "$@"

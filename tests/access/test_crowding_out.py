@@ -77,6 +77,7 @@ def test_the_bound_holds_on_every_database(group: ServiceGroup) -> None:
     group.join("h", "by-an-administrator")
 
 
+@pytest.mark.long
 def test_restarts_purge_nothing_that_an_operator_did(
     guarded_anywhere: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

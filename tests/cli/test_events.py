@@ -225,6 +225,7 @@ def test_a_line_in_each_format(
     assert begins_now.stdout.splitlines()[form == "csv" :] == []
 
 
+@pytest.mark.long
 def test_following_survives_outages(desk: Desk, fleet: ServiceGroup) -> None:
     plane = ControlPlane(desk.connection, desk.directory)
     plane.start()

@@ -124,6 +124,7 @@ def is_unknown_at_first(server: Redis, handles: Handles) -> None:
     until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
 
 
+@pytest.mark.long
 def test_a_restart_with_old_data_is_seen_by_an_observer_that_starts_after_it(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], handles: Han
         handle.leave(CROWD[0], 1)
 
 
+@pytest.mark.long
 def test_a_replaced_primary_has_a_time_to_live_of_grace(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
@@ -236,6 +238,7 @@ def test_members_with_several_times_to_live_are_of_one_clock(
     assert states(agent.presence(CROWD[:2])) == {PRESENT}
 
 
+@pytest.mark.long
 def test_a_stale_replica_accuses_nobody_at_the_first_look(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_promoted_replica_lacks_what_was_written_last(
     until(lambda: observer.presence([late])[late].state is ABSENT)
 
 
+@pytest.mark.long
 def test_a_server_that_was_away_accuses_nobody_at_the_first_look(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
@@ -347,6 +351,7 @@ def test_a_server_that_evicts_is_not_believed(
         assert "evicted" in answers[CROWD[0]].detail
 
 
+@pytest.mark.long
 def test_an_observer_that_saw_an_outage_waits_for_the_members(
     own_redis: Callable[..., Redis], handles: Handles
 ) -> None:

@@ -53,6 +53,7 @@ def planes(control_plane: ControlPlane, tmp_path: Path) -> Iterator[list[Control
         second.stop()
 
 
+@pytest.mark.long
 def test_all_interfaces_agree_in_a_quiet_moment(planes: list[ControlPlane]) -> None:
     found = until(lambda: quiet_moment("m", planes), 3 * PATIENCE, what="a quiet moment")
     assert [one.interface for one in found] == 2 * [*INTERFACES, "metrics"] + ["v1"]

@@ -133,6 +133,7 @@ def test_a_failing_service_says_why_and_is_not_stamped(group: ServiceGroup) -> N
     )
 
 
+@pytest.mark.long
 def test_failing_services_cost_a_few_statements(group: ServiceGroup, engine: Engine) -> None:
     """F-60: the batch is everybody's, and invented or failing services do not make it long."""
     uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(600)]

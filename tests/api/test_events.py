@@ -102,6 +102,7 @@ def test_pages_are_the_whole_and_the_newest_come_without_asking(
 
 def test_filters(plane: ControlPlane, uuid: str) -> None:
     edit(plane, uuid, forced_down=True)
+    until(lambda: told(plane, f"uuid={uuid}&kind=service-down"), what="no event is on its way")
     *_, up, forced = told(plane, f"uuid={uuid}&after=0&limit=3")
     assert told(plane, f"uuid={uuid}&kind=service-force-down") == [forced]
     assert told(plane, f"uuid={uuid}&group=elsewhere") == []

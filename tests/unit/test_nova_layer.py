@@ -213,3 +213,23 @@ def test_a_delete_frees_all_lives_once_the_backend_answers(
     driver.heartbeat(MEMBER, 3, 3600.0)
     layer.leave("compute", "node1")
     until(lambda: state(driver) is not PresenceState.PRESENT)
+
+
+def test_a_delete_while_the_one_before_is_under_way_is_not_lost(
+    driver: Reference, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = layer_of(driver, clock)
+    leave = driver.leave
+    lives = iter([2])
+
+    def leaves_and_comes_back(member: Member, incarnation: int | None = None) -> None:
+        leave(member, incarnation)
+        for life in lives:
+            driver.heartbeat(member, life, 3600.0)
+            layer.leave(member.group, member.host)
+
+    monkeypatch.setattr(driver, "leave", leaves_and_comes_back)
+    driver.heartbeat(MEMBER, 1, 3600.0)
+    layer.leave("compute", "node1")
+    until(lambda: not any(one.name == "servicegroup-evictions" for one in threading.enumerate()))
+    assert state(driver) is PresenceState.ABSENT

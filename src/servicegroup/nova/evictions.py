@@ -27,7 +27,7 @@ class PendingEvictions:
         """Try at most ``interval`` seconds apart; a thread runs only while something is owed."""
         self._driver = driver
         self._interval = interval
-        self._owed: dict[Member, None] = {}
+        self._owed: dict[Member, object] = {}  # each delete is one of its own, also of one member
         self._heart: Heart | None = None
         self._lock = threading.Lock()
 
@@ -36,7 +36,7 @@ class PendingEvictions:
         with self._lock:
             if len(self._owed) >= MOST:
                 del self._owed[next(iter(self._owed))]
-            self._owed[member] = None
+            self._owed[member] = object()
             if self._heart is not None:
                 return
             path = f"driver {self._driver.name}"
@@ -51,25 +51,27 @@ class PendingEvictions:
         the others.
         """
         freeing = Freeing(self._driver)
-        while members := [member for member in self._waiting() if not freeing.is_over(member)]:
-            for member in members:
+        while owed := {m: one for m, one in self._waiting().items() if not freeing.is_over(m)}:
+            for member, delete in owed.items():
                 if freeing.is_over(member):
                     continue
                 is_free = freeing.free(member)
                 with self._lock:
-                    self._owed.pop(member, None)
-                    if not is_free:
-                        self._owed[member] = None
+                    # Whoever joined again and was deleted once more meanwhile has another turn.
+                    if is_free and self._owed.get(member) is delete:
+                        del self._owed[member]
+                    elif member in self._owed:
+                        self._owed[member] = self._owed.pop(member)
                 if is_free:
                     name = self._driver.name
                     log.info("%s on %s has left driver %s.", member.group, member.host, name)
         for failure in freeing.failures.values():
             raise failure
 
-    def _waiting(self) -> list[Member]:
-        """Return who is owed, longest first; where nobody is, the loop ends with this beat."""
+    def _waiting(self) -> dict[Member, object]:
+        """Return what is owed, longest first; where nothing is, the loop ends with this beat."""
         with self._lock:
             if not self._owed and self._heart is not None:
                 self._heart.stop()
                 self._heart = None
-            return list(self._owed)
+            return dict(self._owed)

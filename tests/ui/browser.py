@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +86,22 @@ class Chromedriver(Server):
 @contextmanager
 def tab(driver: webdriver.Remote) -> Iterator[Browser]:
     """Give a tab of a Chromium, and leave nothing of what happened in it behind."""
-    first = driver.current_window_handle
     driver.switch_to.new_window("tab")
+    browser = Browser(driver)
     try:
-        browser = Browser(driver)
         yield browser
-        browser.run(FORGET)
+        if browser.is_open:
+            browser.show()
+            browser.run(FORGET)
     finally:
-        driver.close()
-        driver.switch_to.window(first)
+        browser.close()
+
+
+@contextmanager
+def tabs(driver: webdriver.Remote, count: int) -> Iterator[list[Browser]]:
+    """Give several tabs of one Chromium, the last one shown."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(tab(driver)) for _ in range(count)]
 
 
 class Browser:
@@ -102,8 +109,25 @@ class Browser:
 
     def __init__(self, driver: webdriver.Remote) -> None:
         self.driver = driver
+        self.handle = driver.current_window_handle
         self.cdp("Emulation.setFocusEmulationEnabled", enabled=True)
         self.resize(1280, 900)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has closed the tab yet."""
+        return self.handle in self.driver.window_handles
+
+    def show(self) -> None:
+        """Make this the tab that all further questions are about."""
+        self.driver.switch_to.window(self.handle)
+
+    def close(self) -> None:
+        """Close the tab, if it is open, and turn to another one."""
+        if self.is_open:
+            self.show()
+            self.driver.close()
+        self.driver.switch_to.window(self.driver.window_handles[0])
 
     def resize(self, width: int, height: int) -> None:
         """Show the page on a screen of that size."""
@@ -161,6 +185,12 @@ class Browser:
             return True
 
         until(clicked, PATIENCE)
+
+    def give(self, token: str) -> None:
+        """Type a token into the field for it, once it is asked for."""
+        self.until_text("#token-panel", "A token is needed")
+        self.find("#token").send_keys(token)
+        self.click("#token-form button")
 
     def press(self, *keys: str) -> None:
         """Press keys, wherever the focus is."""

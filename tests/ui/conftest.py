@@ -55,3 +55,14 @@ def register(running: ControlPlane) -> Iterator[ControlPlane]:
     for service in running.services().values():
         if service["topic"] != "servicegroup":
             running.request("DELETE", f"/v1/services/{service['uuid']}")
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Give a control plane to stop and to freeze; whoever does it lets it run again."""
+    directory = tmp_path_factory.mktemp("mortal")
+    connection = f"sqlite:///{directory / 'register.sqlite'}"
+    plane = ControlPlane(connection, directory, report_interval=1, service_down_time=4)
+    plane.start()
+    yield plane
+    plane.stop()

@@ -40,22 +40,16 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane.stop()
 
 
-def give(browser: Browser, token: str) -> None:
-    """Type a token into the field for it."""
-    browser.find("#token").send_keys(token)
-    browser.click("#token-form button")
-
-
 def test_without_a_token_the_page_asks_for_one(guarded: ControlPlane, browser: Browser) -> None:
     browser.open(guarded.url, live=False)
     browser.until_text("#token-panel", "A token is needed")
     until(lambda: browser.run("return document.activeElement.id") == "token", PATIENCE)
     assert browser.text("main .data") == "", "nothing is known, not even that there is nothing"
-    give(browser, "not-a-token")
+    browser.give("not-a-token")
     browser.until_text("#token-problem", "refused")
-    give(browser, TOKENS["reporter"])
+    browser.give(TOKENS["reporter"])
     browser.until_text("#token-problem", "needs the role")
-    give(browser, TOKENS["admin"])
+    browser.give(TOKENS["admin"])
     browser.until_row("node1", "up")
     assert browser.text("#token-panel") == ""
     kept = browser.run("return [JSON.stringify(localStorage), document.cookie, location.href]")
@@ -68,7 +62,7 @@ def test_without_a_token_the_page_asks_for_one(guarded: ControlPlane, browser: B
 
 def test_a_reader_is_told_which_role_edits_need(guarded: ControlPlane, browser: Browser) -> None:
     browser.open(guarded.url, live=False)
-    give(browser, TOKENS["reader"])
+    browser.give(TOKENS["reader"])
     browser.until_row("node1", "up")
     browser.click("#rows a")
     browser.click("[data-action=disable]")

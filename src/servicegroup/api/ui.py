@@ -1,7 +1,8 @@
 """The dashboard's files as they go out: one table, read once, with a policy that trusts nothing.
 
-The page may load its own scripts and styles and call this API, and nothing else; whatever text the
-register holds, none of it can become code. Browsers keep the files and ask whether they changed.
+The page may load its own scripts and styles, share one of them with the browser's other pages as a
+worker, and call this API, and nothing else; whatever text the register holds, none of it can become
+code. Browsers keep the files and ask whether they changed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ PATHS = ("/ui", "/ui/", "/ui/{name}")
 """Where the dashboard is; each takes GET and is answered by ``ui``."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """What the page may load, run and call: its own, and nothing else."""
 

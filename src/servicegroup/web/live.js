@@ -1,86 +1,143 @@
-// Keeps what is known true: one listing, then the stream of events, and after each event a question
+// Keeps what is known true: one listing, then the line's events, and after each event a question
 // about that service alone. What is lost in between is noticed as a gap and listed again. A reason
 // may change where no state does, and no event tells: hence a listing now and then, the rarer the
 // longer.
+//
+// The page is live while two things hold: the line is heard, and every question that it led to has
+// been answered in time (F-8).
 
-import { Refused, ask, listen } from "./api.js";
-import { addEvents, changed, known, put } from "./store.js";
+import { Refused, ask } from "./api.js";
+import { connect, hello } from "./channel.js";
+import { FACTS, LIST, OBSERVED, isService, oldest, owe, owed, pay } from "./debts.js";
+import { addEvents, changed, known, put, remove, replaceAll } from "./store.js";
 
 const PAGE = 2000; // services one question lists
 const FEW = 40; // services that are asked one by one; more than that are listed
 const TOGETHER = 5; // questions at the same time
 const REST = 2000; // milliseconds between two listings
 const MAY_NOT = new Set([401, 403]);
-const BACK_OFF = [500, 15_000]; // milliseconds, the first and the longest
 const AGAIN = 10_000; // milliseconds between looks for what no event tells
 const EACH = 10; // milliseconds for each service that a listing waits after the one before
+const SILENT = 12_000; // milliseconds without a sign of the line after which nothing is current
+const LATE = 10_000; // milliseconds after which a question that is not answered is owed too long
 const UNSETTLED = new Set(["joining", "unconfirmed", "held"]); // reasons that do not last
 
 let cursor = null; // the last event seen; null: list first
+let early = []; // events that came while everything was listed for the first time
 let gap = []; // the event that told of a gap, until everything is listed again
-let wake = () => {};
-const gone = new Map(); // when services were found gone, by uuid, since the last listing
+let trouble = null; // the error that keeps this page from knowing
+let isBeginning = false;
+let isSettling = false;
+let listed = -REST;
 const told = []; // called with each event
 
 export const onEvent = (listener) => told.push(listener);
 
 /** Try again at once: there is a token now, or somebody asked to. */
-export const retry = () => wake();
+export function retry() {
+  trouble = null;
+  hello();
+}
 
 /** Follow the register for as long as the page lives. */
-export async function follow() {
+export function follow() {
   setInterval(lookAgain, AGAIN);
-  for (let pause = BACK_OFF[0]; ;) {
-    try {
-      // An id that was never given means that the register is another one now, restored or new.
-      if (cursor !== null && (await ask("events?limit=1")).last < cursor) cursor = null;
-      if (cursor === null) await begin();
-      for await (const event of listen(cursor, heard)) {
-        pause = BACK_OFF[0];
-        take(event);
-        if (cursor === null) break;
-      }
-      if (cursor === null) continue;
-      lost(new Refused(0, "The control plane closed the stream."));
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      lost(error);
+  setInterval(judge, 1000);
+  connect(({ kind, ...message }) => HEAR[kind](message));
+}
+
+const HEAR = {
+  heard() {
+    trouble = null;
+    if (cursor === null) begin();
+    else {
+      known.heard = performance.now();
+      settle();
     }
-    const wait = known.phase === "token" ? 2 ** 31 - 1 : pause * (0.7 + 0.6 * Math.random());
-    await new Promise((resolve) => {
-      wake = resolve;
-      setTimeout(resolve, wait);
-    });
-    pause = Math.min(pause * 2, BACK_OFF[1]);
-  }
+    judge();
+  },
+  events({ events }) {
+    if (cursor === null) early.push(...events);
+    else events.forEach(take);
+  },
+  anew() {
+    [cursor, early] = [null, []];
+    judge();
+  },
+  lost({ status, message }) {
+    trouble = new Refused(status, message);
+    judge();
+    changed(); // another token may be refused in the same words
+  },
+};
+
+/** Say how current the page is. */
+function judge() {
+  const was = `${known.phase} ${known.trouble}`;
+  known.phase = phaseNow();
+  known.trouble = WHY[known.phase]?.() ?? "";
+  const shown = { away: Math.min(known.heard, oldest()), behind: oldest() }[known.phase];
+  known.asOf = known.heard === null ? null : (shown ?? null);
+  if (was !== `${known.phase} ${known.trouble}`) changed(true);
+}
+
+const WHY = {
+  away: () => trouble?.message ?? "The control plane is not heard.",
+  behind: () => "The control plane told of changes, and does not answer what they are.",
+  token: () => trouble?.message ?? known.trouble,
+};
+
+function phaseNow() {
+  if (MAY_NOT.has(trouble?.status)) return "token";
+  if (trouble) return "away";
+  if (cursor === null) return isBeginning ? "loading" : known.phase;
+  const moment = performance.now();
+  if (moment - known.heard > SILENT) return "away";
+  return moment - oldest() > LATE ? "behind" : "live";
 }
 
 /** Ask about one service again, and return what was answered; null when it is gone. */
 export async function refresh(uuid) {
   const asked = performance.now();
+  let answer = null;
   try {
-    const answer = await ask(`services/${encodeURIComponent(uuid)}`);
+    answer = await ask(`services/${encodeURIComponent(uuid)}`);
     put(answer.service, asked);
-    changed();
-    return answer;
   } catch (error) {
-    if (error.status !== 404) throw error;
-    known.services.delete(uuid);
-    gone.set(uuid, asked);
-    changed();
-    return null;
+    if (error.status !== 404) {
+      owe(uuid);
+      throw error;
+    }
+    remove(uuid, asked);
   }
+  pay(uuid, asked);
+  changed();
+  return answer;
 }
 
+/** List everything from the start, for as long as the register is another one meanwhile. */
 async function begin() {
-  if (known.heard === null) known.phase = "loading";
-  const log = await ask("events?limit=50"); // before the list, so that nothing falls in between
-  known.events = [];
-  addEvents([...gap, ...log.events]);
-  gap = [];
-  await list();
-  await facts();
-  cursor = log.last;
+  if (isBeginning) return;
+  isBeginning = true;
+  early = [];
+  const mine = early; // another array, once another register answers
+  try {
+    const log = await ask("events?limit=50"); // before the list, so that nothing falls in between
+    known.events = [];
+    addEvents([...gap, ...log.events]);
+    await list();
+    await facts();
+    if (mine !== early) return; // the line will be heard again, and then begins this again
+    [gap, cursor, known.heard] = [[], log.last, performance.now()];
+    early = [];
+    mine.forEach(take);
+  } catch (error) {
+    fail(error);
+  } finally {
+    isBeginning = false;
+    judge();
+    changed(true);
+  }
 }
 
 /** List every service anew; a first listing shows as it comes, later ones replace at their end. */
@@ -95,78 +152,85 @@ async function list() {
     );
     for (const service of page.services) put(service, asked, services);
     marker = page.next;
+    known.heard ??= performance.now();
     if (first) changed();
   }
-  // What was asked about one by one meanwhile is newer than its page.
-  for (const [uuid, entry] of known.services) if (entry.asked > began) services.set(uuid, entry);
-  for (const [uuid, asked] of gone) if (asked > began) services.delete(uuid);
-  gone.clear();
-  known.services = services;
+  replaceAll(services, began);
+  pay(LIST, began);
   listed = performance.now();
   changed();
 }
 
 async function facts() {
+  const asked = performance.now();
   [known.protections, known.drivers] = await Promise.all([
     ask("protection").then((answer) => answer.protections),
     ask("drivers").then((answer) => answer.drivers),
   ]);
+  pay(FACTS, asked);
   changed();
 }
 
-function heard() {
-  known.heard = performance.now();
-  if (known.phase === "live") return;
-  Object.assign(known, { phase: "live", trouble: "" });
-  catchUp(askAgain);
-  changed(true);
-}
-
-function lost(error) {
-  const phase = MAY_NOT.has(error.status) ? "token" : "away";
-  if (error.status === 400 || error.status === 404) cursor = null; // another register answers now
-  Object.assign(known, { phase, trouble: error.message });
-  changed(true);
+/** Ask for any service: each says whether anybody observes. */
+async function observed() {
+  const asked = performance.now();
+  for (const service of (await ask("services?limit=1")).services) put(service, asked);
+  pay(OBSERVED, asked);
+  changed();
 }
 
 function take(event) {
-  if (event.kind === "gap") [cursor, gap] = [null, [event]];
-  else cursor = event.id;
+  if (cursor === null) return early.push(event);
+  if (event.id <= cursor) return; // the listing was newer
+  // Ids have no holes: after one, something was not told, here or to all.
+  const isMissing = event.kind === "gap" || event.id > cursor + 1;
+  cursor = isMissing ? null : event.id;
+  if (event.kind === "gap") gap = [event];
   addEvents([event]);
   for (const listener of told) listener(event);
   if (event.kind.startsWith("protection")) {
-    catchUp(facts);
-    everything = true; // a hold changes the reasons of many, without an event for each
+    owe(FACTS);
+    owe(LIST); // a hold changes the reasons of many, without an event for each
   }
-  if (event.uuid !== null) stale.add(event.uuid);
-  catchUp(askAgain);
+  if (event.uuid !== null) owe(event.uuid);
+  if (isMissing) begin();
+  else settle();
   changed();
 }
 
-const stale = new Set(); // services that an event was about
-let everything = false;
-let asking = false;
-let listed = -REST;
-
-async function askAgain() {
-  if (asking) return;
-  asking = true;
+/** Ask until nothing is owed; what fails stays owed, and is asked again when the line is heard. */
+async function settle() {
+  if (isSettling) return;
+  isSettling = true;
+  const failed = new Set();
+  const attempt = (what, question) =>
+    question(what).catch((error) => {
+      failed.add(what);
+      fail(error);
+    });
   try {
-    while (stale.size || everything) {
-      if (everything || stale.size > FEW) {
+    for (;;) {
+      const due = owed().filter((what) => !failed.has(what));
+      const some = due.filter(isService);
+      if (failed.has(LIST) || !due.length) break;
+      if (due.includes(LIST) || some.length > FEW) {
         await new Promise((resolve) => setTimeout(resolve, listed + REST - performance.now()));
-        everything = false;
-        stale.clear();
-        await list();
-      } else {
-        const some = [...stale].slice(0, TOGETHER);
-        for (const uuid of some) stale.delete(uuid);
-        await Promise.all(some.map(refresh));
-      }
+        await attempt(LIST, list);
+      } else if (some.length) {
+        await Promise.all(some.slice(0, TOGETHER).map((uuid) => attempt(uuid, refresh)));
+      } else await attempt(due[0], QUESTIONS[due[0]]);
     }
   } finally {
-    asking = false;
+    isSettling = false;
+    judge();
   }
+}
+
+const QUESTIONS = { [FACTS]: facts, [OBSERVED]: observed };
+
+function fail(error) {
+  if (!(error instanceof Refused)) throw error;
+  if (MAY_NOT.has(error.status) || cursor === null) trouble = error;
 }
 
 /** Look whether anybody observes, at those whose reason will not last, and in time at everybody. */
@@ -175,22 +239,8 @@ function lookAgain() {
   const unsettled = [...known.services.values()].filter(({ service }) =>
     UNSETTLED.has(service.verdict.reason),
   );
-  if (unsettled.length <= FEW) for (const { service } of unsettled) stale.add(service.uuid);
-  everything ||= performance.now() - listed > Math.max(AGAIN, EACH * known.services.size);
-  const asked = performance.now();
-  catchUp(async () => {
-    for (const service of (await ask("services?limit=1")).services) put(service, asked);
-    await askAgain();
-    changed();
-  });
-}
-
-/** Do what the stream led to; when that fails, the whole list is asked for after reconnecting. */
-function catchUp(work) {
-  work().catch((error) => {
-    if (!(error instanceof Refused)) throw error;
-    everything = true;
-    if (MAY_NOT.has(error.status)) lost(error);
-    else setTimeout(() => known.phase === "live" && catchUp(askAgain), BACK_OFF[1]);
-  });
+  if (unsettled.length <= FEW) for (const { service } of unsettled) owe(service.uuid);
+  if (performance.now() - listed > Math.max(AGAIN, EACH * known.services.size)) owe(LIST);
+  owe(OBSERVED);
+  settle();
 }

@@ -10,6 +10,7 @@ const PHASES = {
   connecting: "connecting",
   loading: "loading",
   live: "live",
+  behind: "behind",
   away: "reconnecting",
   token: "token needed",
 };
@@ -19,13 +20,12 @@ export function startOverview() {
   onChange(draw);
 }
 
-/** Say for how long nobody was heard; each second. */
+/** Say how old what is shown is, where it is not current; each second. */
 export function sayHeard() {
-  const ago =
-    known.heard === null
-      ? "never heard"
-      : `last heard ${duration((performance.now() - known.heard) / 1000)} ago`;
-  say($("heard"), known.phase === "away" ? ago : "");
+  const { phase, asOf } = known;
+  const ago = asOf === null ? "" : `${duration((performance.now() - asOf) / 1000)} ago`;
+  if (phase === "away") say($("heard"), ago ? `last heard ${ago}` : "never heard");
+  else say($("heard"), ago && `as of ${ago}`);
 }
 
 function draw() {
@@ -76,7 +76,7 @@ function drawConnection(tally) {
   document.body.classList.toggle("unknown", heard === null); // and a count of nothing is no zero
   say($("phase"), PHASES[phase]);
   sayHeard();
-  $("away").hidden = phase !== "away";
+  $("away").hidden = phase !== "away" && phase !== "behind";
   const asOf =
     heard === null
       ? "Nothing is known yet."

@@ -7,8 +7,9 @@ export const known = {
   events: [], // newest first
   protections: [],
   drivers: [],
-  phase: "connecting", // connecting | loading | live | away | token
-  heard: null, // when the control plane was last heard, on this page's monotonic clock
+  phase: "connecting", // connecting | loading | live | behind | away | token
+  heard: null, // when what is shown was last confirmed, on this page's monotonic clock
+  asOf: null, // up to when what is shown is right, on the same clock; null: up to now
   trouble: "", // why it is not live, in a sentence
   observed: null, // whether an observer is at work, as the latest answer has it
   readOnly: "", // why this caller may not edit, once it was said
@@ -38,26 +39,45 @@ function draw() {
 
 let offset = null; // from this page's monotonic clock to the database's, in milliseconds
 
-/** Return the database's time; while nobody is heard it stands still, as what is shown does. */
-export function now() {
-  const here = known.phase === "away" && known.heard !== null ? known.heard : performance.now();
-  return here + (offset ?? performance.timeOrigin);
-}
+/** Return the database's time; while what is shown is not current it stands still, as that does. */
+export const now = () => (known.asOf ?? performance.now()) + (offset ?? performance.timeOrigin);
+
+let listed = -1; // when the listing that is known was asked for
+const gone = new Map(); // when services were found gone, by uuid, since that listing
 
 /** Take a service as it was answered to a question asked at `asked`; what is older is ignored. */
 export function put(service, asked, services = known.services) {
-  if ((known.services.get(service.uuid)?.asked ?? -1) > asked) return;
-  const { last_seen_up: stamp, verdict } = service;
+  const { host, binary, topic, zone, uuid, disabled_reason: reason, detail, verdict } = service;
+  if (asked < newest(uuid)) return;
+  const stamp = service.last_seen_up;
   if (stamp !== null && verdict.evidence.stamped_ahead === 0) {
     offset = epoch(stamp) + verdict.evidence.report_age * 1000 - performance.now();
   }
-  const { host, binary, topic, zone, uuid, disabled_reason: reason, detail } = service;
   const words = [host, binary, topic, zone, uuid, verdict.reason, reason, detail]
     .join("\n")
     .toLowerCase();
   known.observed = verdict.evidence.observed;
-  known.heard = performance.now();
   services.set(uuid, { service, words, asked });
+}
+
+/** Return when the question was asked whose answer is known: that it is there, or that it is not. */
+const newest = (uuid) =>
+  Math.max(known.services.get(uuid)?.asked ?? -1, gone.get(uuid) ?? -1, listed);
+
+/** Take it that a service was gone when that was asked. */
+export function remove(uuid, asked) {
+  if (asked < newest(uuid)) return;
+  known.services.delete(uuid);
+  gone.set(uuid, asked);
+}
+
+/** Take a whole listing that began to be asked for at `began`, but for what is newer than it. */
+export function replaceAll(services, began) {
+  if (began < listed) return;
+  for (const [uuid, entry] of known.services) if (entry.asked > began) services.set(uuid, entry);
+  for (const [uuid, asked] of gone) if (asked > began) services.delete(uuid);
+  gone.clear();
+  [known.services, listed] = [services, began];
 }
 
 /** Put events, oldest first, before those that are known. */

@@ -17,17 +17,6 @@ from ui.browser import PATIENCE, Browser
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Give a control plane to stop and to freeze; whoever does it lets it run again."""
-    directory = tmp_path_factory.mktemp("mortal")
-    connection = f"sqlite:///{directory / 'register.sqlite'}"
-    plane = ControlPlane(connection, directory, report_interval=1, service_down_time=4)
-    plane.start()
-    yield plane
-    plane.stop()
-
-
 @pytest.mark.timeout(240)
 def test_agents_join_and_die_before_ones_eyes(
     register: ControlPlane, browser: Browser, tmp_path: Path
@@ -92,23 +81,63 @@ def test_events_that_were_purged_meanwhile_are_said_to_be_missing(
     assert not browser.was_reloaded
 
 
+@pytest.mark.timeout(240)
 def test_another_register_at_the_same_place_is_noticed(
     mortal: ControlPlane, browser: Browser, tmp_path: Path
 ) -> None:
-    old = {"host": "old", "binary": "worker"}
-    mortal.request("POST", "/v1/services", old)
-    browser.open(mortal.url)
-    browser.until_row("old")
-    for _ in range(10):  # more events than the other register has by the time the page asks it
-        mortal.request("POST", "/v1/services", old)
-    until(lambda: browser.text("#events").count("old registered again") == 10, PATIENCE)
+    newest = shown_as_old(mortal, browser)
     mortal.stop()
-    mortal.connection = f"sqlite:///{tmp_path / 'restored.sqlite'}"
+    mortal.connection = f"sqlite:///{tmp_path / 'new.sqlite'}"
     mortal.configure()
     mortal.start()
     until(lambda: browser.row("old") == "" and browser.text("#phase") == "live", PATIENCE)
     assert "old" not in browser.text("#events")
+    register_until(mortal, newest)  # so the ids of the old register's events come once more
+    until(lambda: int(browser.run("return events.firstChild.dataset.key")) > newest, PATIENCE)
+    assert "old" not in browser.text("#events")
     assert not browser.was_reloaded
+
+
+@pytest.mark.timeout(240)
+def test_another_register_is_noticed_that_has_had_more_events(
+    mortal: ControlPlane, browser: Browser, tmp_path: Path
+) -> None:
+    newest = shown_as_old(mortal, browser)
+    other = ControlPlane(f"sqlite:///{tmp_path / 'more.sqlite'}", tmp_path)
+    other.start()
+    register_until(other, newest + 5)  # few, so that those of the former one would still show
+    other.stop()
+    mortal.stop()
+    mortal.connection = other.connection
+    mortal.configure()
+    mortal.start()
+    browser.until_row("new")
+    until(lambda: browser.row("old") == "" and browser.text("#phase") == "live", PATIENCE)
+    assert "old" not in browser.text("#events")
+    assert not browser.was_reloaded
+
+
+def shown_as_old(plane: ControlPlane, browser: Browser) -> int:
+    """Show a register with the service ``old``; return the id of its newest event."""
+    old = {"host": "old", "binary": "worker"}
+    plane.request("POST", "/v1/services", old)
+    browser.open(plane.url)
+    browser.until_row("old")
+    for _ in range(10):  # more events than another register has by the time the page asks it
+        plane.request("POST", "/v1/services", old)
+    until(lambda: browser.text("#events").count("old registered again") == 10, PATIENCE)
+    return newest_event(plane)
+
+
+def register_until(plane: ControlPlane, event: int) -> None:
+    """Register a service ``new`` again and again until newer events have been given than this."""
+    while newest_event(plane) <= event:
+        plane.request("POST", "/v1/services", {"host": "new", "binary": "worker"})
+
+
+def newest_event(plane: ControlPlane) -> int:
+    """Return the id of the newest event."""
+    return int(plane.request("GET", "/v1/events?limit=1")[2]["last"])
 
 
 @contextmanager

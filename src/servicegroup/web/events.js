@@ -12,7 +12,7 @@ export function startEvents() {
   onChange(() => {
     fill(
       $("events"),
-      known.events.slice(0, SHOWN).map((event) => line(String(event.id), "", event)),
+      known.events.slice(0, SHOWN).map((event) => line(String(event.id), signature(event), event)),
     );
     $("no-events").hidden = known.events.length > 0;
   });
@@ -58,6 +58,9 @@ const MARKS = {
   "service-leave": "off",
   "service-delete": "off",
 };
+
+// Another register gives the same ids anew.
+const signature = ({ at, kind, uuid }) => `${at} ${kind} ${uuid}`;
 
 const line = memo((event) => h("li", {}, when(event.at, now()), ...tell(event)));
 

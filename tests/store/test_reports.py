@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, func, select, update
 
+from servers.process import PATIENCE
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Leave, Refusals, Report
 from servicegroup.model import Departure, Reason
 from servicegroup.store import reports
 from servicegroup.store import reports as module
+from servicegroup.store.database import write
+from servicegroup.store.marks import mark
 from servicegroup.store.reports import ReportWriter
-from servicegroup.store.tables import listening_gaps, services
+from servicegroup.store.tables import listening, listening_gaps, services
 from support.aging import backdate, backdate_mark
 
 
@@ -445,3 +449,20 @@ def test_made_up_uuids_make_nothing_be_forgotten(
     assert writer.commit(living, marking=False) == Refusals()
     event.remove(engine, "before_cursor_execute", note)
     assert [statement for statement in asked if statement.startswith("SELECT")] == []
+
+
+def test_the_first_marks_of_two_intakes_meet(engine: Engine) -> None:
+    """Two control planes that start together on a new register both commit what they got."""
+    writers = 1 if engine.dialect.name == "sqlite" else 2  # where they take turns
+    together = threading.Barrier(writers)
+
+    def meet(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO listening "):
+            together.wait(PATIENCE)
+
+    event.listen(engine, "before_cursor_execute", meet)
+    with ThreadPoolExecutor(2) as intakes:
+        for _ in intakes.map(lambda _: write(engine, mark), range(2)):
+            pass
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(listening)) == 1

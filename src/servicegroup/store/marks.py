@@ -7,12 +7,14 @@ leaves no mark, and nobody is accused of the silence that follows (SQL-6, SQL-10
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, case, select
+from sqlalchemy.exc import IntegrityError
 
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
 from servicegroup.store.clock import utcnow
@@ -132,7 +134,9 @@ def mark(connection: Connection) -> None:
     query = select(listening.c.marked_at, utcnow(), _LATEST_END)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
     if row is None:
-        connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
+        first = listening.insert().values(id=1, marked_at=utcnow())
+        with contextlib.suppress(IntegrityError), connection.begin_nested():
+            connection.execute(first)  # or another intake was, and this one's reports count too
         return
     marked_at, now, latest_end = row
     if marked_at > now or (latest_end is not None and latest_end > now):

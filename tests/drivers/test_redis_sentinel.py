@@ -138,6 +138,23 @@ def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
     until(lambda: _heartbeats(agent, 1), 5, what="the agent is at the new primary")
 
 
+def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
+    own_redis: Callable[[], Redis], handle: Callable[[str], RedisDriver]
+) -> None:
+    """It restarted before the sentinels had told everybody, and has no replicas any more."""
+    former, successor = own_redis(), own_redis()
+    with RedisSentinel(former, quorum=1) as sentinel:
+        agent = handle(f"redis+sentinel://{sentinel.address}/{PRIMARY}")
+        until(lambda: _heartbeats(agent, 1), what="the sentinel knows the first one")
+        sentinel.tell(f"SENTINEL REMOVE {PRIMARY}")
+        sentinel.tell(f"SENTINEL MONITOR {PRIMARY} {LOOPBACK} {successor.port} 1")
+        until(lambda: _heartbeats(handle(agent.options.url), 2), what="it knows the other")
+        agent.heartbeat(MEMBER, 3, 60)
+        assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {2, 3}
+        sentinel.kill()
+        agent.heartbeat(MEMBER, 4, 60)
+
+
 def test_sentinels_that_hang_cost_a_limited_time(
     own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Any
@@ -124,6 +125,20 @@ def let_go(client: redis.Redis) -> None:
     """
     if is_by_sentinels(client):
         client.connection_pool.disconnect(inuse_connections=False)
+
+
+def has_moved(client: redis.Redis) -> bool:
+    """Ask the sentinels again, if there are any; return whether they name another primary now.
+
+    The one before is still asked where they name none.
+    """
+    pool = client.connection_pool
+    if not isinstance(pool, SentinelConnectionPool):
+        return False
+    former = pool.master_address
+    with contextlib.suppress(NoPrimary):
+        find_primary(client)
+    return bool(pool.master_address != former)
 
 
 def is_by_sentinels(client: redis.Redis) -> bool:

@@ -30,6 +30,7 @@ from servicegroup.drivers.redis.client import (
     client_of,
     close,
     find_primary,
+    has_moved,
     is_by_sentinels,
     let_go,
 )
@@ -74,10 +75,13 @@ class RedisDriver(Driver):
         args: list[bytes | str | int] = [entry_of(member, incarnation), math.ceil(ttl * 1000)]
         started = time.monotonic()
         with self._asking():
-            self._heartbeat(keys=keys, args=args)
+            replicas = self._heartbeat(keys=keys, args=args)
+            # A primary that stood still for long, or has no replicas, may have been replaced
+            # without knowing it.
             if time.monotonic() - started > _LATE and is_by_sentinels(self._redis):
-                # A primary that stood still so long may have been replaced without knowing it.
                 let_go(self._redis)
+                self._heartbeat(keys=keys, args=args)
+            elif not replicas and has_moved(self._redis):
                 self._heartbeat(keys=keys, args=args)
 
     def leave(self, member: Member, incarnation: int | None = None) -> None:

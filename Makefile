@@ -22,7 +22,8 @@ test-long: setup             ## outages, storms, upgrades, thousands of services
 soak: setup                  ## the promises under random faults: a long storm, and long in memory
 	@tools/bootstrap.sh --servers
 	SOAK=1 $(PYTHON) -m pytest tests/observer/test_any_fleet.py --timeout 3600
-	cd tests && ../$(PYTHON) -m nemesis --record --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	cd tests && ../$(PYTHON) -m nemesis --record --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(DATABASE),--database $(DATABASE)) $(if $(BACKEND),--backend $(BACKEND))
 
 test-nova: setup             ## the layer in a real Nova, which is installed and brought up
 	@tools/bootstrap.sh --servers nova

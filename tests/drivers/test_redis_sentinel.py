@@ -144,11 +144,12 @@ def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
     """It restarted before the sentinels had told everybody, and has no replicas any more."""
     former, successor = own_redis(), own_redis()
     with RedisSentinel(former, quorum=1) as sentinel:
-        agent = handle(f"redis+sentinel://{sentinel.address}/{PRIMARY}")
+        url = f"redis+sentinel://{sentinel.address}/{PRIMARY}"
+        agent = handle(url)
         until(lambda: _heartbeats(agent, 1), what="the sentinel knows the first one")
         sentinel.tell(f"SENTINEL REMOVE {PRIMARY}")
         sentinel.tell(f"SENTINEL MONITOR {PRIMARY} {LOOPBACK} {successor.port} 1")
-        until(lambda: _heartbeats(handle(agent.options.url), 2), what="it knows the other")
+        until(lambda: _heartbeats(handle(url), 2), what="it knows the other")
         agent.heartbeat(MEMBER, 3, 60)
         assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {2, 3}
         sentinel.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import Any, Literal
 
 import urllib3
@@ -11,8 +12,6 @@ import urllib3
 from nemesis.fleet import Process
 from nemesis.world import World
 from promises.history import Act, Key
-from servers.process import PATIENCE
-from support.waiting import until
 
 What = Literal["enable", "disable", "force_down", "unforce", "delete"]
 
@@ -52,4 +51,5 @@ def do(world: World, dice: random.Random, what: What, process: Process, key: Key
 
 def insist(world: World, dice: random.Random, what: What, process: Process, key: Key) -> None:
     """Try until it is done."""
-    until(lambda: do(world, dice, what, process, key), PATIENCE, 0.5, f"{what} {key}")
+    done = partial(do, world, dice, what, process, key)
+    world.lasting.until(done, lambda: f"an operator cannot {what} {key}", 0.5)

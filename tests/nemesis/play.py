@@ -24,23 +24,33 @@ HISTORY = "history.jsonl"
 """The name of the whole history, once the run is over."""
 
 
-def play(directory: Path, seed: int, seconds: float, faults: Sequence[str] = ()) -> Outcome:
+def play(
+    directory: Path,
+    seed: int,
+    seconds: float,
+    faults: Sequence[str] = (),
+    *,
+    database: str | None = None,
+    backend: str | None = None,
+) -> Outcome:
     """Let a storm rage for so many seconds; leave its history in the directory.
 
-    ``faults`` are names of ``KINDS``, all of them if empty. Raises what goes wrong with the world
+    ``faults`` are names of ``KINDS``, all of them if empty; ``database`` and ``backend`` are names
+    of ``DATABASES`` and ``BACKENDS``, by the seed if None. Raises what goes wrong with the world
     itself, such as a control plane that ends or a fleet that is not up again in the end.
     """
     begun = time.monotonic()
-    world = World(directory, seed)
+    world = World(directory, seed, database, backend)
     name = f"{world.database.name}, {world.driver}"
-    say(f"seed {seed}: {name}; in {directory}")
+    again = f"--database {world.database.name} --backend {world.driver} --seconds {seconds:g}"
+    say(f"python -m nemesis --seed {seed} {again}; in {directory}")
     with world:
         say(f"everybody is up after {time.monotonic() - begun:.0f} s")
         kinds = [kind for name in faults or KINDS if (kind := KINDS[name]).fits(world)]
         storm = Storm(world, schedule(seed, seconds, kinds))
         with Lateness() as late, watching(world):
             storm.rage()
-            until(world.is_well, 2 * PATIENCE, what="everybody is up again")
+            world.wait()
         say(f"this machine may be late by {late.slack:.1f} s")
         world.record(world.settings(late.slack))
         for told in until(lambda: quiet_moment("end", world.planes), 4 * PATIENCE, what="quiet"):

@@ -11,8 +11,16 @@ from nemesis.faults import Kind
 STORM, CALM = 30.0, 15.0
 """Seconds in which all lanes are busy, and then only the fleet's, so that all promises bind."""
 
-PAUSES = {"servers": (1.0, 6.0), "ways": (1.0, 8.0), "fleet": (0.5, 5.0)}
-"""Seconds between two faults of a lane: at least, and at the most."""
+PAUSES = {
+    "servers": (1.0, 6.0),
+    "ways": (1.0, 8.0),
+    "fleet": (0.5, 5.0),
+    "backends": (2.0, 10.0),
+}
+"""Seconds between two faults of a lane: at least, and at the most.
+
+The schedule of a lane depends on those before it here: a new one comes last.
+"""
 
 
 class Step(NamedTuple):

@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
-from nemesis.faults import KINDS
+from nemesis.faults import KINDS, Kind
 from nemesis.schedule import Step
 from nemesis.world import World
 from promises.history import Fault
@@ -25,6 +26,7 @@ class Storm:
         self._lanes = lanes
         self._begun = time.monotonic()
         self._stop = threading.Event()
+        self._backends_turn = threading.Lock()
 
     def rage(self) -> None:
         """Do all of it, and return when all is mended. Raises what failed of it."""
@@ -50,11 +52,10 @@ class Storm:
 
     def _do(self, step: Step) -> None:
         kind = KINDS[step.kind]
-        begun = time.monotonic()
-        with kind.doing(self._world, random.Random(step.seed)) as target:
-            self._say(begun, f"{step.kind}: {target}, for {step.seconds:.1f} s")
-            self._wait_until(begun + step.seconds)
-        ended = time.monotonic()
+        with self._turn(kind):
+            begun = time.monotonic()
+            target = self._carry_out(step, kind, begun)
+            ended = time.monotonic()
         self.done[step.kind] += 1
         if kind.touches:
             self._world.record(
@@ -67,6 +68,25 @@ class Storm:
                     holds=kind.holds,
                 )
             )
+
+    def _turn(self, kind: Kind) -> AbstractContextManager[object]:
+        """Give the turn to what is done to the backend's servers."""
+        own = "backend" in kind.touches and kind.lane != "ways"
+        return self._backends_turn if own else nullcontext()
+
+    def _lasting(self, kind: Kind) -> AbstractContextManager[Callable[[], None]]:
+        """Let all who wait for commits know of what may prevent them, until it is mended."""
+        if "record" in kind.touches:
+            return self._world.lasting.fault(kind.name)
+        return nullcontext(lambda: None)
+
+    def _carry_out(self, step: Step, kind: Kind, begun: float) -> str:
+        dice = random.Random(step.seed)
+        with self._lasting(kind) as over, kind.doing(self._world, dice) as target:
+            self._say(begun, f"{step.kind}: {target}, for {step.seconds:.1f} s")
+            self._wait_until(begun + step.seconds)
+            over()
+        return target
 
     def _wait_until(self, moment: float) -> None:
         self._stop.wait(max(0.0, moment - time.monotonic()))

@@ -5,21 +5,23 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from nemesis.backends import BACKENDS
 from nemesis.clock import COMPILER, Clock
+from nemesis.databases import DATABASES
 from nemesis.faults import KINDS
+from nemesis.lasting import Lasting
 from nemesis.play import play
 from nemesis.schedule import PAUSES, schedule
-from servers.mariadb import MariaDB
-from servers.memcached import Memcached
 from servers.plugin import require
-from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
-from servers.zookeeper import ZooKeeper
+from support.waiting import until
 
 SECONDS = 20.0
 
@@ -29,12 +31,16 @@ SECONDS = 20.0
     "ignore::PendingDeprecationWarning"
 )  # openstacksdk's, of its own doings
 @pytest.mark.timeout(600)
-def test_the_promises_are_kept_in_a_storm(tmp_path: Path) -> None:
-    for server in (PostgreSQL, MariaDB, ZooKeeper, Memcached):
+@pytest.mark.parametrize(
+    ("database", "backend"),
+    [("mariadb", "zookeeper"), ("standby", "memcached"), ("postgresql", "etcd")],
+)
+def test_the_promises_are_kept_in_a_storm(database: str, backend: str, tmp_path: Path) -> None:
+    for server in (DATABASES[database].program, BACKENDS[backend].program):
         require(server)
     seed = random.randrange(2**32)
-    print(f"python -m nemesis --seed {seed} --seconds {SECONDS}")
-    outcome = play(tmp_path, seed, SECONDS)
+    print(f"seed {seed}")
+    outcome = play(tmp_path, seed, SECONDS, database=database, backend=backend)
     assert outcome.violations == []
     assert outcome.observations > 50
     assert outcome.faults.total() > 5
@@ -73,3 +79,33 @@ def test_ten_minutes_have_every_kind() -> None:
     lanes = schedule(7, 600, list(KINDS.values()))
     assert {step.kind for steps in lanes.values() for step in steps} == set(KINDS)
     assert set(lanes) == set(PAUSES) == {kind.lane for kind in KINDS.values()}
+
+
+def test_an_old_seed_is_the_same_schedule_beside_new_lanes() -> None:
+    *old, _ = PAUSES
+    kinds = [kind for kind in KINDS.values() if kind.lane in old]
+    lanes = schedule(7, 600, list(KINDS.values()))
+    assert all(schedule(7, 600, kinds)[lane] == lanes[lane] for lane in old)
+
+
+def test_a_wait_lasts_as_long_as_a_fault_that_prevents_it() -> None:
+    lasting, mended = Lasting(), threading.Event()
+
+    def fault() -> None:
+        with lasting.fault("a flood"):
+            mended.wait(PATIENCE)
+
+    with ThreadPoolExecutor(1) as hands:
+        hands.submit(fault)
+        until(lasting.others)
+        asked = iter([False] * 10 + [True])
+        lasting.until(lambda: next(asked), str, interval=0.01, free=0.0)
+        mended.set()
+    with pytest.raises(AssertionError, match=r"it is dry; not within .* meanwhile: none"):
+        lasting.until(lambda: False, lambda: "it is dry", interval=0.01, free=0.05)
+
+
+def test_ones_own_fault_is_no_excuse() -> None:
+    lasting = Lasting()
+    with lasting.fault("a flood"), pytest.raises(AssertionError, match="it is dry; not within"):
+        lasting.until(lambda: False, lambda: "it is dry", interval=0.01, free=0.05)

@@ -8,53 +8,50 @@ backend. The seed chooses which database and which backend.
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from nemesis.backends import BACKENDS
 from nemesis.clock import Clock
-from nemesis.database import SmallDisk
+from nemesis.databases import DATABASES
 from nemesis.fleet import Process
+from nemesis.lasting import Lasting
+from nemesis.limits import LIMITS
+from nemesis.ways import EVERYBODY, Way
 from promises.history import Recorder, Settings
 from promises.witness import AWAY, v1
-from servers.mariadb import MariaDB
-from servers.memcached import Memcached
-from servers.postgresql import PostgreSQL, Standby
-from servers.process import PATIENCE, Started
+from servers.process import Server, Started
 from servers.proxy import Proxy
-from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
-from servicegroup.model import Limits, Reason
+from servicegroup.model import Reason
 from support.control_plane import ControlPlane, intervals
-from support.waiting import until
-
-LIMITS = Limits(report_interval=1, service_down_time=6, heartbeat_interval=0.5, membership_ttl=2)
-SESSION = 2.0
-"""Seconds of ZooKeeper's session timeout; it is silent for two thirds of it before kazoo's ping."""
 
 _NO_DATABASE = 4
 """What a control plane exits with whose database did not answer at its start."""
 
 PLANES = ("plane0", "plane1")
 SITES = ("north", "south")
-EVERYBODY = "everybody"
-"""Who goes one way: agents and control planes have to know memcached by the same name."""
-
-
-DATABASES: tuple[type[PostgreSQL | MariaDB], ...] = (PostgreSQL, MariaDB)
-BACKENDS: tuple[type[ZooKeeperEnsemble | Memcached], ...] = (ZooKeeperEnsemble, Memcached)
-
-Way = tuple[str, str]
-"""From a site, a control plane or everybody to a control plane, the database or the backend."""
 
 
 class Plane(ControlPlane):
     """A control plane with a clock of its own."""
 
     def __init__(
-        self, name: str, connection: str, directory: Path, sections: str, **options: Any
+        self,
+        name: str,
+        connection: str,
+        directory: Path,
+        sections: str,
+        lasting: Lasting,
+        **options: Any,
     ) -> None:
         self.name = name
+        self.starts = 0
+        self._lasting = lasting
         self.clock = Clock(directory / f"{name}.clock")
         super().__init__(connection, directory, **options)
         self.http.connection_pool_kw["maxsize"] = 8  # several witnesses ask at once
@@ -63,10 +60,22 @@ class Plane(ControlPlane):
     def command(self, *arguments: str) -> list[str]:
         return [*self.clock.words, *super().command(*arguments)]
 
+    def start_only(self) -> None:
+        super().start_only()
+        self.starts += 1
+
     def start_again(self) -> None:
         """Start what was ended, and return when it commits reports."""
         self.start_only()
         self.wait()
+
+    def stop(self) -> None:
+        """Stop it in order; kill what takes too long, and say so, as systemd does."""
+        try:
+            super().stop()
+        except subprocess.TimeoutExpired as error:
+            print(f"{self.name} did not stop within {error.timeout} s", file=sys.stderr)
+            self.kill()
 
     def is_ready(self) -> bool:
         """Tell whether it commits; a start without a database is tried again, as systemd does."""
@@ -75,23 +84,34 @@ class Plane(ControlPlane):
         return super().is_ready()
 
     def wait(self) -> None:
-        """Return when it commits reports."""
-        until(self.is_ready, PATIENCE, what=f"{self.name} commits")
+        """Return when it commits reports, however long others' faults last that prevent it."""
+        before = self.starts
+
+        def what() -> str:
+            again = f"it was started {self.starts - before} times more"
+            end = "\n".join(self.log().splitlines()[-20:])
+            return f"{self.name} does not commit; {again}; the end of its log:\n{end}\n"
+
+        self._lasting.until(self.is_ready, what)
 
 
 class World(Started):
     """Everything there is; ``record`` writes down what is done to it."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(
+        self, directory: Path, seed: int, database: str | None = None, backend: str | None = None
+    ) -> None:
+        """Choose database and backend by the seed where they are not named."""
         directory.chmod(0o755)  # databases read their clock there, as somebody else
         dice = random.Random(seed)
+        chosen = dice.choice(list(DATABASES)), dice.choice(list(BACKENDS))
         self.directory = directory
         self.seed = seed
-        self.database = dice.choice(DATABASES)()
-        self.disk = SmallDisk(self.database.directory)
         self.clock = Clock(directory / "database.clock")
-        self.backend = dice.choice(BACKENDS)()
+        self.database = DATABASES[database or chosen[0]](self.clock)
+        self.backend = BACKENDS[backend or chosen[1]]()
         self.record = Recorder(directory / "world.jsonl")
+        self.lasting = Lasting()
         self.ways: dict[Way, list[Proxy]] = {}
         self.planes: list[Plane] = []
         self.fleet: list[Process] = []
@@ -100,63 +120,45 @@ class World(Started):
     @property
     def driver(self) -> str:
         """The driver of the backend."""
-        return self.servers[0].name
+        return self.backend.name
 
     @property
-    def servers(self) -> Sequence[ZooKeeper | Memcached]:
+    def servers(self) -> Sequence[Server]:
         """The servers of the backend."""
-        return (
-            self.backend.servers if isinstance(self.backend, ZooKeeperEnsemble) else [self.backend]
-        )
+        return self.backend.servers
 
     def start(self) -> None:
-        if isinstance(self.database, PostgreSQL):
-            self.database.before = self.clock.words
-        for part in (self.disk, self.backend, self.database):
+        for part in (self.backend, self.database):
             self._stack.enter_context(part)
-        self._first, self._url = self.database.address, self.database.database()
+        if self.backend.shared:
+            self.ways[EVERYBODY, "backend"] = list(self.backend.shared)
         self._make_planes()
         self._make_fleet()
         for process in self.fleet:
             process.start()
-        until(self.is_well, 2 * PATIENCE, what="everybody is up")
+        self.wait()
 
     def close(self) -> None:
         for process in self.fleet:
             process.kill()
         self._stack.close()
 
-    def is_well(self) -> bool:
-        """Tell whether every service of the fleet is up, and present, by every control plane."""
+    def wait(self) -> None:
+        """Return when every service of the fleet is up, and present, by every control plane."""
+        self.lasting.until(
+            lambda: not any(map(self._lacking, self.planes)),
+            lambda: "; ".join(f"{p.name} tells {self._lacking(p) or 'all'}" for p in self.planes),
+        )
+
+    def _lacking(self, plane: Plane) -> str:
+        """Return what a control plane tells of the fleet beside present, or nothing."""
         wanted = {key for process in self.fleet for key in process.keys}
         try:
-            return all(
-                {one.key for one in v1(plane) if one.reason is Reason.PRESENT} >= wanted
-                for plane in self.planes
-            )
-        except AWAY:
-            return False
-
-    def fail_over(self) -> None:
-        """Lose the database's server, and promote one that kept up with it in its place."""
-        primary = self.database
-        assert isinstance(primary, PostgreSQL)
-        standby = Standby(primary)
-        standby.before = primary.before
-        self.disk = SmallDisk(standby.directory)
-        for part in (self.disk, standby):
-            self._stack.enter_context(part)
-        standby.keep_up()
-        primary.kill()
-        standby.promote()
-        self.database = standby
-        for plane in self.planes:
-            self.ways[plane.name, "database"][0].target = standby.port
-
-    @property
-    def url(self) -> str:
-        """The register's URL, past all proxies."""
-        return self._url.replace(self._first, self.database.address)
+            told = {one.key: one.reason for one in v1(plane)}
+        except AWAY as error:
+            return f"nothing ({error})"
+        reasons = Counter(str(told.get(key)) for key in wanted)
+        return "" if set(reasons) == {str(Reason.PRESENT)} else str(dict(reasons))
 
     def settings(self, slack: float) -> Settings:
         """Return what the promises are measured by, on a machine that is so many seconds late."""
@@ -164,7 +166,7 @@ class World(Started):
         return Settings(
             limits=LIMITS,
             detection=body["drivers"][0]["detection_seconds"],
-            kept=LIMITS.membership_ttl if self.driver == "memcached" else SESSION * 2 / 3,
+            kept=self.backend.kept,
             slack=slack,
             seed=self.seed,
         )
@@ -175,27 +177,30 @@ class World(Started):
 
     # -- how it is made ------------------------------------------------------------------------
 
-    def _way(self, source: str, target: str, ports: Sequence[int]) -> str:
-        """Make a way to servers on these ports; return their addresses by it."""
+    def _way(self, source: str, target: str, ports: Sequence[int]) -> list[Proxy]:
+        """Make a way to servers on these ports."""
         proxies = [self._stack.enter_context(Proxy(port)) for port in ports]
         self.ways[source, target] = proxies
-        return ",".join(proxy.address for proxy in proxies)
+        return proxies
 
-    def _way_to_backend(self, source: str) -> str:
-        if self.driver == "memcached" and (EVERYBODY, "backend") in self.ways:
-            return self.ways[EVERYBODY, "backend"][0].address
-        source = EVERYBODY if self.driver == "memcached" else source
-        return self._way(source, "backend", [server.port for server in self.servers])
+    def _reach_backend(self, source: str) -> str:
+        return self.backend.reach(lambda ports: self._way(source, "backend", ports))
+
+    def _reach_database(self, source: str) -> str:
+        return self.database.reach(lambda ports: self._way(source, "database", ports))
 
     def _make_planes(self) -> None:
+        backend = self.backend
         for name in PLANES:
-            address = self._way(name, "database", [self.database.port])
+            connection = self._reach_database(name)
+            place = f"{backend.option} = {self._reach_backend(name)}"
             plane = Plane(
                 name,
-                self.url.replace(self.database.address, address),
+                connection,
                 self.directory,
-                self._section(self._way_to_backend(name)),
-                servicegroup_driver=self.driver,
+                f"[{backend.name}]\n{place}\n{backend.settings}",
+                self.lasting,
+                servicegroup_driver=backend.name,
                 **intervals(LIMITS),
             )
             self.planes.append(plane)
@@ -206,24 +211,15 @@ class World(Started):
         for plane in self.planes:
             plane.wait()
 
-    def _section(self, address: str) -> str:
-        if self.driver == "memcached":
-            return f"[memcached]\nservers = {address}\n"
-        options = f"session_timeout = {SESSION}\ntick_time = 0.5"
-        return f"[zookeeper]\naddress = {address}\n{options}\n"
-
     def _make_fleet(self) -> None:
+        option = f"OS_{self.backend.name}__{self.backend.option}".upper()
         for site in SITES:
-            addresses = [self._way(site, plane.name, [plane.port]) for plane in self.planes]
+            planes = [(plane.name, plane.port) for plane in self.planes]
+            addresses = [self._way(site, name, [port])[0].address for name, port in planes]
             if site == SITES[1]:
                 addresses.reverse()  # so that each control plane hears of somebody first
-            environment = {
-                "SERVICEGROUP_URL": ",".join(f"http://{address}" for address in addresses)
-            }
-            backend = self._way_to_backend(site)
-            if self.driver == "zookeeper":
-                environment["OS_ZOOKEEPER__ADDRESS"] = backend
-            self._make_site(site, environment)
+            urls = ",".join(f"http://{address}" for address in addresses)
+            self._make_site(site, {"SERVICEGROUP_URL": urls, option: self._reach_backend(site)})
 
     def _make_site(self, site: str, environment: dict[str, str]) -> None:
         def add(name: str, binary: str, hosts: list[str], *words: str) -> None:

@@ -43,10 +43,21 @@ class Etcd(Server):
         """The server's name among its peers."""
         return f"member{self.port}"
 
+    @property
+    def id(self) -> str:
+        """What its peers know it by. Raises OSError when it cannot say."""
+        return str(self._status()["header"]["member_id"])
+
     def leads(self) -> bool:
         """Say whether this server is the leader. Raises OSError when it cannot say."""
-        status = self._post("/v3/maintenance/status")
+        status = self._status()
         return bool(status["header"]["member_id"] == status.get("leader"))
+
+    def _status(self) -> dict[str, Any]:
+        status = self.post("/v3/maintenance/status")
+        if not status:
+            raise OSError(f"{self.url} tells no status")
+        return status
 
     def command(self) -> Sequence[str | Path]:
         peers = ",".join(f"{name}={url}" for name, url in self.peers.items())
@@ -61,9 +72,10 @@ class Etcd(Server):
 
     def answers(self) -> bool:
         # A linearizable read: the server has a leader and has caught up with it.
-        return "header" in self._post("/v3/kv/range", key="AA==")
+        return "header" in self.post("/v3/kv/range", key="AA==")
 
-    def _post(self, path: str, **question: str) -> dict[str, Any]:
+    def post(self, path: str, **question: Any) -> dict[str, Any]:
+        """Ask the JSON gateway; the answer is empty unless it is 200. Raises OSError."""
         with PoolManager(retries=False, timeout=5) as http:
             try:
                 response = http.request("POST", self.url + path, json=question)

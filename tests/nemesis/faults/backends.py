@@ -7,16 +7,14 @@ from collections.abc import Iterator
 
 from nemesis.faults.kinds import fault
 from nemesis.world import World
-from servers.process import ask
-from servers.zookeeper import ZooKeeperEnsemble
 
 
-def on_zookeeper(world: World) -> bool:
-    return world.driver == "zookeeper"
+def has_leader(world: World) -> bool:
+    return world.backend.has_leader
 
 
-def on_memcached(world: World) -> bool:
-    return world.driver == "memcached"
+def can_be_emptied(world: World) -> bool:
+    return world.backend.can("empty")
 
 
 @fault("servers", "backend")
@@ -25,6 +23,7 @@ def backend_killed(world: World, dice: random.Random) -> Iterator[str]:
     server.kill()
     yield f"{server.name} {server.port}"
     server.start()
+    world.backend.settle()
 
 
 @fault("servers", "backend", longest=6, holds=True)
@@ -33,6 +32,7 @@ def backend_frozen(world: World, dice: random.Random) -> Iterator[str]:
     server.freeze()
     yield f"{server.name} {server.port}"
     server.thaw()
+    world.backend.settle()
 
 
 @fault("servers", "backend", longest=0)
@@ -40,34 +40,36 @@ def backend_restarted(world: World, dice: random.Random) -> Iterator[str]:
     """All of its servers, one after another."""
     for server in world.servers:
         server.restart()
+    world.backend.settle()
     yield world.driver
 
 
-@fault("servers", "backend", fits=on_zookeeper)
+@fault("servers", "backend", fits=has_leader)
 def leader_lost(world: World, dice: random.Random) -> Iterator[str]:
     """ZK-4: the others elect one."""
-    assert isinstance(world.backend, ZooKeeperEnsemble)
     leader = world.backend.leader()
     dice.choice([leader.kill, leader.freeze])()
-    yield f"zookeeper {leader.port}"
+    yield f"{leader.name} {leader.port}"
     if leader.running:
         leader.thaw()
     else:
         leader.start()
+    world.backend.settle()
 
 
-@fault("servers", "backend", fits=on_zookeeper)
+@fault("servers", "backend", fits=has_leader)
 def quorum_lost(world: World, dice: random.Random) -> Iterator[str]:
     """ET-5: a backend that cannot tell."""
-    lost = dice.sample(list(world.servers), 2)
+    lost = dice.sample(list(world.backend.voters), 2)
     for server in lost:
         server.kill()
-    yield "zookeeper"
-    world.backend.start()
+    yield world.driver
+    world.backend.revive()
+    world.backend.settle()
 
 
-@fault("servers", "backend", longest=0, fits=on_memcached)
+@fault("servers", "backend", longest=0, fits=can_be_emptied)
 def backend_emptied(world: World, dice: random.Random) -> Iterator[str]:
     """MC-5."""
-    assert ask(world.servers[0].port, b"flush_all\r\n", b"\r\n") == b"OK\r\n"
-    yield "memcached"
+    world.backend.empty()
+    yield world.driver

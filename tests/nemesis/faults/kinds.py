@@ -13,8 +13,11 @@ from typing import Literal, NamedTuple
 
 from nemesis.world import World
 
-Lane = Literal["servers", "ways", "fleet"]
-"""Faults of one lane follow one another, those of different ones fall together."""
+Lane = Literal["servers", "ways", "fleet", "backends"]
+"""Faults of one lane follow one another, those of different ones fall together.
+
+Those of ``servers`` and ``backends`` that touch the backend take turns.
+"""
 
 Path = Literal["record", "backend", "clock"]
 """What promises rely on; see ``promises.history.Fault``."""

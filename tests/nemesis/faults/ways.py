@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nemesis.faults.kinds import fault
 from nemesis.world import SITES, World
-from servers.proxy import Mode
+from servers.proxy import Mode, Proxy
 
 
-def way_broken(world: World, dice: random.Random, target: str) -> Iterator[str]:
-    """Break the ways from somebody to a target in one of the proxy's modes."""
-    way = dice.choice([way for way in world.ways if way[1].startswith(target)])
+def break_in_a_mode(way: Sequence[Proxy], dice: random.Random) -> str:
+    """Break a way in one of the proxy's modes; return which."""
     mode, amount = dice.choice(
         [
             (Mode.DELAY, dice.uniform(0.05, 1.5)),
@@ -23,9 +22,16 @@ def way_broken(world: World, dice: random.Random, target: str) -> Iterator[str]:
             (Mode.CUT_AFTER, dice.randrange(1, 5000)),
         ]
     )
-    for proxy in world.ways[way]:
+    for proxy in way:
         proxy.be(mode, amount)
-    yield f"{way[0]} to {way[1]}, {mode} {amount:g}"
+    return f"{mode} {amount:g}"
+
+
+def way_broken(world: World, dice: random.Random, target: str) -> Iterator[str]:
+    """Break the ways from somebody to a target."""
+    way = dice.choice([way for way in world.ways if way[1].startswith(target)])
+    how = break_in_a_mode(world.ways[way], dice)
+    yield f"{way[0]} to {way[1]}, {how}"
     for proxy in world.ways[way]:
         proxy.heal()
 
@@ -42,7 +48,8 @@ def way_to_database_broken(world: World, dice: random.Random) -> Iterator[str]:
 
 @fault("ways", "backend", longest=8, holds=True)
 def way_to_backend_broken(world: World, dice: random.Random) -> Iterator[str]:
-    return way_broken(world, dice, "backend")
+    yield from way_broken(world, dice, "backend")
+    world.backend.settle()
 
 
 @fault("ways", "record", longest=8)

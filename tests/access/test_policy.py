@@ -12,7 +12,7 @@ from api.nova import Nova
 from servicegroup.api.access.keystone import rules
 from servicegroup.api.access.policy import RULES
 from servicegroup.api.access.strategies import TrustEveryone
-from servicegroup.api.app import create_app
+from servicegroup.api.app import ROOTS, create_app
 from servicegroup.api.call import Caller, Role
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.v1 import routes as v1
@@ -29,7 +29,8 @@ from .conftest import Guarded
 OPEN = {
     *("/v1/openapi.json", "/metrics", "/healthz", "/readyz"),
     *("/ui", "/ui/", "/ui/{name}"),
-    *("/v1", "/v1/{rest:path}"),  # which say what there is, as the open document does
+    # Which say what there is, as the open document does.
+    *(path for root in ROOTS for path in (f"/{root}", f"/{root}/{{rest:path}}")),
     "/{rest:path}",  # Nova's, and asked by its own table
 }
 """What a stranger may ask for; none of it shows a service."""

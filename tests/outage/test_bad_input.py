@@ -78,8 +78,7 @@ BODIES: list[tuple[str, str, Any, int, str]] = [
     ("GET", SERVICES + "?host=%00", None, 400, "host"),
     ("GET", SERVICES + "?host=%ff", None, 200, ""),
     ("GET", "/v1/versions?binary=%00", None, 400, "binary"),
-    ("PUT", SERVICES, SOMEBODY, 405, "takes GET, POST"),
-    ("HEAD", SERVICES, None, 405, ""),
+    ("PUT", SERVICES, SOMEBODY, 405, "takes GET, HEAD, POST"),
     ("GET", "/v1/nothing", None, 404, "not part of the API"),
 ]
 

@@ -17,15 +17,27 @@ SAMPLE = Path(__file__).parents[2] / "contrib" / "haproxy" / "haproxy.cfg"
 
 
 class HAProxy(Server):
-    """One address before control planes on loopback ports, for so many connections."""
+    """One address before control planes on loopback ports, for so many connections.
+
+    It asks ``/readyz`` by ``method``, and goes by further ``rules`` for all requests.
+    """
 
     name = "haproxy"
     package = "haproxy"
 
-    def __init__(self, planes: Sequence[int], connections: int = 1_000) -> None:
+    def __init__(
+        self,
+        planes: Sequence[int],
+        connections: int = 1_000,
+        *,
+        method: str = "GET",
+        rules: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.planes = tuple(planes)
         self.connections = connections
+        self.method = method
+        self.rules = tuple(rules)
 
     @classmethod
     def installed(cls) -> bool:
@@ -47,9 +59,11 @@ class HAProxy(Server):
     def prepare(self) -> None:
         text = SAMPLE.read_text().replace("bind :8774", f"bind {self.address}")
         text = text.replace("maxconn 40000", f"maxconn {self.connections}")
+        text = text.replace("httpchk GET", f"httpchk {self.method}")
         shown, _, _ = re.split(r"^( +server cp1.*)", text, maxsplit=1, flags=re.MULTILINE)
         servers = [f"    server cp{n} {LOOPBACK}:{port}" for n, port in enumerate(self.planes, 1)]
-        self.configuration.write_text("\n".join([shown.rstrip(), *servers, ""]))
+        rules = [f"    {rule}" for rule in self.rules]
+        self.configuration.write_text("\n".join([shown.rstrip(), *rules, *servers, ""]))
         self.check(self.configuration)
 
     @property

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan
 
 from servicegroup.api import faults, ui
@@ -42,6 +42,9 @@ from servicegroup.errors import Forbidden, InvalidInput
 from servicegroup.events import EventFilter
 from servicegroup.messages import Report
 
+ROOTS = ("v1", "healthz", "readyz", "metrics", "ui")
+"""The first parts of paths that are ours for every method, and never Nova's."""
+
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -63,9 +66,21 @@ class Handlers:
         self._hosts = Hosts(group)
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
         self._reports = Elements(Reports, "reports", Report)
+        self._own = self._own_routes()
 
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
+        return [
+            *self._own,
+            *(
+                _route(path, Endpoint(self.nothing))
+                for root in ROOTS
+                for path in (f"/{root}", f"/{root}/{{rest:path}}")
+            ),
+            _route("/{rest:path}", Endpoint(self.nova)),
+        ]
+
+    def _own_routes(self) -> list[Route]:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
             *(
@@ -82,9 +97,6 @@ class Handlers:
             _route("/healthz", Endpoint(self.healthz), "GET"),
             _route("/readyz", Endpoint(self.readyz), "GET"),
             *(_route(path, Endpoint(ui.ui), "GET") for path in ui.PATHS),
-            _route("/v1", Endpoint(self.nothing)),
-            _route("/v1/{rest:path}", Endpoint(self.nothing)),
-            _route("/{rest:path}", Endpoint(self.nova)),
         ]
 
     def _handle_v1(self, handler: Handler, rule: Rule) -> Stage:
@@ -127,7 +139,7 @@ class Handlers:
         It may have lain in a socket during a pause, and its sender may have died since (SQL-7).
         """
         body = await body_of(request)
-        if request.method != "GET" and self._pauses.just_ended and await _has_gone(request):
+        if request.method not in _READING and self._pauses.just_ended and await _has_gone(request):
             raise ClientDisconnect
         return body
 
@@ -165,7 +177,7 @@ class Handlers:
         await self._caller(request, STREAM.rule)
         await self._body(request)
         _, wanted = _wanted(request, STREAM)
-        return await open_stream(self._feed, wanted)
+        return await open_stream(self._feed, wanted, only_head=request.method == "HEAD")
 
     async def openapi(self, request: Request) -> Answer:
         """Describe ``/v1`` to programs."""
@@ -187,17 +199,16 @@ class Handlers:
         return faults.fault(503, "Reports cannot be committed now; see the control plane's log.")
 
     async def nothing(self, request: Request) -> Answer:
-        """Refuse what /v1 has not."""
-        known = [
-            route for route in (*v1.WAITING, *v1.ROUTES) if _fits(route.path, request.url.path)
-        ]
+        """Refuse what is below a root of ours and not there, or does not take the method (F-7)."""
+        scope, path = request.scope, request.url.path
+        known = [route for route in self._own if route.matches(scope)[0] is not Match.NONE]
         if known:
-            allowed = ", ".join(sorted({route.method for route in known}))
-            answer = faults.fault(405, f"{request.url.path} takes {allowed}.")
+            allowed = ", ".join(
+                sorted({method for route in known for method in route.methods or ()})
+            )
+            answer = faults.fault(405, f"{path} takes {allowed}.")
             return msgspec.structs.replace(answer, headers=(*answer.headers, ("Allow", allowed)))
-        return faults.fault(
-            404, f"{request.url.path} is not part of the API; see /v1/openapi.json."
-        )
+        return faults.fault(404, f"{path} is not part of the API; see /v1/openapi.json.")
 
     async def nova(self, request: Request) -> Answer:
         """Answer as Nova's API does."""
@@ -243,22 +254,15 @@ class Application(Router):
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
-    """Route exactly these methods, or all for none: what a path does not take is ours to say."""
+    """Route these methods, HEAD with GET, or all for none: what is not taken is ours to say."""
     route = Route(path, endpoint, methods=methods)
-    route.methods = set(methods) or None
+    route.methods = {*methods, *(("HEAD",) if "GET" in methods else ())} or None
     return route
 
 
 def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], EventFilter]:
     given = values(parse_qsl(request.url.query, keep_blank_values=True), route.query)
     return given, event_filter(given, request.headers.get("last-event-id"))
-
-
-def _fits(pattern: str, path: str) -> bool:
-    wanted, given = pattern.split("/"), path.split("/")
-    return len(wanted) == len(given) and all(
-        w == g or (w.startswith("{") and g) for w, g in zip(wanted, given, strict=True)
-    )
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -65,10 +65,11 @@ async def wait_for(
 class Stream:
     """An answer that goes on until the follower goes or the control plane stops."""
 
-    def __init__(self, feed: Feed, wanted: EventFilter) -> None:
-        """Send what ``feed`` has after ``wanted.after``."""
+    def __init__(self, feed: Feed, wanted: EventFilter, *, only_head: bool = False) -> None:
+        """Send what ``feed`` has after ``wanted.after``; nothing of it for a HEAD (F-7)."""
         self._feed = feed
         self._wanted = wanted
+        self._only_head = only_head
 
     async def run(self, connection: Connection, send: Send) -> None:
         """Send it all, start and end included; a further request on the connection ends it.
@@ -76,6 +77,9 @@ class Stream:
         Raises ClientDisconnect when the connection ends.
         """
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        if self._only_head:
+            await _send(send, b"", more=False)
+            return
         with self._feed.follow() as follower:
             try:
                 with connection.wait(until_next=True):
@@ -87,7 +91,7 @@ class Stream:
                 LOG.warning("A follower of events reads nothing; its stream ends.")
 
 
-async def open_stream(feed: Feed, wanted: EventFilter) -> Stream:
+async def open_stream(feed: Feed, wanted: EventFilter, *, only_head: bool = False) -> Stream:
     """Return the stream of events that match; without ``after``, of those to come.
 
     Raises InvalidInput for an ``after`` that was never given, Unavailable.
@@ -96,7 +100,7 @@ async def open_stream(feed: Feed, wanted: EventFilter) -> Stream:
     if wanted.after is None:
         wanted = msgspec.structs.replace(wanted, after=await feed.last())
     await feed.read(wanted, 1)
-    return Stream(feed, wanted)
+    return Stream(feed, wanted, only_head=only_head)
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -17,6 +17,7 @@ from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
 from servicegroup.options import driver_options, own_options
 from servicegroup.protection import Threshold, Thresholds
+from servicegroup.values import register
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -112,10 +113,15 @@ def load(config_file: str | None = None) -> Settings:
 
     path = find_file(config_file)
     conf = cfg.ConfigOpts()
-    for section, options in own_options():
-        conf.register_opts(options, None if section == "DEFAULT" else section)
     try:
-        conf(args=[], project="servicegroup", default_config_files=[str(path)] if path else [])
+        conf(
+            args=[],
+            project="servicegroup",
+            default_config_files=[str(path)] if path else [],
+            use_env=False,  # read by ``register``, as it stands
+        )
+        for section, options in own_options():
+            register(conf, section, options)
         settings = _settings(conf, str(path) if path else None)
     except cfg.ConfigFileParseError as error:
         wrong: Any = error.__context__  # the error quotes the line, which may hold a password
@@ -158,23 +164,13 @@ def _settings(conf: cfg.ConfigOpts, path: str | None) -> Settings:
     )
 
 
-def for_libraries(settings: Settings) -> Any:
-    """Return the same file and environment for libraries that read sections of their own."""
-    from oslo_config import cfg
-
-    conf = cfg.ConfigOpts()
-    files = [settings.config_file] if settings.config_file else []
-    conf(args=[], project="servicegroup", default_config_files=files)
-    return conf
-
-
 def driver_choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
     """Read the section of the chosen driver; no other driver is even imported.
 
     Raises ConfigError for a driver that there is not, or whose client library is missing.
     """
     options = driver_options(name)
-    conf.register_opts(options, name)
+    register(conf, name, options)
     given = {option.name: conf[name][option.name] for option in options}
     return DriverChoice(name, {key: value for key, value in given.items() if value is not None})
 

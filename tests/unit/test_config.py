@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from servicegroup import config, options
+from servicegroup.agent.client import DriverSettings
+from servicegroup.agent.heartbeats import own_options as agents_options
 from servicegroup.errors import ConfigError
 from servicegroup.model import OnUnknown
 from servicegroup.protection import Threshold, Thresholds
@@ -122,6 +125,70 @@ def test_groups_may_have_thresholds_of_their_own() -> None:
     assert settings.thresholds == Thresholds(Threshold(5, 0), own)
     assert settings.keep_events == timedelta(days=7)
     assert settings.keep_of_operators == timedelta(days=90)
+
+
+ODD = ["a$b", "a$$b", r"a\$b", r"a\\$", "$", "$bind", "${bind}", "%(a)s", "'q'", " s p ", "#;,="]
+"""Passwords that a language of values could take for something else."""
+
+
+@pytest.mark.parametrize("password", ODD)
+def test_a_variable_means_the_same_to_control_plane_and_agent(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in it, to the letter (F-9)."""
+    monkeypatch.setenv("OS_REDIS__URL", f"redis://:{password}@redis/0")
+    monkeypatch.setenv("OS_DATABASE__CONNECTION", password)
+    write("[DEFAULT]\nservicegroup_driver = redis\n")
+    settings = config.load()
+    named = DriverSettings("redis", options={})
+    assert settings.driver.options == agents_options(named, os.environ)
+    assert settings.driver.options["url"] == f"redis://:{password}@redis/0"
+    assert settings.connection == password
+
+
+def test_in_the_file_a_dollar_sign_is_written_twice() -> None:
+    write("[database]\nconnection = postgresql://u:a$$b@h/$report_interval\n")
+    assert config.load().connection == "postgresql://u:a$b@h/10.0"
+
+
+@pytest.mark.parametrize("value", ["a$bcd", "${bcd}", "$bcd.efg", "$connection"])
+def test_a_lone_dollar_sign_is_refused_without_a_word_of_the_value(value: str) -> None:
+    write(f"[database]\nconnection = {value}\n")
+    with pytest.raises(ConfigError) as raised:
+        config.load()
+    assert str(raised.value) == (
+        "[database] connection holds a $ that no option's name follows; write $$ for a dollar sign."
+    )
+
+
+def test_a_repeatable_option_has_several_values_in_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A comma or a new line parts them; they replace those of the file."""
+    write(f"[api]\ntoken = reader:{DIGEST}:old\n[protection]\ngroup = old:3:0.5\n")
+    for apart in (",", "\n", " ,\n ", ",,"):
+        tokens = [f"admin:{DIGEST}", f"reporter:{DIGEST}:a$b", ""]
+        monkeypatch.setenv("OS_API__TOKEN", apart.join(tokens))
+        monkeypatch.setenv("OS_PROTECTION__GROUP", apart.join(["compute:10:0.1", "a:2:1"]))
+        settings = config.load()
+        assert [(token.role, token.name) for token in settings.tokens] == [
+            ("admin", "admin"),
+            ("reporter", "a$b"),
+        ]
+        assert set(settings.thresholds.own) == {"compute", "a"}
+    monkeypatch.setenv("OS_API__TOKEN", "")
+    assert config.load().tokens == ()
+
+
+def test_a_variable_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_DEFAULT__REPORT_INTERVAL", "soon")
+    with pytest.raises(ConfigError, match=r"^OS_DEFAULT__REPORT_INTERVAL cannot be used: .*soon"):
+        config.load()
+    monkeypatch.delenv("OS_DEFAULT__REPORT_INTERVAL")
+    monkeypatch.setenv("OS_API__TOKEN", "s3cret")
+    with pytest.raises(ConfigError) as raised:
+        config.load()
+    assert "s3cret" not in str(raised.value)
 
 
 def test_every_option_explains_itself() -> None:

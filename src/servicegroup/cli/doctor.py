@@ -85,10 +85,12 @@ def print_checks(checks: Iterator[Check]) -> Iterator[Check]:
 
 def examine(config_file: str | None) -> Iterator[Check]:
     """Check one thing after the other, for as long as there is something to look at."""
-    from servicegroup import config
+    from servicegroup import config, keystone_settings
 
     try:
         settings = config.load(config_file)
+        if settings.auth_strategy == "keystone":
+            keystone_settings.for_libraries(settings)  # what only a request would miss (F-41)
         drivers = _drivers(settings)
     except ConfigError as error:
         yield Check("FAIL", "configuration", str(error), "Nothing else can be checked.")

@@ -16,11 +16,9 @@ from starlette.requests import Request
 from servicegroup.api.access.policy import RULES
 from servicegroup.api.access.tokens import Tokens, is_ours, token_of
 from servicegroup.api.call import Caller, Rule
-from servicegroup.config import Settings, for_libraries
+from servicegroup.config import Settings
 from servicegroup.errors import ConfigError, Unauthorized, Unavailable
-
-_TIMEOUT = 5
-"""Seconds one request to Keystone may take."""
+from servicegroup.keystone_settings import SECTION, for_libraries
 
 _WAITING = 10
 """Requests that wait for Keystone at once; a thread each, apart from those that do the work."""
@@ -49,31 +47,19 @@ class Keystone:
 
         Raises ConfigError.
         """
-        try:
-            from keystoneauth1.exceptions import ClientException
-            from keystonemiddleware.auth_token import AuthProtocol
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"auth_strategy = keystone needs {error.name};"
-                " pip install 'servicegroup[keystone]'."
-            ) from error
+        conf = for_libraries(settings)
+        from keystoneauth1.exceptions import ClientException
+        from keystonemiddleware.auth_token import AuthProtocol
+
         self._tokens = tokens
         self._failure = ClientException
         self._waiting = CapacityLimiter(_WAITING)
-        conf = for_libraries(settings)
-        _bound(conf)
         self._enforcer = _enforcer(conf)
         try:
             self._middleware = AuthProtocol(_accept, {"oslo_config_config": conf})
-        except (ValueError, ClientException) as error:
-            raise ConfigError(f"[keystone_authtoken] cannot be used: {error}.") from error
-        section = conf.keystone_authtoken
-        if not (section.auth_type or section.auth_section):
-            raise ConfigError(
-                "[keystone_authtoken] names no auth_type; write auth_type = password with auth_url,"
-                " username, password, project_name and the domains of user and project."
-            )
-        self._uri = section.www_authenticate_uri or ""
+        except Exception as error:  # of as many kinds as it uses libraries
+            raise ConfigError(f"[{SECTION}] cannot be used: {_line(error)}.") from error
+        self._uri = conf.keystone_authtoken.www_authenticate_uri or ""
 
     async def caller(self, request: Request) -> Caller:
         """Return whose token it is; see ``Authenticator``."""
@@ -117,16 +103,6 @@ class Keystone:
         )
 
 
-def _bound(conf: Any) -> None:
-    """Wait for Keystone so long and no longer, unless the file says otherwise."""
-    from keystonemiddleware.auth_token import list_opts
-
-    for section, options in list_opts():
-        conf.register_opts(options, section)
-    conf.set_default("http_connect_timeout", _TIMEOUT, "keystone_authtoken")
-    conf.set_default("http_request_max_retries", 1, "keystone_authtoken")
-
-
 def rules() -> list[Any]:
     """Return the policy's rules with their defaults, for oslo.policy's generators too."""
     from oslo_policy.policy import RuleDefault
@@ -145,9 +121,12 @@ def _enforcer(conf: Any) -> Any:
     try:
         enforcer.load_rules()
     except Exception as error:  # as many kinds as there are parsers in it
-        cause = " ".join(str(error).split())
-        raise ConfigError(f"[oslo_policy] policy_file cannot be used: {cause}.") from error
+        raise ConfigError(f"[oslo_policy] policy_file cannot be used: {_line(error)}.") from error
     return enforcer
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _accept(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

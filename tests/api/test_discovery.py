@@ -103,6 +103,27 @@ def test_links_are_https_behind_a_proxy_that_speaks_tls(stranger: Nova) -> None:
     assert reply.json["versions"][1]["links"][0]["href"] == "https://nova.example/v2.1/"
 
 
+@pytest.mark.parametrize("prefix", ["/compute", "/compute/", "/a/b-c_d.e~f"])
+def test_links_stay_below_the_path_that_a_proxy_took_off(stranger: Nova, prefix: str) -> None:
+    """F-10."""
+    base = f"https://cloud.example{prefix.rstrip('/')}"
+    proxied = {"host": "cloud.example", "x_forwarded_proto": "https", "x_forwarded_prefix": prefix}
+    versions = stranger.get("/", root="", **proxied).json["versions"]
+    assert [one["links"][0]["href"] for one in versions] == [f"{base}/v2/", f"{base}/v2.1/"]
+    version = stranger.get("/", **proxied).json["version"]
+    assert version["links"][0]["href"] == f"{base}/v2.1/"
+    choices = stranger.get("/v3/x", root="", **proxied).json["choices"]
+    assert choices[1]["links"][0]["href"] == f"{base}/v2.1/v3/x"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "//", "//evil.example", "compute", "/a//b", "/a b", "/a?b", "/<b>", "/a,/b"]
+)
+def test_what_is_no_path_is_no_prefix(stranger: Nova, prefix: str) -> None:
+    found = stranger.get("/", root="", x_forwarded_prefix=prefix).json["versions"]
+    assert found[1]["links"][0] == link("/v2.1/")
+
+
 def test_everything_else_needs_a_token(stranger: Nova) -> None:
     for root in ("/v2.1", "/v2"):
         for path in ("/os-services", "/nosuch", "//"):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from servers.haproxy import HAProxy
+from servers.plugin import require
 from support.control_plane import ControlPlane
 
 ADMIN = "the-administrators-token"
@@ -36,6 +38,18 @@ def _running(tmp_path_factory: pytest.TempPathFactory, api: str = "") -> Iterato
     plane.start()
     yield plane
     plane.stop()
+
+
+@pytest.fixture(scope="module")
+def below_a_path(trusting: ControlPlane) -> Iterator[str]:
+    """Give the URL of the control plane below a path, which HAProxy takes off."""
+    require(HAProxy)
+    rules = (
+        "http-request set-header X-Forwarded-Prefix /compute",
+        "http-request replace-path /compute/?(.*) /\\1",
+    )
+    with HAProxy([trusting.port], rules=rules) as proxy:
+        yield f"{proxy.url}/compute"
 
 
 def join(plane: ControlPlane, host: str, **headers: str) -> str:

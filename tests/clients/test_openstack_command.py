@@ -22,9 +22,11 @@ COLUMNS = ["ID", "Binary", "Host", "Zone", "Status", "State", "Updated At"]
 class Command:
     """``openstack`` with one way to authenticate and one microversion."""
 
-    def __init__(self, plane: ControlPlane, token: str = "", version: str = "") -> None:
+    def __init__(
+        self, plane: ControlPlane, token: str = "", version: str = "", url: str = ""
+    ) -> None:
         how = ["--os-auth-type", "admin_token" if token else "none"]
-        self._arguments = [*how, "--os-endpoint", f"{plane.url}/v2.1"]
+        self._arguments = [*how, "--os-endpoint", f"{url or plane.url}/v2.1"]
         if token:
             self._arguments += ["--os-token", token]
         if version:
@@ -73,6 +75,16 @@ def test_a_service_at_the_default_microversion(trusting: ControlPlane) -> None:
 
     openstack("delete", uuid)
     assert ("host1", "nova-compute") not in trusting.services()
+
+
+def test_a_service_below_a_path(trusting: ControlPlane, below_a_path: str) -> None:
+    """A proxy takes the path off, and discovery stays below it (F-10)."""
+    uuid = join(trusting, "below")
+    openstack = Command(trusting, url=below_a_path)
+    [row] = openstack.list("--host", "below")
+    assert (row["ID"], row["State"]) == (uuid, "up")
+    openstack("delete", uuid)
+    assert ("below", "nova-compute") not in trusting.services()
 
 
 def test_a_service_at_the_oldest_microversion(trusting: ControlPlane) -> None:

@@ -19,9 +19,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 @contextmanager
-def connected(plane: ControlPlane, version: str = "", token: str = "") -> Iterator[Any]:
-    """Give the compute proxy of a connection."""
-    auth = {"endpoint": f"{plane.url}/v2.1"}
+def connected(
+    plane: ControlPlane, version: str = "", token: str = "", url: str = ""
+) -> Iterator[Any]:
+    """Give the compute proxy of a connection, to the control plane or to a proxy's ``url``."""
+    auth = {"endpoint": f"{url or plane.url}/v2.1"}
     options: dict[str, Any] = {"compute_default_microversion": version} if version else {}
     if token:
         auth["token"] = token
@@ -80,6 +82,19 @@ def test_discovery_leads_from_the_root_to_the_newest_microversion(trusting: Cont
         found = compute.get_endpoint_data()
         assert (found.min_microversion, found.max_microversion) == ((2, 1), (2, 104))
         assert found.url == f"{trusting.url}/v2.1/"
+
+
+def test_discovery_and_requests_stay_below_a_path(
+    trusting: ControlPlane, below_a_path: str
+) -> None:
+    """F-10."""
+    uuid = join(trusting, "below")
+    with connected(trusting, url=below_a_path) as compute:
+        found = compute.get_endpoint_data()
+        assert found.url == f"{below_a_path}/v2.1/"
+        assert found.max_microversion == (2, 104)
+        assert [service.id for service in compute.services(host="below")] == [uuid]
+        compute.delete_service(uuid, ignore_missing=False)
 
 
 def test_zones(trusting: ControlPlane) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 
 from servicegroup.api.call import Answer, json_answer
 from servicegroup.api.compute.microversions import MAX, MIN, text_of
+
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,12 @@ def _media_types(api: Api) -> list[dict[str, str]]:
 
 
 def _base_url(headers: Mapping[str, str]) -> str:
-    """Return where the client found us, also when a proxy in front speaks TLS for us."""
+    """Return where the client found us, also when a proxy in front speaks TLS for us.
+
+    Or when it serves us below a path, which it took off the request and names (F-10). Whoever sends
+    these headers without a proxy is the only one to be told of it.
+    """
     scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
-    return f"{scheme}://{headers.get('host', 'localhost')}"
+    below = headers.get("x-forwarded-prefix", "").rstrip("/")
+    prefix = below if _PATH.fullmatch(below) else ""
+    return f"{scheme}://{headers.get('host', 'localhost')}{prefix}"

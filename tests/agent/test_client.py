@@ -121,8 +121,14 @@ def test_the_connection_is_kept_and_replaced_once_it_was_closed(
         assert ask() is not first
 
 
-@pytest.mark.parametrize("body", [b"", b'{"deleted"'])
-def test_an_answer_that_is_cut_off_is_none(body: bytes) -> None:
+LENGTH, CHUNKS = b"content-length: 55\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [LENGTH, LENGTH + b'{"deleted"', CHUNKS, CHUNKS + b"37\r\n{", CHUNKS + b"2\r\n[]\r\n"],
+)
+def test_an_answer_that_is_cut_off_is_none(rest: bytes) -> None:
     """A control plane may be killed between the head of its answer and the body."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -130,7 +136,7 @@ def test_an_answer_that_is_cut_off_is_none(body: bytes) -> None:
             accepted, _ = server.accept()
             with accepted:
                 accepted.recv(4096)
-                accepted.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 55\r\n\r\n" + body)
+                accepted.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
 
         thread = threading.Thread(target=cut_off)
         thread.start()

@@ -31,6 +31,9 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Bytes an answer may have."""
 
 
+_CUT_SHORT = "it closed before the end of its answer"
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What came back: the status, the seconds of Retry-After (0 for none), and the body."""
 
@@ -130,7 +133,7 @@ class Connection:
         response = connection.getresponse()
         content = response.read(MAX_ANSWER)
         if response.length and len(content) < MAX_ANSWER:  # to http.client that is no error
-            raise OSError("it closed before the end of its answer")
+            raise OSError(_CUT_SHORT)
         if not response.isclosed():
             raise OSError(f"more than {MAX_ANSWER} bytes")
         return Reply(response.status, _seconds(response.getheader("Retry-After")), content)
@@ -164,8 +167,10 @@ class Connection:
         return HTTPSConnection(self._host, self._port, context=self._tls.context())
 
     def _cause(self, error: Exception) -> str:
-        from http.client import BadStatusLine
+        from http.client import BadStatusLine, IncompleteRead
 
+        if isinstance(error, IncompleteRead):  # in a body of chunks (F-15)
+            return _CUT_SHORT
         if isinstance(error, TimeoutError):
             return "timed out"
         if self._tls is not None:

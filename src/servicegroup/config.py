@@ -73,21 +73,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def uses_default_database(self) -> bool:
         """Whether the record lives in the embedded database under the state directory."""
-        return self.connection == default_connection()
+        try:
+            return self.connection == default_connection()
+        except ConfigError:  # there is no place for it, and so it is another one
+            return False
 
 
 def state_directory() -> Path:
-    """Return where this user's or this host's state lives (systemd and XDG conventions)."""
+    """Return where this user's or this host's state lives (systemd and XDG conventions).
+
+    Raises ConfigError where none is named, for a user without a home (F-11).
+    """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given)
     if os.geteuid() == 0:
         return Path("/var/lib/servicegroup")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "servicegroup"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "servicegroup"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise ConfigError(
+            f"User {os.geteuid()} has no home for the state directory; set [database] connection,"
+            " or STATE_DIRECTORY."
+        ) from None
+    return home / ".local" / "state" / "servicegroup"
 
 
 def default_connection() -> str:
-    """Return the URL of the embedded database."""
+    """Return the URL of the embedded database. Raises ConfigError as ``state_directory``."""
     return f"sqlite:///{state_directory() / 'servicegroup.sqlite'}"
 
 

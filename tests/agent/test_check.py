@@ -9,12 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from servers.process import PATIENCE
 from servicegroup.agent.check import Check
 from servicegroup.errors import InvalidInput
+from support.waiting import until
 
 
 def refuse(*_: object, **__: object) -> int:
     raise PermissionError(1, "Operation not permitted")
+
+
+def state(pid: int) -> str:
+    """Return the letter that /proc has for a process, X for none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def script(path: Path, text: str) -> str:
@@ -41,6 +51,16 @@ def test_a_check_needs_neither_a_directory_nor_a_recent_kernel() -> None:
 def test_no_zombie_is_left() -> None:
     pid = Check("sh -c 'echo $$; exit 1'", 30)()
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("ending", ["exit 0", "echo no; exit 1"])
+def test_what_a_check_leaves_in_the_background_ends_with_it(tmp_path: Path, ending: str) -> None:
+    """Else it piles up, one more with each report (F-11)."""
+    left = tmp_path / "left"
+    program = script(tmp_path / "check", f"sleep 1000 >&- 2>&- & echo $! > {left}\n{ending}")
+    assert Check(program, 30)() == (True if ending == "exit 0" else "no")
+    pid = int(left.read_text())
+    until(lambda: state(pid) in "ZX", PATIENCE, what="the end of what it left")
 
 
 @pytest.mark.parametrize(("works", "answer"), [("exit 0", True), ("echo no; exit 1", "no")])

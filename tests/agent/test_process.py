@@ -328,13 +328,15 @@ def test_an_outage_of_the_control_plane_needs_no_restart_of_the_agent(
         assert record(control_plane, host)["incarnation"] == 1
 
 
+@pytest.mark.parametrize("form", ["{}/notify", "{}/a@b@c", "@servicegroup-test@{}"])
 def test_the_service_manager_is_told(
-    plane: ControlPlane, host: str, options: tuple[str, ...], tmp_path: Path
+    plane: ControlPlane, host: str, options: tuple[str, ...], tmp_path: Path, form: str
 ) -> None:
-    address = str(tmp_path / "notify")
+    """At a path, which may have an @ in it, or in the abstract namespace (F-11)."""
+    address = form.format(tmp_path)
     said: set[str] = set()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address)
+        manager.bind("\0" + address[1:] if address.startswith("@") else address)
         manager.settimeout(0.1)
 
         def heard(field: str) -> bool:

@@ -111,6 +111,20 @@ def test_a_large_list_has_its_length_and_the_same_content(
     assert (b"Cache-Control", b"no-cache") in ours.head["headers"]
 
 
+def test_without_any_directory_a_large_list_is_refused(
+    group: ServiceGroup, to_disk: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a read-only root (F-11)."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", no_directory)
+    with pytest.raises(Unavailable, match=r"does not fit into a temporary file \(No usable"):
+        listing(group)
+
+
+def no_directory() -> str:
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+
 def test_who_reads_too_slowly_is_left_with_less_than_was_announced(
     group: ServiceGroup, to_disk: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """A health check that is a command: status 0 is healthy, its first line of output says why not.
 
-No shell is involved. A check that takes too long is killed with everything it started. What keeps
+No shell is involved. What a check left running in the background is killed with its end, and a
+check that takes too long with everything it started: else it piles up (F-11). What keeps
 a check from being run is the agent's trouble and no answer about the service, so the agent logs it
 and goes by the last answer (F-6). It needs neither a directory nor a recent kernel.
 """
@@ -97,6 +98,7 @@ class Check:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         timer.cancel()
         with self._lock:
+            self._kill()
             _, status = os.waitpid(pid, 0)
             self._pid = None
         return None if late.is_set() else os.waitstatus_to_exitcode(status)

@@ -20,8 +20,10 @@ def notify(*fields: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
+    if address.startswith("@"):  # the abstract namespace; in a path it is a letter (F-11)
+        address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.sendto("\n".join(fields).encode(), address.replace("@", "\0", 1))
+        manager.sendto("\n".join(fields).encode(), address)
 
 
 class Status:

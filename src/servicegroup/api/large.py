@@ -57,8 +57,10 @@ class Large:
                 weakref.finalize(self, self._file.close)  # also of one that is never sent
                 stack.pop_all()
         except OSError as error:
+            # None where no directory can be written to at all, as on a read-only root (F-11).
+            place = tempfile.tempdir or "a temporary file"
             raise Unavailable(
-                f"The list does not fit into {tempfile.gettempdir()} ({error.strerror}): make room"
+                f"The list does not fit into {place} ({error.strerror}): make room"
                 " there, or ask for pages (limit)."
             ) from error
 

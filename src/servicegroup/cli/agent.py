@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from servicegroup.cli.first_process import stand_before
 from servicegroup.cli.logs import on_stderr
 
 _LONGEST_WAIT = 3600.0
@@ -87,6 +88,7 @@ def agent(
     from servicegroup.agent.join import Membership, client_for
     from servicegroup.agent.supervisor import StartError, Supervisor
 
+    stand_before()
     _log_to_stderr()
     check = Check(check_command, check_timeout) if check_command is not None else None
     above = context.find_root().params

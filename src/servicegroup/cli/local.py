@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import time
 from pathlib import Path
@@ -108,5 +109,12 @@ def sqlite_file(engine: Engine) -> Path | None:
 
 
 def operator() -> str:
-    """Return who types, for the events: the user of this process on this host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Return who types, for the events: the user of this process on this host.
+
+    In a container the user may have a number and no name (F-11).
+    """
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from servicegroup.cli.first_process import stand_before
 from servicegroup.cli.local import connect, open_group
 from servicegroup.cli.logs import on_stderr
 from servicegroup.errors import ConfigError
@@ -41,6 +42,7 @@ def serve(context: click.Context, log_level: str) -> None:
     from servicegroup import config
     from servicegroup.store import database
 
+    stand_before()
     lines = on_stderr("%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.basicConfig(level=log_level.upper(), handlers=[lines])
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -63,14 +65,21 @@ def serve(context: click.Context, log_level: str) -> None:
 
 def listen(settings: Settings) -> socket.socket:
     """Return the listening socket; raises ConfigError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
+        # An IPv4 address if the name has one, as ever; a name may have none (F-11).
+        family, *_, address = min(
+            socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        cause = getattr(error, "strerror", None) or "it is no name of a host"
         raise ConfigError(
             f"bind = {settings.host}:{settings.port} cannot be listened on ({error.strerror});"
             " stop what holds it, or set another bind."
@@ -124,6 +133,7 @@ def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socke
         thresholds=settings.thresholds,
         keep_events=settings.keep_events,
         keep_of_operators=settings.keep_of_operators,
+        endings=settings.endings,
         clients=clients,
     )
     app = create_app(plane, authenticator(settings, engine))

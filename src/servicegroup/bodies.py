@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sized
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 import msgspec
 
@@ -71,6 +71,49 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     disabled: bool | msgspec.UnsetType = msgspec.UNSET
     disabled_reason: str | msgspec.UnsetType | None = msgspec.UNSET
     forced_down: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which services to delete: all that are down for one of the reasons and match the names.
+
+    Reasons are ``left``, ``exited``, ``silent`` and ``forced_down``. ``unseen`` is for how many
+    seconds at least they have not reported. A ``dry_run`` deletes none.
+    """
+
+    reasons: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
+    host: Name | None = None
+    binary: Name | None = None
+    group: Name | None = None
+    zone: Name | None = None
+    unseen: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    dry_run: bool = False
+
+
+class PrunedService(msgspec.Struct, frozen=True):
+    """A service that is deleted; ``unseen`` is for how many seconds it had not reported."""
+
+    uuid: str
+    host: str
+    binary: str
+    group: str
+    zone: str
+    reason: str
+    unseen: float
+
+    @classmethod
+    def of(cls, service: Service) -> Self:
+        """Return what is said of a service as it was judged."""
+        judged = service.judged
+        unseen = round(max(0.0, judged.evidence.silence), 3)
+        names = (service.uuid, service.host, service.binary, service.topic, service.zone)
+        return cls(*names, judged.reason.value, unseen)
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """Who is deleted, or would be, by a ``dry_run``."""
+
+    services: list[PrunedService]
+    dry_run: bool
 
 
 class Services(msgspec.Struct, frozen=True):

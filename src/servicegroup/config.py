@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from servicegroup.errors import ConfigError
-from servicegroup.model import Limits, OnUnknown
+from servicegroup.model import Limits, OnUnknown, Reason
 from servicegroup.options import driver_options, own_options
 from servicegroup.protection import Threshold, Thresholds
 from servicegroup.values import register
 
 if TYPE_CHECKING:
     from oslo_config import cfg
+
+_DAY = 86_400.0
+_LONGEST_DAYS = 36_500
+_ENDING_REASONS = {one.value: one for one in (Reason.LEFT, Reason.EXITED, Reason.SILENT)}
 
 FILES = (Path("servicegroup.conf"), Path("/etc/servicegroup/servicegroup.conf"))
 
@@ -49,6 +53,18 @@ class ApiTls(msgspec.Struct, frozen=True):
     required: bool
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """When records of a group end: for which reason to be down, after so many seconds unseen."""
+
+    group: str
+    reason: Reason
+    unseen: float
+
+    def __str__(self) -> str:
+        """Return it as it is configured."""
+        return f"{self.group}:{self.reason.value}:{self.unseen / _DAY:g}"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point needs to know, already checked."""
 
@@ -69,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: Thresholds
     keep_events: timedelta
     keep_of_operators: timedelta
+    endings: tuple[Ending, ...]
 
     @property
     def uses_default_database(self) -> bool:
@@ -175,6 +192,7 @@ def _settings(conf: cfg.ConfigOpts, path: str | None) -> Settings:
         thresholds=_thresholds(conf.protection),
         keep_events=timedelta(days=conf.events.keep_days),
         keep_of_operators=timedelta(days=conf.events.keep_operators_days),
+        endings=tuple(_ending(text) for text in conf.records.end),
     )
 
 
@@ -240,6 +258,22 @@ def _thresholds(options: Any) -> Thresholds:
                 " share from 0 to 1; write for example compute:10:0.1."
             )
     return Thresholds(Threshold(options.minimum, options.share), own)
+
+
+def _ending(text: str) -> Ending:
+    name, _, days = text.rpartition(":")
+    name, _, reason = name.rpartition(":")
+    try:
+        found = Ending(name, _ENDING_REASONS[reason], float(days) * _DAY)
+    except (KeyError, ValueError):
+        name = ""
+    if not name or not 0 < found.unseen <= _LONGEST_DAYS * _DAY:
+        raise ConfigError(
+            f"[records] end = {text} is not group:reason:days with a reason of"
+            f" {', '.join(_ENDING_REASONS)} and days from 0 to {_LONGEST_DAYS}; write for example"
+            " worker:left:1."
+        )
+    return found
 
 
 def _check(settings: Settings) -> None:

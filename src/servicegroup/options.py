@@ -41,6 +41,7 @@ def own_options() -> list[tuple[str, list[cfg.Opt]]]:
         ("api", _api_options()),
         ("protection", _protection_options()),
         ("events", _events_options()),
+        ("records", _records_options()),
     ]
 
 
@@ -145,6 +146,18 @@ def _events_options() -> list[cfg.Opt]:
         cfg.IntOpt("keep_operators_days", default=365, min=1, help=(
             "Days that events of what operators did are kept: edits, force-downs, deletes, tokens;"
             " keep_days if that is longer. 100,000 more than the million at the most.")),
+    ]  # fmt: skip
+
+
+def _records_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.MultiStrOpt("end", default=[], help=(
+            "When records end by themselves, as group:reason:days, repeatable, say worker:left:1:"
+            " services of the group that are down for the reason (left, exited or silent) and have"
+            " not reported for so many days are deleted. For groups whose names never come back,"
+            " as those of pods. Without any, no record ends.")),
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The observer's side of the layer: its lease, what a look reads, and what it records (spec S3).
+"""The observer's side of the layer: its lease, what a look reads, what it records or ends (S3).
 
 Each write names the fencing token of the lease, and writes nothing once another process has the
 lease; see ``store.lease``.
@@ -6,13 +6,13 @@ lease; see ``store.lease``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from servicegroup.events import Event, Protection
 from servicegroup.liveness import Listening
-from servicegroup.model import Limits, Member, ServiceFilter
-from servicegroup.store import findings, lease
+from servicegroup.model import Limits, Member, Service, ServiceFilter
+from servicegroup.store import findings, lease, pruning
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
 from servicegroup.store.snapshots import Snapshot
@@ -96,3 +96,14 @@ class Recorder:
     ) -> list[Event]:
         """End a look at every service and return its events. Raises LeaseLost."""
         return findings.conclude(self._engine, fencing_token, before, after, at, by=by)
+
+    def prune(
+        self,
+        judged: Sequence[Service],
+        whys: Mapping[int, str],
+        drivers: Sequence[str],
+        by: str,
+        unseen: float,
+    ) -> set[int]:
+        """End these services' records, and return whose; see ``store.pruning``. Needs no lease."""
+        return pruning.prune(self._engine, judged, whys, drivers, by, unseen)

@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ import msgspec
 from sqlalchemy import Engine
 
 from servicegroup import driver
+from servicegroup.bodies import Prune, Pruned
 from servicegroup.config import Settings
 from servicegroup.errors import ConfigError
 from servicegroup.events import EventFilter, Page
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Service
+from servicegroup.pruning import pruned
 from servicegroup.store import database, migrate
 from servicegroup.store.store import Store
 
@@ -39,6 +42,16 @@ class LocalRegister(ServiceGroup):
         deleted = super().delete(service_id, by=by or operator())
         self.free_deleted()  # there may be no control plane to do it in the next second
         return deleted
+
+    def prune(
+        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
+    ) -> Pruned:
+        """Delete all services that match; see ``Register``."""
+        asked = Prune(list(reasons), unseen=unseen, dry_run=dry_run, **filters)
+        found = pruned(self, asked, operator())
+        if not dry_run:
+            self.free_deleted()
+        return found
 
     def events(self, wanted: EventFilter, limit: int, wait: float = 0.0) -> Page:
         """Return events, looking again while there are none; see ``Register``."""

@@ -68,6 +68,23 @@ class Moment(click.ParamType[datetime]):
             )
 
 
+class Span(click.ParamType[float]):
+    """A length of time in seconds, such as 90s, 30min, 2h or 7d."""
+
+    name = "span"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds; fails for what is none."""
+        if (found := _AGO.fullmatch(value)) is None:
+            return self.fail(f"{value!r} is no time such as 90s, 30min, 2h or 7d.", param, ctx)
+        try:
+            return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+        except OverflowError:
+            return self.fail(f"{value!r} is longer than time itself.", param, ctx)
+
+
 def one_service(command: F) -> F:
     """Decorate a command with the argument that names one service."""
     return click.argument(

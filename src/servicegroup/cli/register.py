@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import click
 
+from servicegroup.bodies import Pruned
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.events import EventFilter, Page, Protection
@@ -43,6 +44,12 @@ class Register(Protocol):
 
     def delete(self, service_id: str) -> object:
         """Delete a service. Raises NotFound."""
+        ...
+
+    def prune(
+        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
+    ) -> Pruned:
+        """Delete all services that match, or say which they are; see ``bodies.Prune``."""
         ...
 
     def version_counts(self, binaries: Sequence[str]) -> list[BinaryVersions]:

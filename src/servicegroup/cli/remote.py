@@ -15,7 +15,7 @@ from servicegroup.agent.client import REFUSALS, fault_messages
 from servicegroup.agent.connection import Reply
 from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.credentials import TlsFiles
-from servicegroup.bodies import Drivers, One, Protections, Services, Versions
+from servicegroup.bodies import Drivers, One, Protections, Prune, Pruned, Services, Versions
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
@@ -79,6 +79,13 @@ class RemoteRegister:
     def delete(self, service_id: str) -> None:
         """Delete one service; see ``Register``."""
         self._planes.request("DELETE", f"/v1/services/{service_id}", None, TIMEOUT, _accepted)
+
+    def prune(
+        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
+    ) -> Pruned:
+        """Delete all services that match; see ``Register``."""
+        asked = Prune(list(reasons), unseen=unseen, dry_run=dry_run, **filters)
+        return self._ask("POST", "/v1/services/prune", Pruned, msgspec.to_builtins(asked))
 
     def version_counts(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""

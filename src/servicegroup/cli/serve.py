@@ -81,7 +81,7 @@ def listen(settings: Settings) -> socket.socket:
     except (OSError, UnicodeError) as error:
         cause = getattr(error, "strerror", None) or "it is no name of a host"
         raise ConfigError(
-            f"bind = {settings.host}:{settings.port} cannot be listened on ({error.strerror});"
+            f"bind = {settings.host}:{settings.port} cannot be listened on ({cause});"
             " stop what holds it, or set another bind."
         ) from error
     return listener

@@ -22,6 +22,7 @@ from servicegroup.cli.output import (
     table,
 )
 from servicegroup.cli.params import Name, Text, named, one_service
+from servicegroup.cli.prune import prune
 from servicegroup.cli.register import open_register
 from servicegroup.errors import Unavailable
 from servicegroup.events import Protection
@@ -110,6 +111,7 @@ def service() -> None:
 
 
 service.add_command(history)
+service.add_command(prune)
 
 
 @service.command("list", epilog=_COLUMNS_HELP)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from servicegroup.config import Ending
 from servicegroup.controlplane.background import run_comparison, run_evictions
 from servicegroup.controlplane.clients import Clients
+from servicegroup.controlplane.ending import run_endings
 from servicegroup.controlplane.feed import Feed
 from servicegroup.controlplane.intake import Intake
 from servicegroup.controlplane.metrics.collector import Metrics
@@ -39,6 +41,7 @@ class Plane:
         thresholds: Thresholds | None = None,
         keep_events: timedelta = KEEP,
         keep_of_operators: timedelta = KEEP_OF_OPERATORS,
+        endings: Sequence[Ending] = (),
         clients: Clients | None = None,
     ) -> None:
         """Serve the register of ``group``, whose reports ``intake`` commits; nothing runs yet."""
@@ -47,6 +50,7 @@ class Plane:
         self.pauses = Pauses()
         self.feed = Feed(group)
         self._own_name = own_name
+        self._endings = endings
         self._observer_loop = ObserverLoop(
             group, Observer(group, thresholds), self.feed.nudge, keep_events, keep_of_operators
         )
@@ -63,6 +67,9 @@ class Plane:
         work = (
             run_evictions(self.group),
             run_comparison(self.group, lambda: self._observer_loop.observes),
+            run_endings(
+                self.group, self._endings, lambda: self._observer_loop.observes, self.feed.nudge
+            ),
             self.pauses.watch(),
             self._observer_loop.run(),
             self.feed.run(),

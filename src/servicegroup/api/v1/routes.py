@@ -28,6 +28,8 @@ from servicegroup.bodies import (
     NewService,
     One,
     Protections,
+    Prune,
+    Pruned,
     Reports,
     Services,
     Versions,
@@ -42,6 +44,7 @@ from servicegroup.group import ServiceGroup
 from servicegroup.history import History
 from servicegroup.messages import Leave, Refusals, Reported
 from servicegroup.model import Service, ServiceFilter
+from servicegroup.pruning import pruned
 
 T = TypeVar("T")
 
@@ -163,6 +166,12 @@ def delete_service(call: Call) -> Answer:
     return Answer(204)
 
 
+def prune_services(call: Call) -> Answer:
+    """Delete all services that match, in one transaction, or say which they are."""
+    asked = decode(call, Prune)
+    return Answer(later=lambda: json_answer(pruned(call.group, asked, call.caller.user)))
+
+
 def show_history(call: Call) -> Answer:
     """Show what happened to a service over a time, and what it adds up to."""
     given = values(call.pairs, HISTORY_QUERY)
@@ -245,6 +254,8 @@ ROUTES = (
           summary="Enable, disable or force down", takes=Edit, gives=One),
     Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, rule=DELETE,
           summary="Delete a service", status=204),
+    Route(method="POST", path="/v1/services/prune", handler=prune_services, rule=DELETE,
+          summary="Delete the services that are down for a reason", takes=Prune, gives=Pruned),
     Route(method="GET", path="/v1/services/{uuid}/history", handler=show_history, rule=READ,
           summary="Show what happened to one service, and its availability",
           query=HISTORY_QUERY, gives=History),

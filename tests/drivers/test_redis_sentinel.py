@@ -141,8 +141,10 @@ def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
 def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
     own_redis: Callable[[], Redis], handle: Callable[[str], RedisDriver]
 ) -> None:
-    """It restarted before the sentinels had told everybody, and has no replicas any more."""
-    former, successor = own_redis(), own_redis()
+    """It runs on, and a replica still follows it: nothing but the sentinels tells."""
+    former, successor, replica = own_redis(), own_redis(), own_redis()
+    replica.tell(f"REPLICAOF {LOOPBACK} {former.port}")
+    until(lambda: b"master_link_status:up" in replica.tell("INFO replication"), 30)
     with RedisSentinel(former, quorum=1) as sentinel:
         url = f"redis+sentinel://{sentinel.address}/{PRIMARY}"
         agent = handle(url)

@@ -127,18 +127,10 @@ def let_go(client: redis.Redis) -> None:
         client.connection_pool.disconnect(inuse_connections=False)
 
 
-def has_moved(client: redis.Redis) -> bool:
-    """Ask the sentinels again, if there are any; return whether they name another primary now.
-
-    The one before is still asked where they name none.
-    """
-    pool = client.connection_pool
-    if not isinstance(pool, SentinelConnectionPool):
-        return False
-    former = pool.master_address
+def follow_primary(client: redis.Redis) -> None:
+    """Do what ``find_primary`` does; where no sentinel names one, the one before is still asked."""
     with contextlib.suppress(NoPrimary):
         find_primary(client)
-    return bool(pool.master_address != former)
 
 
 def is_by_sentinels(client: redis.Redis) -> bool:

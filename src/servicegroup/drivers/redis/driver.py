@@ -30,7 +30,7 @@ from servicegroup.drivers.redis.client import (
     client_of,
     close,
     find_primary,
-    has_moved,
+    follow_primary,
     is_by_sentinels,
     let_go,
 )
@@ -73,15 +73,14 @@ class RedisDriver(Driver):
         """Set the entry's expiry and forget entries that expired long ago; see ``Driver``."""
         keys = [group_key(member.group), *_MARKS]
         args: list[bytes | str | int] = [entry_of(member, incarnation), math.ceil(ttl * 1000)]
-        started = time.monotonic()
         with self._asking():
-            replicas = self._heartbeat(keys=keys, args=args)
-            # A primary that stood still for long, or has no replicas, may have been replaced
-            # without knowing it.
+            # One that was replaced acknowledges writes for some seconds, and nobody reads them.
+            follow_primary(self._redis)
+            started = time.monotonic()
+            self._heartbeat(keys=keys, args=args)
             if time.monotonic() - started > _LATE and is_by_sentinels(self._redis):
+                # A primary that stood still so long may have been replaced without knowing it.
                 let_go(self._redis)
-                self._heartbeat(keys=keys, args=args)
-            elif not replicas and has_moved(self._redis):
                 self._heartbeat(keys=keys, args=args)
 
     def leave(self, member: Member, incarnation: int | None = None) -> None:

@@ -23,8 +23,7 @@ DOUBT = "servicegroup:doubt"
 LONGEST = "servicegroup:longest"
 LOOK = "servicegroup:look"
 
-# KEYS: group, canary, doubt, longest. ARGV: entry, time to live in ms. Returns how many replicas
-# the server has: one that was replaced and comes back has none.
+# KEYS: group, canary, doubt, longest. ARGV: entry, time to live in ms.
 HEARTBEAT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -45,7 +44,6 @@ if redis.call('ZREMRANGEBYSCORE', KEYS[1], limit, '+inf') > 0 then
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ttl)
 redis.call('ZADD', KEYS[1], now + ttl, ARGV[1])
-return tonumber(string.match(redis.call('INFO', 'replication'), 'connected_slaves:(%d+)'))
 """
 
 # KEYS: group. ARGV: host and @. What follows it in an entry of that host is a number.

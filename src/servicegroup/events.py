@@ -6,7 +6,9 @@ holes, so whoever has seen event N asks for what is after N and can tell whether
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Self
 
 import msgspec
@@ -107,14 +109,61 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detail: str | None = None
     evidence: Evidence | None = None
 
+    @property
+    def cursor(self) -> Cursor:
+        """The place after it, by which it is known again; a gap is no event of any log."""
+        if self.kind is EventKind.GAP:
+            return Cursor(self.id)
+        return Cursor(self.id, mark_of(self.at, self.kind.value, self.uuid))
+
+
+CURSOR_PATTERN = "([0-9]{1,18})(?:-([0-9a-f]{8}))?"
+"""How a cursor is written."""
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """A place in the log: after the event of this id, and no other one of the same id (F-27).
+
+    The log of a copy that took its original's place may give ids that the original gave too, to
+    other events. Up to an event that both have they are the same, so its ``mark`` is enough to tell
+    them apart. Without one the id alone counts.
+    """
+
+    id: int
+    mark: str = ""
+
+    def __str__(self) -> str:
+        """Return it as ``after`` takes it: ``105-1f3a9c2e``, or ``105``."""
+        return f"{self.id}-{self.mark}" if self.mark else str(self.id)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the cursor; raises InvalidInput for what is none."""
+        found = _CURSOR.fullmatch(text)
+        if found is None:
+            raise InvalidInput(
+                f"after {text!r} is no place in the log; give the id of an event, or a cursor."
+            )
+        return cls(int(found[1]), found[2] or "")
+
+
+_CURSOR = re.compile(CURSOR_PATTERN)
+
+
+def mark_of(at: datetime, kind: str, uuid: str | None) -> str:
+    """Return what tells an event from another one of the same id."""
+    return blake2b(f"{at.isoformat()} {kind} {uuid}".encode(), digest_size=4).hexdigest()
+
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events: each field that is not None must match; ``after`` is an id, times are UTC.
 
-    ``until`` is exclusive.
+    ``mark`` is what the event of that id is known by, if it is known (see ``Cursor``). ``until`` is
+    exclusive.
     """
 
     after: int | None = None
+    mark: str = ""
     uuid: str | None = None
     group: str | None = None
     kind: EventKind | None = None
@@ -125,6 +174,17 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Bring the uuid to the form in which events have it (F-54)."""
         if self.uuid is not None:
             msgspec.structs.force_setattr(self, "uuid", one_form(self.uuid))
+
+    def at(self, place: Cursor | None) -> EventFilter:
+        """Return the same filter for what is after a place."""
+        return msgspec.structs.replace(
+            self, after=place and place.id, mark="" if place is None else place.mark
+        )
+
+    @property
+    def place(self) -> Cursor | None:
+        """After which place, if after any."""
+        return None if self.after is None else Cursor(self.after, self.mark)
 
     def matches(self, event: Event) -> bool:
         """Tell whether an event is among them."""
@@ -147,30 +207,38 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def query(self) -> dict[str, str]:
         """Return what is given as ``/v1/events`` takes it."""
-        fields = msgspec.to_builtins(self).items()
-        return {name: str(value) for name, value in fields if value is not None}
+        fields = {**msgspec.to_builtins(self), "after": self.place, "mark": None}
+        return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 class Log(msgspec.Struct, frozen=True):
     """Where the log of events stands: the newest id, and the newest one that was purged.
 
-    Up to the latter, what is kept is what operators did.
+    Up to the latter, what is kept is what operators did. ``mark`` is the newest event's.
     """
 
     last: int = 0
     purged: int = 0
+    mark: str = ""
 
 
 class Page(msgspec.Struct, frozen=True):
     """Some events, oldest first; ``next`` is what to ask after for more, ``last`` the newest id.
 
     Where events after the one asked for are not kept any more, a ``gap`` stands in their place; in
-    a filtered page one, the first, stands for all.
+    a filtered page one, the first, stands for all. ``cursor`` is ``next`` with its mark, and holds
+    after a failover too.
     """
 
     events: list[Event]
     next: int
     last: int
+    cursor: str = ""
+
+    @property
+    def place(self) -> Cursor:
+        """Where to go on; of a control plane before cursors by the id alone."""
+        return Cursor.parse(self.cursor) if self.cursor else Cursor(self.next)
 
 
 class RawPage(msgspec.Struct, frozen=True):
@@ -179,6 +247,7 @@ class RawPage(msgspec.Struct, frozen=True):
     events: list[msgspec.Raw]
     next: int
     last: int
+    cursor: str = ""
 
     def decode(self) -> Page:
         """Return the page in our words.
@@ -186,7 +255,8 @@ class RawPage(msgspec.Struct, frozen=True):
         Raises ControlPlaneUnavailable for what is no event in any release.
         """
         try:
-            return Page([_decoded(event) for event in self.events], self.next, self.last)
+            events = [_decoded(event) for event in self.events]
+            return Page(events, self.next, self.last, self.cursor)
         except msgspec.MsgspecError as error:
             raise ControlPlaneUnavailable(
                 f"The answer holds what is no event ({error})."

@@ -239,7 +239,7 @@ class ServiceGroup:
         seen = self.observer_status()
         if seen is None or not seen.is_current or not obeys(seen.holder, self.driver.name):
             return None
-        return f"{seen.holder}.{seen.last_event}"
+        return seen.revision
 
     def compare(self) -> Compared:
         """Return the services whose verdict would change if the shadow driver were obeyed.

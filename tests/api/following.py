@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
+from servicegroup.events import Cursor
 from support.control_plane import ControlPlane
 
 
@@ -49,5 +50,5 @@ class Follower:
             if "data" in fields:
                 event: dict[str, Any] = msgspec.json.decode(fields["data"])
                 assert list(fields) == ["id", "data"]
-                assert fields["id"] == str(event["id"])
+                assert Cursor.parse(fields["id"]).id == event["id"]
                 return event

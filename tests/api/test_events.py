@@ -189,11 +189,31 @@ def test_a_stream_begins_with_a_bookmark_and_has_what_happens_next(
     with Follower(plane) as follower:
         assert follower.response.getheader("Content-Type") == "text/event-stream; charset=utf-8"
         assert follower.response.getheader("Cache-Control") == "no-store"
-        last = get(plane, "/v1/events")["last"]
+        newest = get(plane, "/v1/events")
+        last = newest["last"]
         assert follower.frame() == ["retry: 1000"]
-        assert follower.frame() == [": alive", f"id: {last}"]
+        assert follower.frame() == [": alive", f"id: {newest['cursor']}"]
         edit(plane, uuid, disabled=True)
         assert follower.event() == told(plane, f"after={last}")[0]
+
+
+def test_a_cursor_is_taken_wherever_an_id_is(plane: ControlPlane, uuid: str) -> None:
+    """And an event that is another one here, as after a failover, is told as a gap (F-27)."""
+    begun = get(plane, "/v1/events?limit=1")
+    edit(plane, uuid, disabled=True)
+    edit(plane, uuid, disabled=False)
+    whole = told(plane, f"uuid={uuid}&after={begun['last']}")
+    assert told(plane, f"uuid={uuid}&after={begun['cursor']}") == whole
+    with Follower(plane, f"?uuid={uuid}", Last_Event_ID=begun["cursor"]) as follower:
+        assert [follower.event(), follower.event()] == whole
+    another = f"{begun['last']}-00000000"
+    for query in (f"after={another}", f"after={another}&wait=60"):
+        (gap,) = told(plane, query)
+        assert gap["kind"] == "gap"
+        assert f"event {begun['last']} is another one here" in gap["detail"]
+    with Follower(plane, Last_Event_ID=another) as follower:
+        assert follower.event()["kind"] == "gap"
+    assert plane.request("GET", "/v1/events?after=1-x")[0] == 400
 
 
 def test_a_stream_resumes_where_it_was_and_filters(plane: ControlPlane, uuid: str) -> None:

@@ -12,12 +12,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from servicegroup.agent.heart import Busy, retry_delay
 from servicegroup.agent.join import client_for
 from servicegroup.errors import InvalidInput, Unavailable
-from servicegroup.events import Event, EventFilter, EventKind, Page
+from servicegroup.events import Cursor, Event, EventFilter, EventKind, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +35,7 @@ _RETRY_INTERVAL = 5.0
 def watch(
     url: str | None = None,
     *,
-    after: int | None = None,
+    after: int | str | Cursor | None = None,
     group: str | None = None,
     uuid: str | None = None,
     kind: EventKind | None = None,
@@ -48,7 +46,9 @@ def watch(
 ) -> Iterator[Event]:
     """Give what happens to services, as it happens, each event once and in order, without an end.
 
-    Begins after the event ``after``, or with what happens once a control plane has answered.
+    Begins after the event ``after``, or with what happens once a control plane has answered. That
+    is an id, or better an event's ``cursor``, with which nothing that is lost in a failover of the
+    database goes unnoticed.
     ``group``, ``uuid`` and ``kind`` leave out what they do not match; a ``gap`` is always told.
     ``url`` (``$SERVICEGROUP_URL``, else http://127.0.0.1:8774) may list several control planes
     with commas; ``token``, ``ca``, ``cert`` and ``key`` are as for ``join``. A control plane that
@@ -56,7 +56,8 @@ def watch(
     a refused token.
     """
     client = client_for(url, token, ca, cert, key)
-    wanted = EventFilter(after=after, group=group, uuid=uuid, kind=kind)
+    place = None if after is None else Cursor.parse(str(after))
+    wanted = EventFilter(group=group, uuid=uuid, kind=kind).at(place)
 
     def events() -> Iterator[Event]:
         try:
@@ -77,26 +78,34 @@ def follow(
     """
     patient = _Patience(ask)
     refusals = 0
-    place = wanted.after
+    place = wanted.place
     if place is None:
-        place = patient.ask(wanted, 0).last
+        place = _end(patient.ask(wanted, 0))
     while True:
         try:
-            page = patient.ask(msgspec.structs.replace(wanted, after=place), WAIT)
+            page = patient.ask(wanted.at(place), WAIT)
         except InvalidInput:
+            if place.mark:  # which a control plane of an older release does not know
+                place = Cursor(place.id)
+                continue
             # Either the question is wrong, and is so without a place too, or the place is.
-            page = patient.ask(msgspec.structs.replace(wanted, after=None), 0)
+            page = patient.ask(wanted.at(None), 0)
             if refusals:
                 sleep(retry_delay(refusals, _RETRY_INTERVAL, patient.chance()))
             refusals += 1
-            yield _elsewhere(place, page.last)
-            place = page.last
+            yield _elsewhere(place.id, page.last)
+            place = _end(page)
         else:
             # An answer between two refusals may be the other register's; one waited for is calm.
             if not page.events:
                 refusals = 0
             yield from page.events
-            place = page.next
+            place = page.place
+
+
+def _end(page: Page) -> Cursor:
+    """Return the place after the newest event, as a page of the newest ones tells it."""
+    return page.place if page.next == page.last else Cursor(page.last)
 
 
 class _Patience:

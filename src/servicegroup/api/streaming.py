@@ -12,13 +12,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-import msgspec
 from starlette.types import Send
 
 from servicegroup.api.connection import Connection
 from servicegroup.controlplane.feed import Feed, Follower
 from servicegroup.errors import ServiceGroupError
-from servicegroup.events import EventFilter, Page
+from servicegroup.events import Cursor, EventFilter, Page
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a stream says that it lives."""
@@ -55,7 +54,7 @@ async def wait_for(
             page = await feed.read(wanted, limit)
         with connection.wait(until_next=True):
             while not page.events and not feed.stopped:
-                wanted = msgspec.structs.replace(wanted, after=page.next)
+                wanted = wanted.at(page.place)
                 if not await follower.wait(deadline - time.monotonic()):
                     break
                 page = await feed.read(wanted, limit)
@@ -98,7 +97,7 @@ async def open_stream(feed: Feed, wanted: EventFilter, *, only_head: bool = Fals
     """
     feed.check_room()
     if wanted.after is None:
-        wanted = msgspec.structs.replace(wanted, after=await feed.last())
+        wanted = wanted.at(await feed.end())
     await feed.read(wanted, 1)
     return Stream(feed, wanted, only_head=only_head)
 
@@ -108,20 +107,20 @@ async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
 
 
 async def _chunks(feed: Feed, wanted: EventFilter, follower: Follower) -> AsyncIterator[bytes]:
-    place = wanted.after or 0
+    place = wanted.place or Cursor(0)
     yield RETRY + _bookmark(place)
     while not feed.stopped:
         try:
-            page = await feed.read(msgspec.structs.replace(wanted, after=place))
+            page = await feed.read(wanted.at(place))
         except ServiceGroupError:
             return  # the follower comes back, and is told what is wrong
-        place = page.next
+        place = page.place
         if page.events:
             yield b"".join(map(feed.frame, page.events))
         elif not await follower.wait(KEEP_ALIVE):
             yield _bookmark(place)
 
 
-def _bookmark(reached: int) -> bytes:
+def _bookmark(reached: Cursor) -> bytes:
     """Return a sign of life that moves the follower's Last-Event-ID and is no event."""
-    return b": alive\nid: %d\n\n" % reached
+    return b": alive\nid: %b\n\n" % str(reached).encode()

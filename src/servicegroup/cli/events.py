@@ -17,9 +17,9 @@ from servicegroup.cli.output import (
     print_items,
     print_lines,
 )
-from servicegroup.cli.params import Moment, Text, named, parsed
+from servicegroup.cli.params import Moment, Place, Text, named, parsed
 from servicegroup.cli.register import Register, open_register
-from servicegroup.events import Event, EventFilter, EventKind
+from servicegroup.events import Cursor, Event, EventFilter, EventKind
 from servicegroup.explanation import duration
 
 NEWEST = 100
@@ -54,6 +54,7 @@ COLUMNS: list[Column[Event]] = [
     Column("Seconds", lambda e: e.seconds, usual=False),
     Column("UUID", lambda e: e.uuid, usual=False),
     Column("Incarnation", lambda e: e.incarnation, usual=False),
+    Column("Cursor", lambda e: str(e.cursor), usual=False),
     Column("Evidence", lambda e: msgspec.to_builtins(e.evidence), usual=False),
 ]
 
@@ -63,7 +64,7 @@ _COLUMNS_HELP = f"Columns for -c: {', '.join(column.heading for column in COLUMN
 @click.command(epilog=_COLUMNS_HELP)
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--since", type=Moment(), help="Only since then: 2h, 30min, 7d, or a time in UTC.")
-@click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only after the event N.")
+@click.option("--after", type=Place(), metavar="N", help="Only after the event N, or a cursor.")
 @click.option("--service", type=Text(), metavar="ID | HOST BINARY", help="Only of this service.")
 @click.option("--group", type=Text(), help="Only of this group, say compute.")
 @click.option("--kind", type=click.Choice(list(_KINDS)),
@@ -84,7 +85,7 @@ def events(
     kind: str | None,
     limit: int | None,
     since: datetime | None,
-    after: int | None,
+    after: Cursor | None,
     group: str | None,
     names: Sequence[str],
     form: str,
@@ -100,12 +101,11 @@ def events(
     columns = pick(COLUMNS, names, form)
     register = open_register(ctx)
     wanted = EventFilter(
-        after=after,
         uuid=None if service is None else _uuid(register, service, binary),
         group=group,
         kind=None if kind is None else _KINDS[kind],
         since=since,
-    )
+    ).at(after)
     if follow:
         _warn_on_stderr()
         print_lines(form, columns, _from_now_on(register, wanted, limit))
@@ -129,7 +129,7 @@ def _until_now(register: Register, wanted: EventFilter, limit: int | None) -> It
         yield from page.events
         if page.next >= page.last:
             return
-        wanted = msgspec.structs.replace(wanted, after=page.next)
+        wanted = wanted.at(page.place)
         left = None if left is None else left - len(page.events)
 
 
@@ -142,7 +142,7 @@ def _from_now_on(register: Register, wanted: EventFilter, limit: int | None) -> 
     page = register.events(wanted, limit or AT_ONCE)
     if not begins_now:
         yield from page.events
-    wanted = msgspec.structs.replace(wanted, after=page.last if begins_now else page.next)
+    wanted = wanted.at(page.place)  # the newest there are end with the last one
     yield from follow(lambda later, wait: register.events(later, AT_ONCE, wait), wanted)
 
 

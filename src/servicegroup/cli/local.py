@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 from sqlalchemy import Engine
 
 from servicegroup import driver
@@ -59,7 +58,7 @@ class LocalRegister(ServiceGroup):
         page = super().events(wanted, limit)
         while not page.events and time.monotonic() < deadline:
             time.sleep(_LOOK)
-            page = super().events(msgspec.structs.replace(wanted, after=page.next), limit)
+            page = super().events(wanted.at(page.place), limit)
         return page
 
 
@@ -86,7 +85,11 @@ def _opened(
     reserved: Engine | None = None,
 ) -> G:
     engine = engine or connect(settings)
-    migrate.require_current(engine)
+    try:
+        migrate.require_current(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     chosen, other = settings.driver, settings.shadow_driver
     silence = settings.limits.service_down_time
     return kind(

@@ -16,7 +16,7 @@ import click
 from servicegroup.cli.output import printable
 from servicegroup.cli.register import Register
 from servicegroup.errors import InvalidInput, NotFound
-from servicegroup.events import moment
+from servicegroup.events import Cursor, moment
 from servicegroup.model import Service
 from servicegroup.uuids import uuid_of
 
@@ -43,6 +43,21 @@ class Text(click.ParamType[str]):
         except UnicodeEncodeError:
             self.fail(f"{value!r} is not UTF-8.", param, ctx)
         return value or self.fail("it is empty.", param, ctx)
+
+
+class Place(click.ParamType[Cursor]):
+    """A place in the log of events: an id, or a cursor."""
+
+    name = "place"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Cursor:
+        """Return the place; fails for what is none."""
+        try:
+            return Cursor.parse(value)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType[datetime]):

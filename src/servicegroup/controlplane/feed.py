@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from servicegroup.controlplane.background import Recurring
 from servicegroup.errors import Unavailable
-from servicegroup.events import Event, EventFilter, EventKind, Page, RawPage
+from servicegroup.events import Cursor, Event, EventFilter, EventKind, Log, Page, RawPage
 from servicegroup.group import ServiceGroup
 
 POLL = 0.1
@@ -69,7 +69,8 @@ class Feed:
         """Read the log of ``group``; ``run`` has to run."""
         self._group = group
         self._recent: deque[Recent] = deque(maxlen=RECENT)
-        self._last: int | None = None
+        self._before = Cursor(0)  # the place before all that is recent
+        self._last: Cursor | None = None
         self._followers: set[Follower] = set()
         self._nudge = asyncio.Event()
         self.stopped = False
@@ -96,9 +97,9 @@ class Feed:
         if len(self._followers) >= MAX_FOLLOWERS or self.stopped:
             raise Unavailable("No more can follow the events here; try again elsewhere or later.")
 
-    async def last(self) -> int:
-        """Return the newest event's id, as the database has it. Raises StoreUnavailable."""
-        return (await run_in_threadpool(self._group.event_log)).last
+    async def end(self) -> Cursor:
+        """Return the place after the newest event in the database. Raises StoreUnavailable."""
+        return _end_of(await run_in_threadpool(self._group.event_log))
 
     def nudge(self) -> None:
         """Look at the log at once: this process has recorded something."""
@@ -111,22 +112,19 @@ class Feed:
 
     async def read(self, wanted: EventFilter, limit: int = PAGE) -> Page:
         """Return events that match and are after ``wanted.after``; see ``store.events.read``."""
-        after = wanted.after
-        if after is None or self._last is None or not self._reaches(after, self._last):
+        place = wanted.place
+        if place is None or self._last is None or not self._knows(place):
             return await run_in_threadpool(self._group.events, wanted, limit)
-        if after == self._last:
-            return Page([], after, self._last)
-        first = self._recent[0].event.id
         found: list[Event] = []
-        place = after
-        for number in range(after + 1 - first, len(self._recent)):
+        event: Event | None = None
+        for number in range(place.id - self._before.id, len(self._recent)):
             event = self._recent[number].event
-            place = event.id
             if wanted.matches(event):
                 found.append(event)
                 if len(found) == limit:
                     break
-        return Page(found, place, self._last)
+        place = self._place_at(place.id) if event is None else event.cursor
+        return Page(found, place.id, self._last.id, str(place))
 
     def encoded(self, event: Event) -> bytes:
         """Return an event as JSON; a recent one is encoded once, however many are sent it."""
@@ -142,17 +140,25 @@ class Feed:
 
     def frame(self, event: Event) -> bytes:
         """Return an event as it goes out in the stream of server-sent events."""
-        return b"id: %d\ndata: %b\n\n" % (event.id, self.encoded(event))
+        return b"id: %b\ndata: %b\n\n" % (str(event.cursor).encode(), self.encoded(event))
 
     def page(self, page: Page) -> RawPage:
         """Return a page that is encoded to the same bytes, its events being JSON already."""
         events = [msgspec.Raw(self.encoded(event)) for event in page.events]
-        return RawPage(events, page.next, page.last)
+        return RawPage(events, page.next, page.last, page.cursor)
 
-    def _reaches(self, after: int, last: int) -> bool:
-        """Tell whether all that is after this event, up to the last one, is among the recent."""
-        first = self._recent[0].event.id if self._recent else last + 1
-        return first <= after + 1 <= last + 1
+    def _knows(self, place: Cursor) -> bool:
+        """Tell whether all that is after this place is among the recent, and of the same log."""
+        if not self._before.id <= place.id <= self._before.id + len(self._recent):
+            return False
+        known = self._place_at(place.id).mark
+        return not place.mark or not known or place.mark == known
+
+    def _place_at(self, number: int) -> Cursor:
+        """Return the place after a recent event, or before all of them."""
+        if number == self._before.id:
+            return self._before
+        return self._recent[number - self._before.id - 1].event.cursor
 
     async def run(self) -> None:
         """Look at the log while somebody follows, until cancelled; no failure ends it (LC-9)."""
@@ -172,25 +178,49 @@ class Feed:
             return
 
     async def _look(self) -> None:
-        last = await self.last()
-        if self._last is None or last < self._last or last - self._last > RECENT:
-            # The first look, another register, or so much that the database tells it better.
-            self._recent.clear()
-            self._last = last
+        end = await self.end()
+        place = self._last
+        if place is None or _is_elsewhere(place, end):
+            place = end
+            self._begin(end)
             self._wake_all()
-        while self._last < last:
-            page = await run_in_threadpool(self._group.events, EventFilter(after=self._last), PAGE)
+        while place.id < end.id:
+            wanted = EventFilter().at(place)
+            page = await run_in_threadpool(self._group.events, wanted, PAGE)
             for event in page.events:
                 if event.kind is EventKind.GAP:
-                    self._recent.clear()  # what is recent has no holes
+                    self._begin(event.cursor)  # what is recent has no holes
                 else:
-                    self._recent.append(Recent(event))
-            self._last = page.next
+                    self._keep(event)
+            self._last = place = page.place
+            if self._before.id == place.id:
+                self._before = place  # with its mark
             self._wake_all()
+
+    def _begin(self, place: Cursor) -> None:
+        """Forget what is recent, and go on after a place."""
+        self._recent.clear()
+        self._before = self._last = place
+
+    def _keep(self, event: Event) -> None:
+        if len(self._recent) == RECENT:
+            self._before = self._recent[0].event.cursor
+        self._recent.append(Recent(event))
 
     def _wake_all(self) -> None:
         for follower in self._followers:
             follower.wake()
+
+
+def _end_of(log: Log) -> Cursor:
+    return Cursor(log.last, log.mark)
+
+
+def _is_elsewhere(last: Cursor, end: Cursor) -> bool:
+    """Tell whether this is another log, or so much further that the database tells it better."""
+    if end.id == last.id:
+        return bool(end.mark and last.mark) and end.mark != last.mark
+    return not 0 <= end.id - last.id <= RECENT
 
 
 def encode(event: Event) -> bytes:

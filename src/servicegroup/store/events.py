@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, select, union_all
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Event, EventFilter, EventKind, Log, Page
+from servicegroup.events import Cursor, Event, EventFilter, EventKind, Log, Page, mark_of
 from servicegroup.history import INTENDED
 from servicegroup.model import Evidence
 from servicegroup.store.clock import utcnow
@@ -34,6 +34,11 @@ _TOGETHER = 50
 """Services whose events are read by one statement."""
 
 _ROW = event_log.c.id == 1
+_LOG = (
+    select(event_log.c.last, event_log.c.purged, events.c.at, events.c.kind, events.c.uuid)
+    .outerjoin_from(event_log, events, events.c.id == event_log.c.last)
+    .where(_ROW)
+)
 
 _decode_evidence = msgspec.json.Decoder(Evidence).decode
 
@@ -70,15 +75,16 @@ def about(
 def log(engine: Engine) -> Log:
     """Return where the log stands. Raises StoreUnavailable."""
     with reading(engine) as connection:
-        return standing_of(connection)
+        last, purged, *marked = connection.execute(_LOG).one()
+    return Log(last, purged, mark_of(*marked) if marked[0] else "")
 
 
 def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
     """Return the first ``limit`` events that match, oldest first.
 
     Without ``after`` and ``since`` these are the newest ones. What was purged after the event that
-    was asked for is told as a gap. Raises InvalidInput for an ``after`` that was never given,
-    StoreUnavailable.
+    was asked for is told as a gap, and so is everything where that event is another one here
+    (F-27). Raises InvalidInput for an ``after`` that was never given, StoreUnavailable.
     """
     newest = wanted.after is None and wanted.since is None
     order = events.c.id.desc() if newest else events.c.id.asc()
@@ -91,6 +97,8 @@ def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
                 f"Event {wanted.after} was never given, the newest is {standing.last}: this is"
                 " another register, or an older copy of it; list its services again."
             )
+        if wanted.mark and _mark_at(connection, wanted.after) not in ("", wanted.mark):
+            return _of_another_log(connection, wanted, standing)
         rows = connection.execute(query.where(events.c.id <= standing.last)).all()
         found = [_event(row) for row in rows]
         is_all = newest or len(rows) < limit
@@ -100,9 +108,29 @@ def read(engine: Engine, wanted: EventFilter, limit: int) -> Page:
         if wanted.after is not None and wanted.after < purged:
             now = connection.execute(select(utcnow())).scalar_one()
             found = _with_gaps(found, wanted, min(purged, reached), now)
+        place = Cursor(reached, _mark_at(connection, reached))
     if newest:
         found.reverse()
-    return Page(found, reached, standing.last)
+    return Page(found, reached, standing.last, str(place))
+
+
+def _mark_at(connection: Connection, number: int | None) -> str:
+    """Return the mark of an event; empty if there is none of this id, or it is not kept."""
+    query = select(events.c.at, events.c.kind, events.c.uuid).where(events.c.id == number)
+    row = connection.execute(query).one_or_none()
+    return mark_of(*row) if row else ""
+
+
+def _of_another_log(connection: Connection, wanted: EventFilter, standing: Log) -> Page:
+    """Tell a gap in the place of everything: the events before are not those that were seen."""
+    now = connection.execute(select(utcnow())).scalar_one()
+    detail = (
+        f"event {wanted.after} is another one here: this register is a copy that took another's"
+        f" place; its newest is {standing.last}"
+    )
+    told = Event(id=standing.last, at=now, kind=EventKind.GAP, detail=detail)
+    place = Cursor(standing.last, _mark_at(connection, standing.last))
+    return Page([told], standing.last, standing.last, str(place))
 
 
 def _with_gaps(

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Engine, ScalarSelect, select
 from sqlalchemy.exc import IntegrityError
 
 from servicegroup.errors import ServiceGroupError
+from servicegroup.events import Cursor, mark_of
 from servicegroup.liveness import OBSERVER_TOLERANCE
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
-from servicegroup.store.tables import event_log, observer
+from servicegroup.store.tables import event_log, events, observer
 
 _ROW = observer.c.id == 1
 
@@ -70,11 +71,17 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class ObserverStatus(msgspec.Struct, frozen=True):
-    """Who looked at every service last, how many seconds ago, and the newest event's id."""
+    """Who looked at every service last, how many seconds ago, and the newest event: id and mark."""
 
     holder: str
     age: float
     last_event: int
+    mark: str = ""
+
+    @property
+    def revision(self) -> str:
+        """A text that changes whenever a state, an edit or who exists does (F-27)."""
+        return f"{self.holder}.{Cursor(self.last_event, self.mark)}"
 
     @property
     def is_current(self) -> bool:
@@ -94,14 +101,20 @@ def latest_holder() -> ScalarSelect[Any]:
 
 def observer_status(engine: Engine) -> ObserverStatus | None:
     """Return what the observer last said, or None where nobody ever observed."""
-    log = select(event_log.c.last).scalar_subquery()
-    query = select(observer.c.holder, observer.c.observed_at, utcnow(), log).where(_ROW)
+    query = (
+        select(observer.c.holder, observer.c.observed_at, utcnow(), event_log.c.last)
+        .add_columns(events.c.at, events.c.kind, events.c.uuid)
+        .outerjoin_from(observer, event_log, event_log.c.id == 1)
+        .outerjoin(events, events.c.id == event_log.c.last)
+        .where(_ROW)
+    )
     with reading(engine) as connection:
         row = connection.execute(query).one_or_none()
     if row is None or row[1] is None:
         return None
-    holder, observed_at, now, last = row
-    return ObserverStatus(holder, (now - observed_at).total_seconds(), last)
+    holder, observed_at, now, last, *marked = row
+    mark = mark_of(*marked) if marked[0] else ""
+    return ObserverStatus(holder, (now - observed_at).total_seconds(), last, mark)
 
 
 def current(engine: Engine) -> Lease | None:

@@ -10,7 +10,7 @@ import msgspec
 
 import servicegroup
 from servicegroup.api.streaming import MAX_WAIT
-from servicegroup.events import EventKind
+from servicegroup.events import CURSOR_PATTERN, EventKind
 
 if TYPE_CHECKING:
     from servicegroup.api.v1.routes import Route
@@ -38,7 +38,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("since", "until"), _MOMENT),
     "state": {"type": "string", "enum": ["up", "down"]},
     "kind": {"type": "string", "enum": [str(kind) for kind in EventKind]},
-    "after": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    "after": {"type": "string", "pattern": f"^{CURSOR_PATTERN}$"},
     "wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT},
     "limit": {"type": "integer", "minimum": 1},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import EventFilter, EventKind, moment
+from servicegroup.events import Cursor, EventFilter, EventKind, moment
 from servicegroup.uuids import uuid_of
 
 
@@ -39,13 +39,12 @@ def event_filter(given: Mapping[str, str], last_event_id: str | None) -> EventFi
         raise InvalidInput(f"kind {kind!r} is not known; use {', '.join(EventKind)}.")
     after = last_event_id or given.get("after")
     return EventFilter(
-        after=None if after is None else whole_number("after", after, 0, 2**63 - 1),
         uuid=uuid_of(given["uuid"]) if "uuid" in given else None,
         group=given.get("group"),
         kind=next((known for known in EventKind if known.value == kind), None),
         since=moment("since", given["since"]) if "since" in given else None,
         until=moment("until", given["until"]) if "until" in given else None,
-    )
+    ).at(None if after is None else Cursor.parse(after))
 
 
 def has_etag(given: str, etag: str) -> bool:

@@ -11,6 +11,7 @@
     ├── Forbidden                    this caller may not (HTTP 403)
     └── Unavailable                  try again later (HTTP 503 with Retry-After)
         ├── StoreUnavailable         the database cannot answer or commit
+        │   └── StandbyMissing       … since no synchronous standby confirms: said on /readyz
         ├── DriverUnavailable        the liveness backend cannot be reached
         └── ControlPlaneUnavailable  what an agent sees of a control plane it cannot reach
 
@@ -59,6 +60,10 @@ class Unavailable(ServiceGroupError):
 
 class StoreUnavailable(Unavailable):
     """The database cannot be reached, or refuses to answer or to commit."""
+
+
+class StandbyMissing(StoreUnavailable):
+    """The database commits nothing, for want of a synchronous standby that confirms it (F-31)."""
 
 
 class DriverUnavailable(Unavailable):

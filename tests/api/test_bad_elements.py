@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from servers.postgresql import PostgreSQL
+from servers.mariadb import MariaDB
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.membership import Membership
 from servicegroup.errors import InvalidInput
 from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.store.database import connect
 from support.control_plane import ControlPlane
 from support.waiting import until
 
@@ -125,13 +127,15 @@ def test_what_is_refused_is_counted(plane: ControlPlane) -> None:
 
 
 @pytest.fixture
-def latin(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[ControlPlane]:
-    """Give a control plane whose database has 191 printable characters."""
-    create = "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
-    postgresql.ask("DROP DATABASE IF EXISTS latin")
-    postgresql.ask(create)
-    plane = ControlPlane(f"{postgresql.url.rsplit('/', 1)[0]}/latin", tmp_path, report_interval=1)
+def latin(mariadb: MariaDB, tmp_path: Path) -> Iterator[ControlPlane]:
+    """Give a control plane whose services have details of 191 printable characters."""
+    plane = ControlPlane(mariadb.database(), tmp_path, report_interval=1)
     plane.start()
+    engine = connect(plane.connection)
+    with engine.begin() as connection:
+        narrower = "ALTER TABLE services MODIFY detail VARCHAR(255) CHARACTER SET latin1"
+        connection.execute(text(narrower))
+    engine.dispose()
     yield plane
     plane.stop()
 

@@ -15,7 +15,8 @@ from servicegroup.agent.connection import Connection
 from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, InvalidInput
-from servicegroup.store.database import connect, redacted
+from servicegroup.store.addresses import redacted
+from servicegroup.store.database import connect
 
 from .conftest import fuzzed, thoroughly
 from .known_secrets import SECRETS, leaks

@@ -21,6 +21,7 @@ import pytest
 from servers.etcd import Etcd, EtcdCluster
 from servers.mariadb import MariaDB
 from servers.memcached import Memcached
+from servers.pgbouncer import PgBouncer
 from servers.postgresql import PostgreSQL
 from servers.process import Server, Started
 from servers.redis import Redis, RedisCluster, RedisWithSentinels
@@ -111,6 +112,11 @@ def redis_server() -> Iterator[Redis]:
 @pytest.fixture
 def own_postgresql() -> Iterator[Callable[..., PostgreSQL]]:
     yield from _own(PostgreSQL, PostgreSQL)
+
+
+@pytest.fixture
+def own_pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
+    yield from _own(PgBouncer, PgBouncer)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, event, text
 
 from servers.postgresql import PostgreSQL
@@ -40,7 +41,10 @@ def narrow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     else:
         url = request.getfixturevalue(kind).database()
     engine = connect(url)
-    migrate.upgrade(engine)
+    if request.param == "latin1 postgresql":  # an old one: a new register is refused there (F-12)
+        command.upgrade(migrate.config(engine), "head")
+    else:
+        migrate.upgrade(engine)
     if request.param == "latin1 mariadb":
         with engine.begin() as connection:
             narrower = "ALTER TABLE services MODIFY detail VARCHAR(255) CHARACTER SET latin1"

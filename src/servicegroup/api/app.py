@@ -196,7 +196,7 @@ class Handlers:
         """Say whether reports are committed: what a load balancer should ask."""
         if self._intake.is_committing:
             return json_answer({"status": "ready"})
-        return faults.fault(503, "Reports cannot be committed now; see the control plane's log.")
+        return faults.fault(503, self._intake.trouble)
 
     async def nothing(self, request: Request) -> Answer:
         """Refuse what is below a root of ours and not there, or does not take the method (F-7)."""

@@ -6,6 +6,7 @@ report a third more.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import getrandbits
@@ -44,6 +45,8 @@ class Endpoint:
             answer = faults.fault(413, str(error))
         except ClientDisconnect:
             answer = Answer(400)  # nobody is there to read it
+        except asyncio.CancelledError:
+            answer = _STOPPING
         except Exception as error:  # noqa: BLE001 - errors become answers here
             answer = faults.answer_for(error)
         with suppress(ClientDisconnect):
@@ -98,6 +101,9 @@ def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
         headers.append(("content-length", str(length)))
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
+
+# The server waits for answers no longer, as when the database hangs (F-29).
+_STOPPING = faults.fault(503, "The control plane stops; ask another one, or later.")
 
 _MANY_LARGE = faults.over_limit(
     faults.RETRY_AFTER,

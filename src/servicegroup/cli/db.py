@@ -24,14 +24,14 @@ def db() -> None:
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
     """Create the schema, or bring it to the version this release needs."""
-    from servicegroup.store import database, migrate
+    from servicegroup.store import addresses, database, migrate
 
     engine = database.connect(_settings(ctx).connection)
     ctx.call_on_close(engine.dispose)
     make_directory(engine)
     migrate.upgrade(engine, lambda sentence: click.echo(sentence, err=True))
     click.echo(
-        f"The schema of {database.redacted(engine.url)} is at version {migrate.current(engine)}."
+        f"The schema of {addresses.redacted(engine.url)} is at version {migrate.current(engine)}."
     )
 
 
@@ -44,12 +44,12 @@ def downgrade(ctx: click.Context, to_version: str) -> None:
     Nothing is removed. What the older release does not know stays as it is, and "db upgrade" leads
     back.
     """
-    from servicegroup.store import database, migrate
+    from servicegroup.store import addresses, migrate
 
     engine = open_database(ctx)
     migrate.downgrade(engine, to_version)
     click.echo(
-        f"The schema of {database.redacted(engine.url)} is at version {migrate.current(engine)}."
+        f"The schema of {addresses.redacted(engine.url)} is at version {migrate.current(engine)}."
     )
 
 

@@ -24,6 +24,7 @@ from servicegroup.cli.checks import (
     pinned_versions,
     signals,
 )
+from servicegroup.cli.database_checks import database_checks
 from servicegroup.cli.local import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
@@ -185,6 +186,7 @@ def backend(driver: Driver) -> Iterator[Check]:
 def _database(settings: Settings) -> Iterator[Check]:
     with _connected(settings) as engine:
         yield _answer(engine)
+        yield from database_checks(engine)
         if (path := sqlite_file(engine)) is not None:
             yield file_system(path, Path("/proc/self/mounts").read_text())
 
@@ -209,7 +211,8 @@ def _connected(settings: Settings) -> Iterator[Engine]:
 
 
 def _answer(engine: Engine) -> Check:
-    from servicegroup.store.database import reading, redacted
+    from servicegroup.store.addresses import redacted
+    from servicegroup.store.database import reading
 
     with reading(engine) as connection:
         info = connection.dialect.server_version_info or ()

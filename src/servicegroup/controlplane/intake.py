@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
+from anyio import to_thread
 
-from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
+from servicegroup.errors import ServiceGroupError, StandbyMissing, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.messages import Refusals, Report
@@ -97,6 +98,7 @@ class Intake:
         self._runner: asyncio.Task[None] | None = None
         self._marked = float("-inf")
         self._healthy = True
+        self._awaits_standby = False
         self.statistics = Statistics()
 
     @property
@@ -108,6 +110,13 @@ class Intake:
     def is_committing(self) -> bool:
         """Whether the latest commit succeeded, and is not so old that the next one must hang."""
         return self._healthy and self.last_commit_age < STALLED
+
+    @property
+    def trouble(self) -> str:
+        """Why reports are not committed, in a sentence for anybody: no address, no name."""
+        if self._awaits_standby:
+            return "Commits wait for a synchronous standby of the database that does not answer."
+        return "Reports cannot be committed now; see the control plane's log."
 
     @property
     def last_commit_age(self) -> float:
@@ -126,7 +135,7 @@ class Intake:
                 await self._runner
         for entry in self._queue:
             _fail(entry, Unavailable("The control plane is stopping; report again elsewhere."))
-        self._thread.shutdown(wait=True)
+        await to_thread.run_sync(self._thread.shutdown, abandon_on_cancel=True)
 
     async def report(self, reports: Sequence[Report], client: str | None = None) -> Refusals:
         """Return, after the commit, who of these was refused.
@@ -239,14 +248,16 @@ class Intake:
         statistics.commit_seconds.add(seconds)
         statistics.last_commit_at = time.monotonic()
         if not self._healthy:
-            self._healthy = True
+            self._healthy, self._awaits_standby = True, False
             LOG.warning("Reports are committed again.")
 
     def _failed(self, batch: Sequence[Waiting], error: Exception) -> None:
         self.statistics.failed_commits += 1
-        if self._healthy:
+        is_new = isinstance(error, StandbyMissing) and not self._awaits_standby
+        if self._healthy or is_new:
             self._healthy = False
             LOG.error("Reports cannot be committed: %s", error)
+        self._awaits_standby |= is_new
         if not isinstance(error, ServiceGroupError):
             LOG.error("Unexpected failure of a commit", exc_info=error)
             error = StoreUnavailable("The reports could not be committed; report again.")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from anyio import to_thread
 
+from servicegroup.agent.join import Membership
 from servicegroup.config import Ending
 from servicegroup.controlplane.background import run_comparison, run_evictions
 from servicegroup.controlplane.clients import Clients
@@ -24,6 +26,11 @@ from servicegroup.controlplane.pauses import Pauses
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS
 from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
+
+PATIENCE = 4.0
+"""Seconds that stopping in order may take; a database that hangs would make it for ever (F-29)."""
+
+LOG = logging.getLogger(__name__)
 
 
 class Plane:
@@ -79,7 +86,15 @@ class Plane:
         yield
         for task in tasks:
             task.cancel()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._stop(own)
+        except TimeoutError:
+            LOG.warning("The database does not answer, and the control plane stops without it.")
+
+    async def _stop(self, own: Membership | None) -> None:
+        """Give back and write what is to be written, as long as the database takes it."""
         await self._observer_loop.stop()
         if own is not None:
-            await run_in_threadpool(own.leave)
+            await to_thread.run_sync(own.leave, abandon_on_cancel=True)
         await self.intake.stop()

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -25,10 +24,14 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from servicegroup.errors import ConfigError, StoreUnavailable, Unavailable
+from servicegroup.errors import ConfigError, StandbyMissing, StoreUnavailable, Unavailable
+from servicegroup.store.addresses import parse, redacted
 
 STATEMENT_TIMEOUT = 10
-"""Seconds after which the database gives up on one of our statements or on waiting for a lock."""
+"""Seconds after which the database gives up on one of our statements, or on an idle transaction."""
+
+LOCK_TIMEOUT = 5
+"""Seconds after which it gives up waiting for a lock."""
 
 CONNECTIONS = 20
 """Connections of a process for questions and changes; half of them are kept open."""
@@ -46,10 +49,6 @@ _UNSUITABLE = {1267, 1271, 1366, 1977}
 
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql": {
-        "connect_timeout": 5,
-        # A paused process must not hold its row locks for ever.
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=5s"
-        f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}s -c timezone=UTC",
         # With TCP's own defaults a vanished server would hold a statement for many minutes.
         "keepalives_idle": 5,
         "keepalives_interval": 2,
@@ -61,11 +60,16 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
         "read_timeout": STATEMENT_TIMEOUT,
         "write_timeout": STATEMENT_TIMEOUT,
         # The comment is read by MariaDB alone; MySQL has no such limit.
-        "init_command": "SET SESSION innodb_lock_wait_timeout=5, lock_wait_timeout=5"
+        "init_command": f"SET SESSION innodb_lock_wait_timeout={LOCK_TIMEOUT},"
+        f" lock_wait_timeout={LOCK_TIMEOUT}"
         f" /*M! , idle_transaction_timeout={STATEMENT_TIMEOUT} */",
     },
     "sqlite": {"timeout": 5},
 }
+
+
+_OURS = {"init_command", "sql_mode"}
+"""What a URL for MariaDB may not have: our own limits are set by it, or would behave otherwise."""
 
 
 def connect(url: str, connections: int = CONNECTIONS) -> Engine:
@@ -75,7 +79,7 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
     Raises ConfigError for a URL that cannot be used.
     """
     try:
-        parsed = make_url(url)
+        parsed = parse(url)
         dialect = parsed.get_backend_name().replace("mariadb", "mysql")
         if dialect not in _TIMEOUTS:
             raise ConfigError(
@@ -87,12 +91,19 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
             raise ConfigError(
                 "[database] connection has an @ too many; write one in a password as %40."
             )
+        if dialect == "mysql" and (named := _OURS & parsed.query.keys()):
+            raise ConfigError(
+                f"[database] connection may not have {', '.join(sorted(named))}, which would"
+                " replace what every session of ours begins with; leave it out."
+            )
         kept = connections // 2
-        options: dict[str, Any] = {"connect_args": dict(_TIMEOUTS[dialect]), "pool_timeout": 5}
+        ours = {k: v for k, v in _TIMEOUTS[dialect].items() if k not in parsed.query}
+        options: dict[str, Any] = {"connect_args": ours, "pool_timeout": 5}
         options |= {"pool_size": kept, "max_overflow": connections - kept}
         if dialect != "sqlite":
             options |= {"pool_pre_ping": True, "pool_recycle": 3600}
-            options |= {"isolation_level": "READ COMMITTED"}
+            own = dialect == "postgresql"  # begins its transactions itself
+            options |= {"isolation_level": "AUTOCOMMIT" if own else "READ COMMITTED"}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # What the others say may quote a part of the password.
@@ -103,12 +114,11 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
         ) from None
     if dialect == "sqlite":
         _prepare_sqlite(engine)
+    elif dialect == "postgresql":
+        from servicegroup.store import postgresql  # with its client library
+
+        postgresql.prepare(engine)
     return engine
-
-
-def redacted(url: URL) -> str:
-    """Return a database's URL without its secrets, of which the query may have some too."""
-    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -133,10 +143,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection for reading; raises StoreUnavailable when the database does not answer."""
     with translated(engine), engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            # Each question is its own transaction: no round trips for BEGIN and ROLLBACK.
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        yield connection
+        yield connection.execution_options(reads=True)
 
 
 @contextmanager
@@ -146,7 +153,9 @@ def snapshot_read(engine: Engine) -> Iterator[Connection]:
     It holds a transaction, so ask without a pause. Raises StoreUnavailable.
     """
     with translated(engine), engine.connect() as connection:
-        if engine.dialect.name != "sqlite":  # where every transaction is so
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(snapshot="REPEATABLE READ")
+        elif engine.dialect.name != "sqlite":  # where every transaction is so
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
@@ -191,7 +200,10 @@ def translated(engine: Engine) -> Iterator[None]:
         if isinstance(error, DBAPIError) and _is_our_fault(error):
             raise
         where = redacted(engine.url)
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        original = getattr(error, "orig", None) or error
+        cause = str(original).strip().splitlines()[0]
+        if getattr(original, "awaits_standby", False):
+            raise StandbyMissing(f"The database {where} cannot commit: {cause}.") from error
         raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
 
 

@@ -7,8 +7,8 @@ leaves no mark, and nobody is accused of the silence that follows (SQL-6, SQL-10
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -134,9 +134,9 @@ def mark(connection: Connection) -> None:
     query = select(listening.c.marked_at, utcnow(), _LATEST_END)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
     if row is None:
-        first = listening.insert().values(id=1, marked_at=utcnow())
-        with contextlib.suppress(IntegrityError), connection.begin_nested():
-            connection.execute(first)  # or another intake was, and this one's reports count too
+        # The first mark there is: another intake's may be committed meanwhile, which will do.
+        with suppress(IntegrityError), connection.begin_nested():
+            connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
         return
     marked_at, now, latest_end = row
     if marked_at > now or (latest_end is not None and latest_end > now):

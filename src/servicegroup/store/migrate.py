@@ -13,7 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from servicegroup.errors import ConfigError
-from servicegroup.store.database import reading, redacted, translated
+from servicegroup.store.addresses import redacted
+from servicegroup.store.database import reading, translated
+from servicegroup.store.suitability import require_suitable
 from servicegroup.store.upgrading import EXPIRY, alone
 
 LOG = logging.getLogger(__name__)
@@ -36,9 +38,10 @@ def upgrade(engine: Engine, say: Callable[[str], object] = LOG.warning) -> None:
     Interrupted at any moment, it can be run again. Control planes of the release before go on
     meanwhile and afterwards. Of several processes that upgrade at once, one does and the others
     wait for it, and ``say`` so in a sentence (F-30, F-61). Raises ConfigError for a schema of a
-    newer release, and StoreUnavailable, also where a lock is not to be had in time: then run it
-    again.
+    newer release or a database that does not suit (F-12), and StoreUnavailable, also where a lock
+    is not to be had in time: then run it again.
     """
+    require_suitable(engine)
     sentence = (
         f"Another process upgrades the schema of {redacted(engine.url)}; waiting until it is done,"
         f" or has been silent for {EXPIRY:g} s."
@@ -91,7 +94,8 @@ def versions() -> list[str]:
 
 
 def require_current(engine: Engine) -> None:
-    """Raise ConfigError, naming the remedy, unless the schema is the one this release needs."""
+    """Raise ConfigError, naming the remedy, unless the database suits, and its schema does."""
+    require_suitable(engine)
     found = current(engine)
     _refuse_newer(engine, found)
     if found != head():

@@ -17,6 +17,10 @@ _OWN_FILES = 256
 """Files that are kept free of clients: for the database, the backend and the log."""
 
 
+GRACE = 4
+"""Seconds that pending requests have when the control plane stops; what is left gets 503."""
+
+
 def clients_of(settings: Settings) -> Clients:
     """Return the limits of clients, and none beyond what files this process may open."""
     most = max(_OWN_FILES, allow_many_connections() - _OWN_FILES)
@@ -55,7 +59,7 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         server_header=False,
         # An idle connection must outlive the pause between two reports of an agent.
         timeout_keep_alive=int(3 * settings.limits.report_interval) + 60,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE,
         timeout_notify=1,
     )
     if settings.tls is not None:

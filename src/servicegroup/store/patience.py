@@ -1,0 +1,159 @@
+"""A connection to PostgreSQL that is given up once waiting for its server has become pointless.
+
+The server ends what takes too long, but only one that runs: a frozen one answers nothing, and the
+kernel acknowledges whatever it is sent. A pooler without a free session is silent as well, and so
+is a COMMIT that waits for a standby, which no limit of the server's ends (F-31). So whoever waits
+looks up from time to time, and asks on a new connection what became of the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg import OperationalError
+
+from servicegroup.store.database import STATEMENT_TIMEOUT
+
+T = TypeVar("T")
+
+LONGEST = STATEMENT_TIMEOUT + 1.0
+"""Seconds of silence after which a connection is given up; a server that runs answers before."""
+
+LOOK = 1.0
+"""Seconds between two looks at what became of the server."""
+
+MOST_FOR_A_STANDBY = 3.0
+"""Seconds a COMMIT may wait for a synchronous standby."""
+
+_STATE = (
+    "SELECT pg_postmaster_start_time(),"
+    " ARRAY(SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep')"
+)
+
+NO_STANDBY = (
+    "COMMIT waits for a synchronous standby that does not answer; start one, or take it out of"
+    " synchronous_standby_names"
+)
+
+
+class NoStandby(OperationalError):
+    """A COMMIT waits for a standby; what it wrote stays written, and nobody knows."""
+
+    awaits_standby = True
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection whose statements wait no longer than makes sense, then raise OperationalError.
+
+    ``is_shared`` says that a pooler is between. ``server`` is when the server was started, which
+    tells it from any other one; None behind a pooler.
+    """
+
+    is_shared = False
+    server: datetime | None = None
+    inquiry: Inquiry | None = None
+    _longest = LONGEST
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait no longer than so many seconds for what is asked within the block."""
+        before, self._longest = self._longest, seconds
+        try:
+            yield
+        finally:
+            self._longest = before
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
+        """Wait for the end of an exchange with the server, looking up from time to time."""
+        return super().wait(self._watched(gen), *args, **options)
+
+    def _watched(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        started = looked = time.monotonic()
+        ready: Any = None
+        while True:
+            try:
+                state = gen.send(ready)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            ready = yield state
+            now = time.monotonic()
+            if ready:
+                started = looked = now
+            elif now - started > self._longest:
+                self._give_up(OperationalError(self._silence(self._longest)))
+            elif now - looked > LOOK:
+                if (reason := self._inquire(now - started)) is not None:
+                    self._give_up(reason)
+                looked = time.monotonic()
+
+    def _silence(self, seconds: float) -> str:
+        if self.server is None:
+            return (
+                f"no answer for {seconds:g} s; if this is a pooler, all connections of its pool are"
+                " in use: make the pool larger"
+            )
+        return f"no answer for {seconds:g} s"
+
+    def _inquire(self, silent: float) -> OperationalError | None:
+        """Return why to wait no longer, if there is a reason."""
+        if self.inquiry is None or self.server is None:
+            return None
+        found = self.inquiry.ask()
+        if found is None:
+            return None
+        if found.server != self.server:
+            return OperationalError("the server has been replaced by another one")
+        if silent > MOST_FOR_A_STANDBY and self.info.backend_pid in found.waiting:
+            # Or each try would leave a session behind that waits for the standby, with its locks.
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=LOOK)
+            return NoStandby(NO_STANDBY)
+        return None
+
+    def _give_up(self, reason: OperationalError) -> None:
+        self.pgconn.finish()
+        raise reason
+
+
+class Found(NamedTuple):
+    """What is reached now: when that server was started, and who waits there for a standby."""
+
+    server: datetime
+    waiting: list[int]
+
+
+class Inquiry:
+    """Asks on a new connection what became of the server: one thread at a time, for all of them."""
+
+    def __init__(self, connect: Callable[[], PatientConnection]) -> None:
+        """Ask on what ``connect`` returns, within about a second."""
+        self._connect = connect
+        self._asking = Lock()
+        self._found: Found | None = None
+        self._found_at = -math.inf
+
+    def ask(self) -> Found | None:
+        """Return what was found within the last second; None if nobody answers in time."""
+        if self._asking.acquire(blocking=False):
+            try:
+                self._found = self._ask()
+                self._found_at = time.monotonic()
+            finally:
+                self._asking.release()
+        return self._found if time.monotonic() - self._found_at < LOOK else None
+
+    def _ask(self) -> Found | None:
+        with suppress(psycopg.Error), contextlib.closing(self._connect()) as session:
+            with session.patience(LOOK):
+                row = session.execute(_STATE, prepare=False).fetchone()
+            return Found(*row) if row else None
+        return None

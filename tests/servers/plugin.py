@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, ParamSpec, Protocol, TypeVar
 import pytest
 
 from servers.etcd import Etcd, EtcdCluster
+from servers.galera import GaleraCluster, GaleraNode
 from servers.mariadb import MariaDB
 from servers.memcached import Memcached
 from servers.pgbouncer import PgBouncer
@@ -122,6 +123,16 @@ def own_pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
 @pytest.fixture
 def own_mariadb() -> Iterator[Callable[..., MariaDB]]:
     yield from _own(MariaDB, MariaDB)
+
+
+@pytest.fixture(scope="session")
+def galera() -> Iterator[GaleraCluster]:
+    yield from _shared(GaleraNode, GaleraCluster)
+
+
+@pytest.fixture
+def own_galera() -> Iterator[Callable[..., GaleraCluster]]:
+    yield from _own(GaleraNode, GaleraCluster)
 
 
 @pytest.fixture

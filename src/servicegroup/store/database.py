@@ -1,6 +1,6 @@
 """A connection to the database that behaves alike on PostgreSQL, MariaDB and SQLite.
 
-Transactions are short and bounded, run at READ COMMITTED where it matters (SQL-16), retry what
+Transactions are short and bounded, run at READ COMMITTED where it matters (SQL-16), try again what
 a deadlock or a serialization failure undid (SQL-11), and translate whatever the database
 raises into one error of ours.
 """
@@ -8,7 +8,6 @@ raises into one error of ours.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from servicegroup.errors import ConfigError, StandbyMissing, StoreUnavailable, Unavailable
+from servicegroup.store import galera, refusals
 from servicegroup.store.addresses import parse, redacted
+from servicegroup.store.attempts import Attempts
 
 STATEMENT_TIMEOUT = 10
 """Seconds after which the database gives up on one of our statements, or on an idle transaction."""
@@ -41,8 +42,6 @@ RESERVED = 10
 
 T = TypeVar("T")
 
-_RETRIES = 5
-_TRANSIENT = {"40001", "40P01", 1205, 1213}
 # MariaDB's words for a text that a column's character set has not: when it is compared (1267,
 # 1271), converted (1977) and stored (1366).
 _UNSUITABLE = {1267, 1271, 1366, 1977}
@@ -114,6 +113,10 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
         ) from None
     if dialect == "sqlite":
         _prepare_sqlite(engine)
+    else:
+        refusals.watch(engine)
+    if dialect == "mysql":
+        galera.prepare(engine)
     elif dialect == "postgresql":
         from servicegroup.store import postgresql  # with its client library
 
@@ -163,31 +166,25 @@ def snapshot_read(engine: Engine) -> Iterator[Connection]:
 def write(engine: Engine, work: Callable[[Connection], T], deadline: float = math.inf) -> T:
     """Run ``work`` in one transaction and commit it.
 
-    What a deadlock, a serialization failure or a lock wait undid is run again a few times, after
-    a random pause, so ``work`` must not keep state. Work that ends after ``deadline``, seconds of
+    What a deadlock, a serialization failure or a lock wait undid is run again, see ``Attempts``, so
+    ``work`` must not keep state. Work that ends after ``deadline``, seconds of
     ``time.monotonic``, is undone: whoever asked for it may have died since (SQL-7). Raises
     Unavailable then, and StoreUnavailable.
     """
+    attempts = Attempts(deadline)
     with translated(engine):
-        for attempt in range(_RETRIES):
+        while True:
             try:
-                connection = engine.connect().execution_options(writes=True)
-                with connection, connection.begin():
-                    done = work(connection)
-                    if time.monotonic() > deadline:
-                        raise Unavailable("It took too long to be true still; send it again.")
+                with engine.connect().execution_options(writes=True) as connection:
+                    with connection.begin():
+                        done = work(connection)
+                        if time.monotonic() > deadline:
+                            raise Unavailable("It took too long to be true still; send it again.")
+                    refusals.wrote(connection)
                     return done
             except DBAPIError as error:
-                if attempt + 1 == _RETRIES or not _is_transient(error):
+                if not attempts.go_on(error):
                     raise
-            time.sleep(random.uniform(0.0, 0.02 * 2**attempt))  # noqa: S311 - spreads retries
-    raise AssertionError("unreachable")
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    original: Any = error.orig
-    code = getattr(original, "sqlstate", None) or next(iter(getattr(original, "args", ())), None)
-    return code in _TRANSIENT or "database is locked" in str(original)
 
 
 @contextmanager
@@ -204,7 +201,9 @@ def translated(engine: Engine) -> Iterator[None]:
         cause = str(original).strip().splitlines()[0]
         if getattr(original, "awaits_standby", False):
             raise StandbyMissing(f"The database {where} cannot commit: {cause}.") from error
-        raise StoreUnavailable(f"The database {where} does not answer: {cause}") from error
+        refuses = isinstance(error, DBAPIError) and refusals.is_refusal(error)
+        state = "takes no writes" if refuses else "does not answer"
+        raise StoreUnavailable(f"The database {where} {state}: {cause}") from error
 
 
 def is_of_values(error: Exception) -> bool:

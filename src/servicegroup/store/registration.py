@@ -1,35 +1,80 @@
-"""Registration: how every incarnation begins, and the only thing that undoes a departure."""
+"""Registration: how every incarnation begins, and the only thing that undoes a departure.
+
+Many may begin in one transaction. The log's counter is then raised once for all of them, which
+counts most where several nodes of a cluster write: of those that raise it at once one commits, and
+all others have to begin again (F-26).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import Connection, and_, func, select, update
 
 from servicegroup.errors import Conflict
-from servicegroup.events import EventKind
+from servicegroup.events import Event, EventKind
 from servicegroup.messages import Registration
 from servicegroup.store.clock import utcnow
 from servicegroup.store.events import about, append
 from servicegroup.store.tables import services
 
 
-def begin_life(
-    connection: Connection,
-    host: str,
-    binary: str,
-    topic: str,
-    zone: str,
-    version: int,
-    most: int | None = None,
-) -> Registration:
-    """Raise the incarnation of the service's record, or make the record, and say so in an event.
+class Beginning(msgspec.Struct, frozen=True):
+    """Who registers. A new record is not to be more than the ``most`` of its host, if given."""
 
-    A new record is not to be more than the ``most`` of its host. Raises Conflict then, and
-    IntegrityError where another registration was faster or the topic is taken.
+    host: str
+    binary: str
+    topic: str
+    zone: str
+    version: int
+    most: int | None = None
+
+
+def begin_lives(connection: Connection, wanted: Sequence[Beginning]) -> list[Registration]:
+    """Raise the incarnation of each service's record, or make the record, and say so in an event.
+
+    Raises Conflict where a host would have more than its ``most``, and IntegrityError where another
+    registration was faster or a topic is taken.
     """
-    alive = and_(services.c.host == host, services.c.binary == binary, services.c.deleted == 0)
-    life = {"topic": topic, "zone": zone, "version": version, "registered_at": utcnow()}
+    begun: dict[int, Event] = {}
+    for place in _in_order_of_ids(connection, wanted):
+        begun[place] = _begin(connection, wanted[place])
+    append(connection, [*begun.values()])
+    for place, event in begun.items():
+        one = wanted[place]
+        if one.most is not None and event.kind is EventKind.JOIN:
+            _check_number(connection, one.host, one.most)
+    events = [begun[place] for place in range(len(wanted))]
+    return [Registration(str(event.uuid), int(event.incarnation or 0)) for event in events]
+
+
+def _in_order_of_ids(connection: Connection, wanted: Sequence[Beginning]) -> Sequence[int]:
+    """Return the places in the order in which reports lock rows too (SQL-11), new ones last."""
+    if len(wanted) == 1:
+        return [0]
+    query = select(services.c.host, services.c.binary, services.c.id).where(
+        services.c.host.in_({one.host for one in wanted}), services.c.deleted == 0
+    )
+    ids = {(host, binary): id_ for host, binary, id_ in connection.execute(query)}
+    last = 1 + max(ids.values(), default=0)
+    return sorted(
+        range(len(wanted)), key=lambda n: ids.get((wanted[n].host, wanted[n].binary), last)
+    )
+
+
+def _begin(connection: Connection, one: Beginning) -> Event:
+    """Begin one life and return its event, which is not appended yet."""
+    alive = and_(
+        services.c.host == one.host, services.c.binary == one.binary, services.c.deleted == 0
+    )
+    life = {
+        "topic": one.topic,
+        "zone": one.zone,
+        "version": one.version,
+        "registered_at": utcnow(),
+    }
     renewed = (
         update(services)
         .where(alive)
@@ -45,16 +90,12 @@ def begin_life(
     kind = EventKind.RESTART
     if not connection.execute(renewed).rowcount:
         kind = EventKind.JOIN
-        new = {"uuid": str(uuid4()), "host": host, "binary": binary, "created_at": utcnow()}
-        newer = _latest_incarnation(connection, host, topic) + 1
-        connection.execute(services.insert().values(**life, **new, incarnation=newer))
-    uuid, incarnation = connection.execute(
-        select(services.c.uuid, services.c.incarnation).where(alive)
-    ).one()
-    append(connection, [about(connection, uuid, kind)])
-    if most is not None and kind is EventKind.JOIN:
-        _check_number(connection, host, most)
-    return Registration(uuid, incarnation)
+        new = {"uuid": str(uuid4()), "host": one.host, "binary": one.binary}
+        newer = _latest_incarnation(connection, one.host, one.topic) + 1
+        made = {**life, **new, "created_at": utcnow(), "incarnation": newer}
+        connection.execute(services.insert().values(made))
+    uuid = connection.execute(select(services.c.uuid).where(alive)).scalar_one()
+    return about(connection, uuid, kind)
 
 
 def _check_number(connection: Connection, host: str, most: int) -> None:

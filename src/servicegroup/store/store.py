@@ -33,7 +33,8 @@ from servicegroup.store.events import about, append
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import latest_mark, undoubted_now, unheard_that_matters
 from servicegroup.store.outbox import enqueue
-from servicegroup.store.registration import begin_life
+from servicegroup.store.registrar import Registrar
+from servicegroup.store.registration import Beginning
 from servicegroup.store.snapshots import (
     Snapshot,
     is_bounded,
@@ -70,6 +71,7 @@ class Store:
         """
         self.engine = engine
         self.silence = silence
+        self._registrar = Registrar(engine)
 
     # -- questions -------------------------------------------------------------------------
 
@@ -214,13 +216,10 @@ class Store:
         when another binary already holds this host in the group, or the host has the ``most``
         services already, and Unavailable after ``deadline``.
         """
+        wanted = Beginning(host, binary, topic, zone, version, most)
         for _ in range(_REGISTRATION_ATTEMPTS):
             try:
-                return write(
-                    self.engine,
-                    lambda c: begin_life(c, host, binary, topic, zone, version, most),
-                    deadline,
-                )
+                return self._registrar.register(wanted, deadline)
             except IntegrityError:
                 # Another registration of the same service won the race, or the topic is taken.
                 holder = self._holder(host, topic)

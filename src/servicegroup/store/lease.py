@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Cursor, mark_of
 from servicegroup.liveness import OBSERVER_TOLERANCE
-from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
+from servicegroup.store.marks import moment_of_report
 from servicegroup.store.tables import event_log, events, observer
 
 _ROW = observer.c.id == 1
@@ -102,7 +102,7 @@ def latest_holder() -> ScalarSelect[Any]:
 def observer_status(engine: Engine) -> ObserverStatus | None:
     """Return what the observer last said, or None where nobody ever observed."""
     query = (
-        select(observer.c.holder, observer.c.observed_at, utcnow(), event_log.c.last)
+        select(observer.c.holder, observer.c.observed_at, moment_of_report(), event_log.c.last)
         .add_columns(events.c.at, events.c.kind, events.c.uuid)
         .outerjoin_from(observer, event_log, event_log.c.id == 1)
         .outerjoin(events, events.c.id == event_log.c.last)
@@ -121,7 +121,7 @@ def current(engine: Engine) -> Lease | None:
     """Return the lease, or None where nobody ever observed. Raises StoreUnavailable."""
     query = select(observer.c.holder, observer.c.number, observer.c.blind, observer.c.renewed_at)
     with reading(engine) as connection:
-        row = connection.execute(query.add_columns(utcnow()).where(_ROW)).one_or_none()
+        row = connection.execute(query.add_columns(moment_of_report()).where(_ROW)).one_or_none()
     if row is None:
         return None
     holder, fencing_token, blind, renewed_at, now = row
@@ -135,7 +135,7 @@ def take(engine: Engine, holder: str, seen: Lease | None) -> int:
     until then the record is about the former driver's answers. Raises LeaseLost where another
     process was faster, StoreUnavailable.
     """
-    mine: dict[str, Any] = {"renewed_at": utcnow(), "blind": False}
+    mine: dict[str, Any] = {"renewed_at": moment_of_report(), "blind": False}
     if seen is None or obeys(seen.holder, driver_of(holder) or ""):
         mine["holder"] = holder
 
@@ -160,7 +160,7 @@ def renew(engine: Engine, fencing_token: int, *, blind: bool) -> None:
     mine = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> int:
-        return connection.execute(mine.values(renewed_at=utcnow(), blind=blind)).rowcount
+        return connection.execute(mine.values(renewed_at=moment_of_report(), blind=blind)).rowcount
 
     if not write(engine, work):
         raise LeaseLost("Another process has begun to observe.")
@@ -171,7 +171,7 @@ def release(engine: Engine, fencing_token: int) -> None:
     free = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> None:
-        now = connection.scalar(select(utcnow()))
+        now = connection.execute(select(moment_of_report())).scalar_one()
         gone = now - timedelta(seconds=2 * OBSERVER_TOLERANCE)
         connection.execute(free.values(renewed_at=gone, observed_at=None))
 
@@ -190,7 +190,7 @@ def mark_observed(connection: Connection, holder: str | None = None) -> None:
 
     With its name, also that the record is about answers of its driver alone.
     """
-    values: dict[str, Any] = {"observed_at": utcnow()}
+    values: dict[str, Any] = {"observed_at": moment_of_report()}
     if holder is not None:
         values["holder"] = holder
     connection.execute(observer.update().where(_ROW).values(values))

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
 from servicegroup.store.clock import utcnow
+from servicegroup.store.register_clock import Marker
 from servicegroup.store.tables import listening, listening_gaps
 
 KEPT = timedelta(days=30)
@@ -124,12 +125,13 @@ def undoubted_now(connection: Connection) -> datetime:
     return min([moment, marked_at or moment, *(one.start for one in lately)])
 
 
-def mark(connection: Connection) -> None:
+def mark(connection: Connection, marker: Marker) -> None:
     """Say that this intake commits reports now, and store the unheard time that ends with it.
 
     The row lock makes marks of several intakes follow one another, so each time is stored once. One
     that begins within a mark's interval of the end of another is one with it: so few of them fit
-    into the time that decides a verdict (F-57).
+    into the time that decides a verdict (F-57). ``marker`` knows whether it is but the clock of
+    another node that differs (F-25).
     """
     query = select(listening.c.marked_at, utcnow(), _LATEST_END)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
@@ -139,8 +141,11 @@ def mark(connection: Connection) -> None:
             connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
         return
     marked_at, now, latest_end = row
-    if marked_at > now or (latest_end is not None and latest_end > now):
+    if marker.is_of_another_node(marked_at, now):
+        pass
+    elif marked_at > now or (latest_end is not None and latest_end > now):
         forget_the_future(connection, now)
+        marked_at = now
     elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
         if latest_end is not None and marked_at - latest_end <= timedelta(seconds=MARK_INTERVAL):
             connection.execute(listening_gaps.update().where(latest_end == _END).values(end_at=now))
@@ -148,7 +153,10 @@ def mark(connection: Connection) -> None:
             connection.execute(listening_gaps.insert().values(start_at=marked_at, end_at=now))
         oldest = undoubted_now(connection) - KEPT
         connection.execute(listening_gaps.delete().where(oldest > _END))
-    connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=now))
+    latest = max(marked_at, now)
+    if latest != row.marked_at:
+        connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=latest))
+    marker.read(now, latest)
 
 
 def forget_the_future(connection: Connection, now: datetime) -> None:

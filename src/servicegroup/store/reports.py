@@ -43,6 +43,7 @@ from servicegroup.store.details import keep_details
 from servicegroup.store.events import about, append
 from servicegroup.store.isolation import isolating
 from servicegroup.store.marks import mark, moment_of_report
+from servicegroup.store.register_clock import Marker
 from servicegroup.store.tables import services
 from servicegroup.uuids import is_written
 
@@ -73,6 +74,7 @@ class ReportWriter:
         self._engine = engine
         self._ids: Remembered[str, int] = Remembered(REMEMBERED_IDS)
         self._logged: Remembered[str, str] = Remembered(_LOGGED)
+        self._marker = Marker()
 
     def commit(
         self, reports: Sequence[Report], *, marking: bool, deadline: float = math.inf
@@ -109,10 +111,12 @@ class ReportWriter:
                     said[id_] = failing[life]
             keep_details(connection, said)
             if marking:
-                mark(connection)
+                mark(connection, self._marker)
             return self._refusals(connection, unmatched)
 
-        return write(self._engine, work, deadline)
+        refused = write(self._engine, work, deadline)
+        self._marker.committed()
+        return refused
 
     def leave(self, leaves: Iterable[Leave]) -> Refusals:
         """Record departures and return those whose incarnation is not the record's.

@@ -19,6 +19,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import latest_mark, unheard_that_matters
+from servicegroup.store.register_clock import by_register
 from servicegroup.store.tables import services
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
@@ -140,6 +141,7 @@ def read(
         return Snapshot(Listening(now), [])
     # These are read after the mark: one that is stored in between is then seen twice, never missed.
     now, marked_at, observed_at, holder = first[-4:]
+    now = by_register(now, marked_at)
     unheard = unheard_that_matters(connection, now, marked_at, silence)
     return Snapshot(Listening.of(now, marked_at, unheard, observed_at, driver_of(holder)), found)
 

@@ -33,6 +33,7 @@ from servicegroup.store.events import about, append
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import latest_mark, undoubted_now, unheard_that_matters
 from servicegroup.store.outbox import enqueue
+from servicegroup.store.register_clock import by_register
 from servicegroup.store.registrar import Registrar
 from servicegroup.store.registration import Beginning
 from servicegroup.store.snapshots import (
@@ -130,6 +131,7 @@ class Store:
         query = select(utcnow(), latest_mark(), latest_observation(), latest_holder())
         with reading(self.engine) as connection:
             now, marked_at, observed_at, holder = connection.execute(query).one()
+            now = by_register(now, marked_at)
             unheard = unheard_that_matters(connection, now, marked_at, self.silence)
             return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Select, and_, bindparam, func, not_, or_, select, true
 
-from servicegroup.liveness import PATIENCE, Listening
+from servicegroup.liveness import MARK_INTERVAL, PATIENCE, Listening
 from servicegroup.model import Limits
 from servicegroup.store.database import reading
 from servicegroup.store.findings import is_later
@@ -50,7 +50,8 @@ def summaries(
     unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
     silent = now - timedelta(seconds=limits.service_down_time)
     late = now - timedelta(seconds=PATIENCE * limits.report_interval)
-    soon = now + timedelta(seconds=1)  # reports may arrive while this is asked
+    # Reports may arrive while this is asked, on a node whose clock the latest mark was by.
+    soon = now + timedelta(seconds=1 + MARK_INTERVAL)
     moments = {"soon": soon, "late": silent if changed_only else late, "silent": silent - unheard}
     with reading(engine) as connection:
         return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
+from nemesis.clock import LIBRARY, Clock
 from servers.galera import GaleraCluster, GaleraNode
+from servers.galera_proxy import CHECKER, GaleraProxy
+from servers.haproxy import HAProxy
+from servers.plugin import require
 from servers.process import PATIENCE
+from servicegroup.agent.client import DEFAULT_TIMEOUT
+from servicegroup.store import migrate
+from servicegroup.store.database import connect
 from support.control_plane import ControlPlane
 from support.crowd import BINARY, crowd
 from support.waiting import until
+from upgrades import release
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
@@ -92,8 +103,12 @@ def log_of(plane: ControlPlane) -> list[dict[str, Any]]:
 def test_many_registrations_at_once(planes: list[ControlPlane]) -> None:
     """Those of one row conflict at the commit; each is tried again until it is in (F-26)."""
     with ThreadPoolExecutor(JOINS) as threads:
+        started = time.monotonic()
         many = [threads.submit(joined, planes[n % 3], f"h{n}") for n in range(JOINS)]
-        assert Counter(one.result()[0] for one in many) == {200: JOINS}
+        statuses = Counter(one.result()[0] for one in many)
+        # Who would have waited longer than an agent does is refused, if the machine is that busy.
+        in_time = time.monotonic() - started < DEFAULT_TIMEOUT
+        assert statuses[200] == JOINS or (not in_time and statuses[200] >= 0.9 * JOINS), statuses
         same = [threads.submit(joined, planes[n % 3], "same") for n in range(SAME)]
         answers = [one.result() for one in same]
     assert {status for status, _ in answers} == {200}
@@ -103,7 +118,7 @@ def test_many_registrations_at_once(planes: list[ControlPlane]) -> None:
     told = log_of(planes[1])
     assert [event["id"] for event in told] == list(range(1, len(told) + 1))
     begun = Counter(e["kind"] for e in told if e["binary"] == "worker")
-    assert (begun["service-join"], begun["service-restart"]) == (JOINS + 1, SAME - 1)
+    assert (begun["service-join"], begun["service-restart"]) == (statuses[200] + 1, SAME - 1)
 
 
 def test_what_was_committed_is_seen_everywhere_at_once(planes: list[ControlPlane]) -> None:
@@ -209,3 +224,104 @@ def everybody_reports(plane: ControlPlane) -> None:
         PATIENCE,
         what="a report of everybody",
     )
+
+
+def test_upgrades_at_once_on_different_nodes(cluster: GaleraCluster, tmp_path: Path) -> None:
+    """GET_LOCK and row locks are each node's own; a committed row is not (F-30)."""
+    for make in (connect, release.create):
+        urls = cluster.database()
+        make(urls[0]).dispose()
+        planes = [ControlPlane(url, tmp_path) for url in urls]
+        commands = [plane.command("db", "upgrade") for plane in planes]
+        with ThreadPoolExecutor(len(commands)) as threads:
+            ended = list(threads.map(_ran, commands))
+        for one in ended:
+            assert one.returncode == 0, one.stderr
+            assert one.stderr == "" or one.stderr.startswith("Another process upgrades")
+            assert f"is at version {migrate.head()}" in one.stdout
+
+
+def _ran(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_an_upgrade_under_load(cluster: GaleraCluster, tmp_path: Path) -> None:
+    """A change of the schema ends transactions of other nodes with 1213 at any statement."""
+    altered = "ALTER TABLE services MODIFY departure VARCHAR({}), ALGORITHM=COPY"
+    own = Planes(cluster, tmp_path)
+    with own.running() as planes, crowd(",".join(p.url for p in planes), COUNT):
+        until(lambda: len(reports(planes[0])) == COUNT, PATIENCE, what="everybody")
+        database = make_url(planes[0].connection).database
+        for number in range(6):
+            node = cluster.servers[number % 3]
+            statement = altered.format(20 + number).replace("TABLE ", f"TABLE {database}.")
+            node.ask(statement, timeout=PATIENCE)
+        everybody_reports(planes[1])
+        told = log_of(planes[2])
+        for plane in planes:
+            assert "Traceback" not in plane.log()
+    kinds = Counter(event["kind"] for event in told if event["binary"] == BINARY)
+    assert set(kinds) <= {"service-join", "service-up"}, kinds
+
+
+@pytest.mark.parametrize("seconds", [2, 10])
+def test_clocks_that_differ(tmp_path: Path, seconds: int) -> None:
+    """Each node's mark looked like an outage to the others: nobody went down any more (F-25)."""
+    require(GaleraNode)
+    if LIBRARY is None:
+        pytest.skip("SKIPPED: libfaketime is not installed; apt-get install libfaketime")
+    cluster = GaleraCluster()
+    clock = Clock(cluster.servers[1].directory / "clock")
+    clock.step(seconds)
+    cluster.servers[1].before = clock.words
+    own = Planes(cluster, tmp_path, service_down_time=6)
+    with cluster, own.running() as planes:
+        every = ",".join(plane.url for plane in planes)
+        with crowd(every, COUNT), crowd(every, 1, "dying") as dying:
+            until(lambda: len(reports(planes[0])) == COUNT + 1, PATIENCE, what="everybody")
+            dying.kill()
+            for plane in planes:
+                until(lambda p=plane: down(p) == {"dying0"}, 40, what="the dead is found")  # type: ignore[misc]
+            everybody_reports(planes[0])
+            assert [down(plane) for plane in planes] == [{"dying0"}] * 3
+            told = log_of(planes[0])
+        said = [plane for plane in planes if "clocks of the database's servers" in plane.log()]
+        assert bool(said) == (seconds > 2)
+    kinds = Counter((e["kind"], e["host"]) for e in told if e["binary"] == BINARY)
+    assert {host for kind, host in kinds if kind == "service-down"} == {"dying0"}
+    assert kinds["service-down", "dying0"] == 1
+
+
+def down(plane: ControlPlane) -> set[str]:
+    """Return who of the crowd is down, as this control plane says."""
+    found = plane.services(f"?binary={BINARY}")
+    return {host for (host, _), one in found.items() if one["verdict"]["state"] != "up"}
+
+
+def test_all_behind_one_address(cluster: GaleraCluster, tmp_path: Path) -> None:
+    """The documented lines of HAProxy lead to the next node when one dies (F-3)."""
+    require(HAProxy)
+    for node in cluster.servers[:1]:
+        node.ask(f"CREATE USER {CHECKER}@'127.0.0.1'")
+    name = str(make_url(cluster.database()[0]).database)
+    with GaleraProxy(cluster.servers) as proxy:
+        url = cluster.url_at(proxy.address, name)
+        planes = [ControlPlane(url, tmp_path, report_interval=1, service_down_time=10)]
+        planes[0].start()
+        try:
+            with crowd(planes[0].url, COUNT):
+                until(lambda: len(reports(planes[0])) == COUNT, PATIENCE, what="everybody")
+                cluster.servers[0].kill()
+                until(lambda: not planes[0].is_ready(), PATIENCE, 0.01, "/readyz says so")
+                until(planes[0].is_ready, PATIENCE, what="it goes on")
+                everybody_reports(planes[0])
+                told = log_of(planes[0])
+            examined = _ran(planes[0].command("doctor"))
+        finally:
+            planes[0].stop()
+    kinds = Counter(event["kind"] for event in told if event["binary"] == BINARY)
+    assert set(kinds) <= {"service-join", "service-up"}, kinds
+    assert re.search(
+        r"OK +cluster +Node node\d+ is Synced, one of 2, Primary; \d+", examined.stdout
+    )
+    assert re.search(r"WARN +cluster wait +.*30 s.*causal_read_timeout=PT3S", examined.stdout)

@@ -45,7 +45,7 @@ STATE_TRANSFER = "rsync"
 
 
 class GaleraNode(MariaDB):
-    """One node; `before` may give it a clock of its own, `settings` are options of mariadbd."""
+    """One node; `settings` are options of mariadbd."""
 
     name = "galera"
     package = "galera-4"
@@ -155,17 +155,11 @@ class GaleraNode(MariaDB):
 class GaleraCluster(Ensemble[GaleraNode]):
     """Three nodes; each keeps its port and data over a kill and a restart."""
 
-    def __init__(
-        self,
-        settings: Mapping[str, str] | None = None,
-        clocks: Mapping[int, Sequence[str]] | None = None,
-    ) -> None:
-        """`clocks` are words before the command of a node, by its number from 0."""
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         super().__init__([GaleraNode(settings) for _ in range(NODES)])
         self._numbers = iter(range(1, 1_000))
-        for number, node in enumerate(self.servers):
+        for node in self.servers:
             node.peers = [peer for peer in self.servers if peer is not node]
-            node.before = (clocks or {}).get(number, ())
 
     def start(self) -> None:
         """Start those that do not run, the first one first, and return when all are one cluster."""

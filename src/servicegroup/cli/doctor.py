@@ -25,6 +25,7 @@ from servicegroup.cli.checks import (
     signals,
 )
 from servicegroup.cli.database_checks import database_checks
+from servicegroup.cli.galera_checks import galera_checks
 from servicegroup.cli.local import connect, open_group, sqlite_file
 from servicegroup.cli.output import Column, output_options, pick, print_items, printable
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
@@ -187,6 +188,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     with _connected(settings) as engine:
         yield _answer(engine)
         yield from database_checks(engine)
+        yield from galera_checks(engine)
         if (path := sqlite_file(engine)) is not None:
             yield file_system(path, Path("/proc/self/mounts").read_text())
 

@@ -1,12 +1,14 @@
 """Registrations that arrive while others commit share one transaction (F-26).
 
 A fleet that starts, or comes back from an outage, registers at once. One transaction at a time
-takes whoever waits by then; if it fails by one of them, each has a transaction of its own.
+takes whoever waits by then. If one of them is late by its end, it is undone and made again without
+that one; if it fails by one of them in another way, each has a transaction of its own.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -55,13 +57,13 @@ class Registrar:
         try:
             begun = self._commit(batch)
         except BaseException as error:  # noqa: BLE001 - raised by whoever it belongs to
+            late = [one for one in batch if time.monotonic() > one.deadline]
             is_everybodys = isinstance(error, StoreUnavailable) and not is_of_values(error)
-            if len(batch) == 1 or is_everybodys:
-                for one in batch:
-                    one.outcome = error
-            else:
-                for one in batch:
-                    self._begin([one])
+            for one in late or (batch if is_everybodys or len(batch) == 1 else ()):
+                one.outcome = error
+            others = [one for one in batch if one.outcome is None]
+            for some in [others] if late and others else [[one] for one in others]:
+                self._begin(some)
         else:
             for one, registration in zip(batch, begun, strict=True):
                 one.outcome = registration

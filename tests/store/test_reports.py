@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from servicegroup.store import reports
 from servicegroup.store import reports as module
 from servicegroup.store.database import write
 from servicegroup.store.marks import mark
+from servicegroup.store.register_clock import Marker
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening, listening_gaps, services
 from support.aging import backdate, backdate_mark
@@ -453,6 +455,7 @@ def test_made_up_uuids_make_nothing_be_forgotten(
 
 def test_the_first_marks_of_two_intakes_meet(engine: Engine) -> None:
     """Two control planes that start together on a new register both commit what they got."""
+    markers = [Marker(), Marker()]
     writers = 1 if engine.dialect.name == "sqlite" else 2  # where they take turns
     together = threading.Barrier(writers)
 
@@ -462,7 +465,7 @@ def test_the_first_marks_of_two_intakes_meet(engine: Engine) -> None:
 
     event.listen(engine, "before_cursor_execute", meet)
     with ThreadPoolExecutor(2) as intakes:
-        for _ in intakes.map(lambda _: write(engine, mark), range(2)):
+        for _ in intakes.map(lambda marker: write(engine, partial(mark, marker=marker)), markers):
             pass
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(listening)) == 1

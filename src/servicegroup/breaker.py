@@ -76,7 +76,7 @@ class CircuitBreaker:
     def __init__(self, driver: Driver, ask: Ask) -> None:
         """Ask through ``ask``; ``driver`` says which server holds a member."""
         self._ask = ask
-        self._server_of = driver.server_of
+        self._driver = driver
         self._name = f"{driver.name}-prober"
         self._states = PerProcess(_State)
 
@@ -86,7 +86,7 @@ class CircuitBreaker:
         if not state.open:
             return self._asked(state, members)
         answers: dict[Member, Presence] = {}
-        for server, own in self._by_server(members).items():
+        for server, own in by_server(self._driver, members).items():
             if (circuit := state.open.get(server)) is not None:
                 circuit.wanted_at = time.monotonic()
                 # The next probe is about the most that anybody wanted to know.
@@ -107,16 +107,10 @@ class CircuitBreaker:
         started = time.monotonic()
         presences = self._ask(members)
         if time.monotonic() - started >= SLOW:
-            for server, own in self._by_server(members).items():
+            for server, own in by_server(self._driver, members).items():
                 if (cause := _silent(presences, own)) is not None:
                     self._open(state, server, _circuit(started, cause, own))
         return presences
-
-    def _by_server(self, members: Collection[Member]) -> dict[str, list[Member]]:
-        found: dict[str, list[Member]] = {}
-        for member in members:
-            found.setdefault(self._server_of(member), []).append(member)
-        return found
 
     def _open(self, state: _State, server: str, circuit: _Circuit) -> None:
         if state.open.setdefault(server, circuit) is not circuit:
@@ -139,6 +133,14 @@ class CircuitBreaker:
                 circuit.cause, circuit.failed_at = cause, time.monotonic()
         finally:
             del state.open[server]
+
+
+def by_server(driver: Driver, members: Collection[Member]) -> dict[str, list[Member]]:
+    """Return the members that each of a driver's independent servers holds, by its name."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(driver.server_of(member), []).append(member)
+    return found
 
 
 def _silent(presences: Mapping[Member, Presence], members: Collection[Member]) -> Presence | None:

@@ -65,7 +65,7 @@ class Comparison:
     def of(self, driver: str, services: Sequence[Service], listening: Listening) -> Compared:
         """Compare services judged by ``driver``; those that disagree come longest first."""
         now = self._monotonic()
-        presences = self.judge.ask([service.member for service in services])
+        presences = self.judge.ask(services)
         shadows = self.judge.verdicts(services, listening, presences)
         differing = {
             service.uuid: (service, shadow)

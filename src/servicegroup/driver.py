@@ -2,8 +2,9 @@
 
 A driver says who is present, and nothing else: it knows no SQL, no HTTP and no configuration
 file, owns no loops, timers or threads of its own (a client library's session thread excepted),
-and every method but ``list_group`` and ``server_of`` is required. A new driver is one file, one
-entry point in the group ``servicegroup.drivers`` and one contract class (``servicegroup.testing``).
+and every method but ``list_group``, ``server_of`` and ``prove`` is required. A new driver is one
+file, one entry point in the group ``servicegroup.drivers`` and one contract class
+(``servicegroup.testing``).
 """
 
 from __future__ import annotations
@@ -126,6 +127,15 @@ class Driver(abc.ABC):
         """Answer for every member asked, in at most one round trip per group or server.
 
         Never raises: what cannot be told is UNKNOWN, with the cause in ``detail``.
+        """
+
+    def prove(self, member: Member) -> None:  # noqa: B027 - many backends need no proof
+        """Write a new record where this member's would be, read it back, and remove it (F-1).
+
+        It is made as a heartbeat that joins makes one, so where it can be, members can join; nobody
+        is present by it. Nothing is to be done, and that is the default, where ``presence`` calls
+        nobody absent unless it could write, or nobody can be missing for want of writes. Raises
+        DriverUnavailable, with the backend's words.
         """
 
     def list_group(self, group: str) -> GroupPresence | None:

@@ -40,6 +40,8 @@ def explain(verdict: Verdict) -> Explanation:
         facts.append(Fact("life", f"{life} {duration(evidence.registered_age)} ago"))
     if evidence.presence is not None:
         facts.append(Fact("presence", _presence(evidence, evidence.presence)))
+    if evidence.backend_error:
+        facts.append(Fact("heartbeats", f"fail; its agent hears: {evidence.backend_error}"))
     if evidence.absent_age is not None:
         facts.append(Fact("absence", f"last known absent {duration(evidence.absent_age)} ago"))
     if evidence.held_age is not None:

@@ -104,7 +104,7 @@ class ServiceGroup:
             filters = msgspec.structs.replace(filters, limit=None)
         # A reading in batches holds a connection to its end, so the backend is asked before (F-18).
         asks_first = self.driver.capabilities.separate_signal and not is_bounded(filters)
-        presences = self.judge.ask(self._store.members(filters)) if asks_first else None
+        presences = self.judge.asking.ask(self._store.lives(filters)) if asks_first else None
         with closing(self._store.batches(filters)) as snapshots:
             for snapshot in snapshots:
                 found = self._judged(snapshot, presences)
@@ -324,7 +324,7 @@ class ServiceGroup:
     def close(self) -> None:
         """Close the connections to the backends and the database."""
         for judge in self.judges():
-            judge.close()
+            judge.asking.close()
             judge.driver.close()
         for store in (self._store, self._reserved):
             store.engine.dispose()
@@ -335,7 +335,7 @@ class ServiceGroup:
         """Give each service its verdict; asks the backend once unless ``presences`` are given."""
         answers = presences
         if answers is None:
-            answers = self.judge.ask([service.member for service in snapshot.services])
+            answers = self.judge.ask(snapshot.services)
         verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, answers)
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):

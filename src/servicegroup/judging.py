@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from servicegroup.breaker import CircuitBreaker
+from servicegroup.asking import Asking
 from servicegroup.driver import Driver
 from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import Listening, has_life, judge
-from servicegroup.measuring import Questions
 from servicegroup.model import (
     Evidence,
     Limits,
@@ -62,30 +61,11 @@ class Judge:
         self._future_stamps = FutureStamps(monotonic)
         self._future_marks = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
-        self.questions = Questions()
-        self._breaker = CircuitBreaker(driver, self._question)
+        self.asking = Asking(driver, limits)
 
-    def ask(self, members: Collection[Member]) -> dict[Member, Presence]:
-        """Ask the backend once about all of these; nobody is told of by a driver like ``db``.
-
-        While it does not answer nobody waits for it, see ``breaker``. Ask with no connection to
-        the database in hand: it may take seconds (F-18).
-        """
-        if not members or not self.driver.capabilities.separate_signal:
-            return {}
-        return self._breaker.ask(members)
-
-    def close(self) -> None:
-        """Ask no more in place of others; call it before the driver is closed."""
-        self._breaker.close()
-
-    def _question(self, members: Collection[Member]) -> dict[Member, Presence]:
-        started = time.monotonic()
-        presences = self.driver.presence(members)
-        taken = time.monotonic() - started
-        unknown = sum(one.state is PresenceState.UNKNOWN for one in presences.values())
-        self.questions.asked(len(presences), unknown, taken)
-        return presences
+    def ask(self, services: Sequence[Service]) -> Presences:
+        """Ask the backend once about the lives of all of these; see ``Asking.ask``."""
+        return self.asking.ask({service.member: service.incarnation for service in services})
 
     def verdicts(
         self,
@@ -165,6 +145,7 @@ class Judge:
             stamped_ahead=ahead,
             held_age=None if held is None else (now - held).total_seconds(),
             observed=listening.observed and told,
+            backend_error=service.backend_error,
         )
 
 

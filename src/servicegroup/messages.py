@@ -42,9 +42,14 @@ class OfLife(msgspec.Struct, frozen=True):
 
 
 class Report(OfLife, frozen=True):
-    """One service's report. ``failing`` withholds the stamp and says why it is not working."""
+    """One service's report. ``failing`` withholds the stamp and says why it is not working.
+
+    ``backend_error`` withholds nothing: it is what the driver's backend, or the way to it, says
+    while it takes no heartbeats of this service (F-1).
+    """
 
     failing: Remark | None = None
+    backend_error: Remark | None = None
 
 
 class Leave(OfLife, frozen=True):

@@ -130,7 +130,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     ``incarnation`` None means that any living incarnation counts. The observer's word:
     ``absent_age`` counts from the moment the member was last known absent, ``held_age`` from the
     moment a signal of it became suspect, and ``observed`` says that an observer is at work, so
-    an absence counts only once it is known so.
+    an absence counts only once it is known so. ``backend_error`` is the agent's word and decides
+    nothing: whoever cannot reach the backend is absent from it.
     """
 
     limits: Limits
@@ -148,6 +149,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     stamped_ahead: float = 0.0
     held_age: float | None = None
     observed: bool = False
+    backend_error: str | None = None
 
     @property
     def silence(self) -> float:
@@ -177,8 +179,10 @@ class Service(msgspec.Struct, frozen=True, gc=False):
 
     ``deleted`` is 0, or the row's own id once soft-deleted, as in Nova. The observer keeps when
     the service was last known absent, since when a signal of it is suspect, its recorded state
-    with its beginning, and until when it counts as flapping (None once that has passed). A Service
-    that was read through ``ServiceGroup`` carries its verdict, so ``is_up`` is an attribute (S2).
+    with its beginning, and until when it counts as flapping (None once that has passed).
+    ``backend_error`` is what its agent heard last from a backend that takes no heartbeats of it,
+    None while they succeed (F-1). A Service that was read through ``ServiceGroup`` carries its
+    verdict, so ``is_up`` is an attribute (S2).
     """
 
     id: int
@@ -200,6 +204,7 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     left_at: datetime | None
     departure: str | None
     detail: str | None
+    backend_error: str | None
     absent_since: datetime | None
     held_since: datetime | None
     observed_state: str | None

@@ -54,9 +54,9 @@ class Recorder:
         """Return who listened and observed when."""
         return self._store.listening()
 
-    def members(self) -> list[Member]:
-        """Return the members of all living services."""
-        return self._store.members(ServiceFilter())
+    def lives(self) -> dict[Member, int]:
+        """Return the members of all living services, each with its incarnation."""
+        return self._store.lives(ServiceFilter())
 
     def summaries(
         self, listening: Listening, limits: Limits, *, changed_only: bool

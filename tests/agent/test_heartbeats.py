@@ -5,9 +5,11 @@ The backend is a directory, which is enough to be a backend: a file is a member'
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
+import urllib.request
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -44,7 +46,8 @@ class DirectoryDriver(Driver):
         path = Path(self.options.path)
         until(lambda: not (path / "hung").exists(), timeout=60)
         if (path / "down").exists():
-            raise DriverUnavailable("The directory is down.")
+            why = (path / "down").read_text()
+            raise DriverUnavailable(f"The directory is down{why and ': '}{why}.")
         return path / f"{member.group} {member.host} {incarnation}"
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
@@ -162,6 +165,32 @@ def test_heartbeats_from_the_registration_to_the_leave(
     assert members(backend) == []
     assert (backend / "closed").exists()
     assert client.present_at_leave == [f"worker {host} 1"], "the register is told first"
+
+
+def test_what_the_backend_says_reaches_the_register_with_the_reports(
+    plane: ControlPlane, host: str, backend: Path, tmp_path: Path
+) -> None:
+    """F-1: first of the driver that is obeyed, as one line; and until heartbeats succeed again."""
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    client = NamingClient(plane.url, at(shadow, shadow=True), at(backend))
+
+    def heard() -> Any:
+        url = f"{plane.url}/v1/services/{membership.uuid}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["service"]["verdict"]["evidence"]["backend_error"]
+
+    with joined(client, host) as membership:
+        beats_on(shadow, f"worker {host} 1")
+        assert heard() is None
+        (shadow / "down").touch()
+        until(lambda: heard() == "The directory is down.", what="the shadow's word")
+        (backend / "down").write_text("of the obeyed one")
+        until(lambda: heard() == "The directory is down: of the obeyed one.", what="its word")
+        (backend / "down").unlink()
+        until(lambda: heard() == "The directory is down.", what="the shadow's word again")
+        (shadow / "down").unlink()
+        until(lambda: heard() is None, what="that heartbeats succeed")
 
 
 def test_each_driver_has_a_thread_of_its_own(

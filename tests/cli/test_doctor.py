@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from click.testing import Result
 from sqlalchemy import select
 
 from servers.process import LOOPBACK, free_port
+from servers.redis import Redis
 from servers.zookeeper import ZooKeeper
 from servicegroup.cli.doctor import file_system
 from servicegroup.group import ServiceGroup
@@ -54,7 +56,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     assert {result for result, _ in found.values()} == {"OK"}, found
     assert set(found) == {
         "configuration", "timeouts", "database", "file system", "schema", "clock", "listening",
-        "driver", "observer", "signals", "versions", "forced down", "names",
+        "driver", "observer", "signals", "versions", "heartbeats", "forced down", "names",
     }  # fmt: skip
     assert str(desk.config) in found["configuration"][1]
     assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]
@@ -91,6 +93,35 @@ def test_a_backend_is_examined_without_a_database(bare_desk: Desk) -> None:
     assert found["database"][0] == "FAIL"
     assert found["backend"][0] == "FAIL"
     assert "cannot be asked" in found["backend"][1]
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_backend_that_takes_no_writes_is_a_failure(
+    desk: Desk, fleet: ServiceGroup, own_redis: Callable[..., Redis], *, registered: bool
+) -> None:
+    """F-1: it answers, and whoever restarts is missing from it; with and without a record."""
+    server = own_redis()
+    server.tell("CONFIG SET min-replicas-to-write 1")
+    desk.configure(servicegroup_driver="redis")
+    if not registered:
+        desk.database.unlink()
+    with desk.config.open("a") as config:
+        config.write(f"[redis]\nurl = {server.url}\n")
+    found = _doctor(desk, code=1)
+    result, text = found["backend"]
+    assert result == "FAIL"
+    assert "takes no writes: NOREPLICAS Not enough good replicas to write; see INFO" in text
+    assert text.endswith("Check section [redis] and the backend.")
+
+
+def test_agents_that_cannot_heartbeat_are_named(desk: Desk, fleet: ServiceGroup) -> None:
+    assert _doctor(desk)["heartbeats"][0] == "OK"
+    one = fleet.services()[0]
+    fleet.report([Report(one.uuid, one.incarnation, backend_error="etcd has no space left.")])
+    result, text = _doctor(desk)["heartbeats"]
+    assert result == "WARN"
+    assert f"Agents cannot heartbeat for {one.binary} on {one.host}; the first hears:" in text
+    assert "etcd has no space left. Check the backend" in text
 
 
 def test_the_time_to_detect_has_the_death_of_a_leader_and_says_its_exception(

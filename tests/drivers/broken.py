@@ -339,6 +339,18 @@ class DoubtsForEver(Reference):
         return bool(register["doubted"])
 
 
+class ProvesByJoining(Reference):
+    def prove(self, member: Member) -> None:
+        self.heartbeat(member, 1, 10)
+
+
+class ProvesNothing(Reference):
+    """F-1: its absences are believed while nobody can join."""
+
+    def prove(self, member: Member) -> None:
+        pass
+
+
 class ConnectsWhenBuilt(Reference):
     def __init__(self, options: ReferenceOptions) -> None:
         super().__init__(options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from servicegroup.testing import crashes, outages
+from servicegroup.testing import crashes, outages, refusals
 
-LONG = (crashes.__name__, outages.__name__)
+LONG = (crashes.__name__, outages.__name__, refusals.__name__)
 
 
 @pytest.hookimpl(tryfirst=True)

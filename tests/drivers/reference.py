@@ -41,6 +41,7 @@ class Reference(Driver):
         self.directory = Path(options.directory)
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        self.check_writable()
         with self.register() as register:
             register["ttl"] = ttl
             self.lives(register, member)[str(incarnation)] = self.monotonic() + ttl
@@ -59,6 +60,9 @@ class Reference(Driver):
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
             return dict.fromkeys(members, unknown)
+
+    def prove(self, member: Member) -> None:
+        self.check_writable()
 
     def watch(self, callback: Watcher) -> None:
         pass
@@ -92,6 +96,10 @@ class Reference(Driver):
         if self.recovering(register):
             return Presence(PresenceState.UNKNOWN, detail="recovering")
         return Presence(PresenceState.ABSENT)
+
+    def check_writable(self) -> None:
+        if (self.directory / "full").exists():
+            raise DriverUnavailable("The disk of the reference is full.")
 
     def recovering(self, register: dict[str, Any]) -> bool:
         return bool(self.monotonic() < register["doubted"] + register["ttl"])
@@ -134,6 +142,14 @@ class Directory:
             json.dump(register, file)
             file.flush()
             (self.directory / "frozen").unlink()
+
+    words = "The disk of the reference is full"
+
+    def refuse(self) -> None:
+        (self.directory / "full").touch()
+
+    def accept(self) -> None:
+        (self.directory / "full").unlink(missing_ok=True)
 
     def restart(self) -> None:
         self.empty()

@@ -12,7 +12,7 @@ from drivers import broken
 from drivers.reference import Directory, Reference
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member
-from servicegroup.testing import DriverContract, outages
+from servicegroup.testing import DriverContract, RefusalContract, outages
 
 pytestmark = pytest.mark.long
 
@@ -45,6 +45,7 @@ CAUGHT_BY: list[tuple[str, type[Reference], dict[str, Any]]] = [
     ("test_a_handle_is_shared_between_threads", broken.SharesItsScratchpad, {}),
     ("test_the_shared_options_lead_to_the_same_backend", broken.TellsAgentsNothing, {}),
     ("test_the_shared_options_lead_to_the_same_backend", broken.TellsAgentsObjects, {}),
+    ("test_a_proof_makes_no_member", broken.ProvesByJoining, {}),
     ("test_warnings_are_sentences_with_a_remedy", broken.WarnsWithoutARemedy, {}),
     ("test_watching_calls_back_where_that_is_declared", broken.OnlyDeclaresToPush, {}),
     ("test_closing_is_idempotent", broken.ClosesOnce, {"used": False}),
@@ -66,10 +67,15 @@ CAUGHT_BY: list[tuple[str, type[Reference], dict[str, Any]]] = [
     ("test_one_heartbeat_heals", broken.JoinsOnce, {"outage": "empty"}),
     ("test_a_backend_that_was_emptied_is_believed_again", broken.DoubtsForEver, {}),
     ("test_a_backend_that_is_not_there_is_unknown", broken.ConnectsWhenBuilt, {}),
+    ("test_who_cannot_write_is_not_absent", broken.ProvesNothing, {}),
 ]
 
 
-class TestReference(DriverContract):
+class EveryContract(DriverContract, RefusalContract):
+    """All that there is."""
+
+
+class TestReference(EveryContract):
     """What the broken drivers are made of keeps the contract, so each is caught for its defect."""
 
     driver = Reference
@@ -82,6 +88,10 @@ class TestReference(DriverContract):
     @pytest.fixture
     def options(self, backend: Directory) -> dict[str, Any]:
         return {"directory": str(backend.directory)}
+
+    @pytest.fixture
+    def refusing(self, backend: Directory) -> Directory:
+        return backend
 
     @pytest.fixture
     def nowhere(self, tmp_path: Path) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def test_a_broken_driver_is_caught(
 ) -> None:
     monkeypatch.setattr(outages, "BOUND", 0.5)
     monkeypatch.setattr(outages, "SLACK", 0.2)
-    suite = type("TestBroken", (DriverContract,), {"driver": driver, "ttl": 0.5, "patience": 1.0})()
+    suite = type("TestBroken", (EveryContract,), {"driver": driver, "ttl": 0.5, "patience": 1.0})()
     test = getattr(suite, name)
     backend = Directory(tmp_path)
     given = fixtures(driver, backend) | more
@@ -114,7 +124,7 @@ def test_a_broken_driver_is_caught(
 
 
 def test_every_test_of_the_contract_catches_something() -> None:
-    tests = {name for name, _ in inspect.getmembers(DriverContract) if name.startswith("test_")}
+    tests = {name for name, _ in inspect.getmembers(EveryContract) if name.startswith("test_")}
     assert tests == {name for name, _, _ in CAUGHT_BY}
 
 
@@ -128,6 +138,7 @@ def fixtures(driver: type[Reference], backend: Directory) -> dict[str, Any]:
     options = {"directory": str(backend.directory)}
     given: dict[str, Any] = {
         "backend": backend,
+        "refusing": backend,
         "options": options,
         "nowhere": {"directory": str(backend.directory / "nowhere")},
         "group": "group",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from drivers.reference import Directory, Reference, ReferenceOptions
+from servicegroup import breaker
 from servicegroup.driver import GroupPresence
-from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.model import Limits, Member, Presence, PresenceState
 from servicegroup.nova.snapshot import Snapshot
+from support.waiting import until
 
 HOSTS = [f"host{number}" for number in range(100)]
 TTL = 60.0
@@ -71,7 +74,7 @@ EXPECTED = dict.fromkeys(HOSTS, PresenceState.PRESENT) | {"host0": PresenceState
 
 def test_a_backend_that_can_list_is_asked_once(backend: Directory) -> None:
     driver, clock = made(Listing, backend), Clock()
-    snapshot = Snapshot(driver, clock)
+    snapshot = Snapshot(driver, Limits(), clock)
     assert listed(snapshot) == listed(snapshot) == EXPECTED
     assert isinstance(driver, Counting)
     assert driver.questions == 1
@@ -82,7 +85,7 @@ def test_a_backend_that_can_list_is_asked_once(backend: Directory) -> None:
 
 def test_any_other_is_asked_once_when_the_names_are_known(backend: Directory) -> None:
     driver, clock = made(Counting, backend), Clock()
-    snapshot = Snapshot(driver, clock)
+    snapshot = Snapshot(driver, Limits(), clock)
     assert listed(snapshot) == EXPECTED
     clock.now += 1.1
     assert isinstance(driver, Counting)
@@ -94,7 +97,7 @@ def test_any_other_is_asked_once_when_the_names_are_known(backend: Directory) ->
 @pytest.mark.parametrize("kind", [Counting, Listing])
 def test_an_answer_is_a_second_old_at_most(kind: type[Counting], backend: Directory) -> None:
     driver, clock = made(kind, backend), Clock()
-    snapshot = Snapshot(driver, clock)
+    snapshot = Snapshot(driver, Limits(), clock)
     listed(snapshot)
     driver.leave(Member("compute", "host7"))
     assert listed(snapshot)["host7"] is PresenceState.PRESENT
@@ -107,7 +110,7 @@ def test_a_backend_that_does_not_answer_is_not_asked_for_each(
     kind: type[Counting], backend: Directory
 ) -> None:
     driver = made(kind, backend)
-    snapshot = Snapshot(driver, Clock())
+    snapshot = Snapshot(driver, Limits(), Clock())
     backend.freeze()
     assert set(listed(snapshot).values()) == {PresenceState.UNKNOWN}
     assert isinstance(driver, Counting)
@@ -123,6 +126,59 @@ def test_an_answer_that_took_long_serves_a_whole_listing(backend: Directory) -> 
             return super().presence(members)
 
     driver = made(Slow, backend)
-    assert listed(Snapshot(driver, clock)) == EXPECTED
+    assert listed(Snapshot(driver, Limits(), clock)) == EXPECTED
     assert isinstance(driver, Counting)
     assert driver.questions == 1
+
+
+@pytest.mark.parametrize("kind", [Counting, Listing])
+def test_an_absence_is_proven(backend: Directory, kind: type[Counting]) -> None:
+    """F-1: one proof for a listing, and none for who is present."""
+    proofs: list[Member] = []
+
+    class Proving(kind):  # type: ignore[valid-type, misc]
+        def prove(self, member: Member) -> None:
+            proofs.append(member)
+            super().prove(member)
+
+    clock = Clock()
+    snapshot = Snapshot(made(Proving, backend), Limits(), clock)
+    assert listed(snapshot) == EXPECTED
+    assert proofs == members("host0")
+    backend.refuse()
+    snapshot = Snapshot(made(Proving, backend), Limits(), clock)
+    assert listed(snapshot) == EXPECTED | {"host0": PresenceState.UNKNOWN}
+    assert backend.words in snapshot.presence(members("host0")[0]).detail
+
+
+@pytest.mark.parametrize("kind", [Counting, Listing])
+def test_a_backend_that_hangs_keeps_nobody_waiting(
+    backend: Directory, kind: type[Counting]
+) -> None:
+    """F-18: after the first question without an answer one thread asks in place of all."""
+    answers = threading.Event()
+    asked: list[int] = []
+
+    class Hanging(kind):  # type: ignore[valid-type, misc]
+        def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
+            asked.append(threading.get_ident())
+            if not answers.wait(2 * breaker.SLOW):
+                return dict.fromkeys(members, Presence(PresenceState.UNKNOWN, detail="it hangs"))
+            found: dict[Member, Presence] = super().presence(members)
+            return found
+
+    clock = Clock()
+    snapshot = Snapshot(made(Hanging, backend), Limits(), clock)
+    for _ in range(5):
+        assert set(listed(snapshot).values()) == {PresenceState.UNKNOWN}
+        clock.now += 2
+    assert asked.count(threading.get_ident()) <= 2, "the first one, and the group's"
+    assert "it hangs; no answer for" in snapshot.presence(members("host1")[0]).detail
+    answers.set()
+
+    def is_back() -> bool:
+        clock.now += 2
+        return listed(snapshot) == EXPECTED
+
+    until(is_back, what="it is asked again")
+    snapshot.close()

@@ -45,7 +45,7 @@ class Health:
         try:
             reason = _reason(self._healthy())
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its answer
-            reason = _line(str(error)) or type(error).__name__
+            reason = one_line(str(error)) or type(error).__name__
         self._asked_at = None
         if bool(reason) != bool(self._failing):
             if reason:
@@ -66,10 +66,10 @@ class Health:
 def _reason(answer: object) -> str:
     if answer is False:
         return "The health check says no."
-    return _line(answer) if isinstance(answer, str) else ""
+    return one_line(answer) if isinstance(answer, str) else ""
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return the first line with anything in it, as far as it can be shown and stored."""
     lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
     return next(filter(None, lines), "")[:_LENGTH]

@@ -69,6 +69,11 @@ class Heartbeats:
             target=self._run, name=f"servicegroup-{settings.name}", daemon=True
         )
 
+    @property
+    def error(self) -> str:
+        """What the backend, or the way to it, said last; empty while heartbeats succeed."""
+        return self.heart.error if self.heart.is_lost else ""
+
     def start(self) -> None:
         """Begin, in a daemon thread."""
         self._thread.start()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_timeout
-from servicegroup.agent.health import Health
+from servicegroup.agent.health import Health, one_line
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.heartbeats import Heartbeats
 from servicegroup.agent.leaving import leave_until
@@ -210,7 +210,7 @@ class Membership:
         self._failing = self._health.ask()
         if self._heart.is_stopping:
             return
-        report = Report(joined.uuid, joined.incarnation, self._failing)
+        report = Report(joined.uuid, joined.incarnation, self._failing, self._backend_error())
         answer = self._client.report([report])
         if report.failing and joined.uuid in answer.invalid:
             # The database has not all of its letters; a reason with gaps is better than none (F-2).
@@ -323,6 +323,11 @@ class Membership:
     def _close(self) -> None:
         if self._closing is not None:
             self._closing()
+
+    def _backend_error(self) -> str | None:
+        """Return what keeps this service out of a backend, first of the one that is obeyed."""
+        obeyed_first = sorted(self._heartbeats, key=lambda heartbeats: heartbeats.settings.shadow)
+        return next((one_line(one.error) for one in obeyed_first if one.error), None)
 
     def _stop_heartbeats(self) -> None:
         for heartbeats in self._heartbeats:

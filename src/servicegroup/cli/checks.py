@@ -85,6 +85,19 @@ def forced_down(services: Sequence[Service]) -> Check:
     return Check("OK", "forced down", "No service that reports was left forced down.")
 
 
+def refused_heartbeats(services: Sequence[Service]) -> Check:
+    """Find services that work and whose agents cannot heartbeat (F-1)."""
+    refused = [one for one in services if one.backend_error and _reports_now(one)]
+    if refused:
+        finding = (
+            f"Agents cannot heartbeat for {abbreviated(map(_name, refused))}; the first hears:"
+            f" {str(refused[0].backend_error).rstrip('.')}."
+        )
+        remedy = "Check the backend, and the way to it from these hosts."
+        return Check("WARN", "heartbeats", finding, remedy)
+    return Check("OK", "heartbeats", "No agent says that its heartbeats fail.")
+
+
 def near_twins(services: Sequence[Service]) -> Check:
     """Find hosts whose names differ by case, blanks or a dot at the end alone (F-15)."""
     spelt: dict[str, set[str]] = {}

@@ -22,6 +22,7 @@ from servicegroup.cli.checks import (
     near_twins,
     observer,
     pinned_versions,
+    refused_heartbeats,
     signals,
 )
 from servicegroup.cli.database_checks import database_checks
@@ -31,7 +32,7 @@ from servicegroup.cli.output import Column, output_options, pick, print_items, p
 from servicegroup.errors import ConfigError, DriverUnavailable, ServiceGroupError
 from servicegroup.explanation import duration
 from servicegroup.liveness import MARK_TOLERANCE
-from servicegroup.model import PresenceState, Service
+from servicegroup.model import Member, PresenceState, Service
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -168,8 +169,12 @@ def _presence(settings: Settings, group: ServiceGroup, services: Sequence[Servic
 
 
 def backend(driver: Driver) -> Iterator[Check]:
-    """Pass on what the driver says of its backend, such as evictions or a changed timeout."""
+    """Pass on what the driver says of its backend, such as evictions or a changed timeout.
+
+    One that takes no writes is of no use, however well it answers (F-1).
+    """
     try:
+        driver.prove(Member("doctor", "doctor"))
         warnings = driver.warnings()
     except DriverUnavailable as error:
         yield Check(
@@ -312,6 +317,7 @@ def _services(settings: Settings) -> Iterator[Check]:
         yield observer(group)
         yield from signals(group)
         yield pinned_versions(services)
+        yield refused_heartbeats(services)
         yield forced_down(services)
         yield near_twins(services)
     finally:

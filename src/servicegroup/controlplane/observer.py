@@ -80,7 +80,7 @@ class Observer:
 
     def _sees(self) -> bool:
         """Whether the own driver can tell of anybody whether they are present."""
-        return not _is_blind(self._group.judge.ask(self._recorder.members()))
+        return not _is_blind(self._group.judge.asking.ask(self._recorder.lives()))
 
     def release(self) -> None:
         """Let another process observe at once. Raises StoreUnavailable."""
@@ -164,7 +164,9 @@ class Observer:
         self._is_ahead = any(entry.is_ahead for entry in everybody)
         if not changed_only:
             judge.forget_others({entry.id for entry in everybody})
-        presences = judge.ask([Member(entry.group, entry.host) for entry in everybody])
+        presences = judge.asking.ask(
+            {Member(entry.group, entry.host): entry.incarnation for entry in everybody}
+        )
         self._blind = _is_blind(presences)
         self._present = {}
         wanted = []
@@ -190,7 +192,7 @@ class Observer:
     def _look_at(self, members: Collection[Member]) -> tuple[list[Observed], datetime]:
         """See these members, and whoever is held or lost its presence lately."""
         snapshot = self._recorder.by_members_or_lacking(members, WINDOW)
-        presences = self._group.judge.ask([service.member for service in snapshot.services])
+        presences = self._group.judge.ask(snapshot.services)
         for service in snapshot.services:
             present = self._present.setdefault((service.topic, service.zone), set())
             presence = presences.get(service.member)

@@ -43,8 +43,7 @@ class Deployment:
 
     def close(self) -> None:
         """Close the connections to the backends."""
-        for driver in self.layer.drivers:
-            driver.close()
+        self.layer.close()
 
     @property
     def announces_deletes(self) -> bool:
@@ -188,6 +187,7 @@ def _service(record: Any, verdict: Verdict) -> Service:
         observed_state=None,
         observed_since=None,
         flapping_until=None,
+        backend_error=None,
         deleted=0,
         deleted_at=None,
         verdict=verdict,

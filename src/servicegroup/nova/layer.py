@@ -42,7 +42,7 @@ class _Side:
         self, driver: Driver | None, limits: Limits, monotonic: Callable[[], float]
     ) -> None:
         self.limits = msgspec.structs.replace(limits, driver=driver.name) if driver else limits
-        self._snapshot = Snapshot(driver) if driver else None
+        self._snapshot = Snapshot(driver, limits) if driver else None
         self._monotonic = monotonic
         self._absent_at: dict[Member, float] = {}
 
@@ -61,6 +61,11 @@ class _Side:
         elif (absent_at := self._absent_at.get(member)) is not None:
             return presence, self._monotonic() - absent_at
         return presence, None
+
+    def close(self) -> None:
+        """Ask no more in place of others."""
+        if self._snapshot is not None:
+            self._snapshot.close()
 
 
 class Layer:
@@ -122,6 +127,13 @@ class Layer:
         """
         for evictions in self._evictions:
             evictions.leave(Member(group_id, member))
+
+    def close(self) -> None:
+        """Ask no more, and close the connections to the backends."""
+        for side in (self._obeyed, self._not_obeyed):
+            side.close()
+        for driver in self.drivers:
+            driver.close()
 
     def _judged(self, record: Record, side: _Side) -> Verdict:
         now = self.now()

@@ -4,6 +4,9 @@ A driver that pushes has its view in memory, always newer than a copy of it, and
 Any other is asked at most once a second for a group: for all of it where the backend can list, else
 for every member that was asked about before. A member that the process never asked about then costs
 a question of its own, once.
+
+A backend that does not answer holds nobody up (F-18), and an absence is proven when it is asked for
+(F-1): see ``asking``.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from servicegroup.asking import Asking
 from servicegroup.driver import Driver
 from servicegroup.liveness import LOOK_INTERVAL
-from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.model import Limits, Member, Presence, PresenceState
 
 
 class _Answers(msgspec.Struct):
@@ -35,16 +39,26 @@ class Snapshot:
     No thread waits for another: of several that find an answer too old, each asks.
     """
 
-    def __init__(self, driver: Driver, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Ask ``driver`` when a question comes."""
-        self.driver = driver
+    def __init__(
+        self, driver: Driver, limits: Limits, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Ask ``driver``, whose members heartbeat by ``limits``, when a question comes."""
+        self._asking = Asking(driver, limits)
         self._monotonic = monotonic
         self._groups: dict[str, _Answers] = {}
 
     def presence(self, member: Member) -> Presence:
         """Return the driver's answer for one member; never raises."""
-        if self.driver.capabilities.pushes:
-            return self.driver.presence((member,))[member]
+        found = self._told(member)
+        return self._asking.proven(member, found) if found.state is PresenceState.ABSENT else found
+
+    def close(self) -> None:
+        """Ask no more in place of others."""
+        self._asking.close()
+
+    def _told(self, member: Member) -> Presence:
+        if self._asking.driver.capabilities.pushes:
+            return self._asking.ask_unproven((member,))[member]
         answers = self._groups.get(member.group, _NONE)
         if self._monotonic() - answers.told_at > LOOK_INTERVAL:
             answers = self._groups[member.group] = self._ask(member.group, list(answers.known))
@@ -52,11 +66,11 @@ class Snapshot:
         return found or self._meet(answers, member)
 
     def _ask(self, group: str, hosts: list[str]) -> _Answers:
-        listed = self.driver.list_group(group)
+        listed = self._asking.list_group(group)
         if listed is not None:
             return _Answers(self._monotonic(), listed.present, listed.others)
         members = [Member(group, host) for host in hosts]
-        presences = self.driver.presence(members) if members else {}
+        presences = self._asking.ask_unproven(members) if members else {}
         known = {member.host: presence for member, presence in presences.items()}
         # An answer may take seconds to come, and is as good as any other from then on.
         return _Answers(self._monotonic(), known, None)
@@ -66,7 +80,7 @@ class Snapshot:
 
         While the backend does not answer, one such question says it for all of this second.
         """
-        found = answers.known[member.host] = self.driver.presence((member,))[member]
+        found = answers.known[member.host] = self._asking.ask_unproven((member,))[member]
         if found.state is PresenceState.UNKNOWN:
             answers.others = found
         return found

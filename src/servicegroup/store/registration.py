@@ -84,6 +84,7 @@ def _begin(connection: Connection, one: Beginning) -> Event:
             left_at=None,
             departure=None,
             detail=None,
+            backend_error=None,
             updated_at=utcnow(),
         )
     )

@@ -29,6 +29,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    null,
     select,
     update,
 )
@@ -39,7 +40,7 @@ from servicegroup.model import Departure
 from servicegroup.remembered import Remembered
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
-from servicegroup.store.details import keep_details
+from servicegroup.store.details import Kept, backend_errors, keep_texts
 from servicegroup.store.events import about, append
 from servicegroup.store.isolation import isolating
 from servicegroup.store.marks import mark, moment_of_report
@@ -100,16 +101,27 @@ class ReportWriter:
             if report.failing
         }
 
+        refused = backend_errors(reports)
+
         def work(connection: Connection) -> Refusals:
             ids = self._ids_of(connection, {uuid for uuid, _ in (*working, *failing)})
-            found = _lock(connection, ids, {*working, *failing}) if failing else {}
-            unmatched = _stamp(connection, ids, working) | (failing.keys() - found.keys())
-            said = {}
-            for life in failing.keys() & found.keys():
-                id_, detail = found[life]
-                if life in working or detail != failing[life]:
-                    said[id_] = failing[life]
-            keep_details(connection, said)
+            found = _lock(connection, ids, {*working, *failing}) if failing or refused else {}
+            told = Counter({life: working[life] for life in refused})
+            unmatched = _stamp(connection, ids, working - told) | (failing.keys() - found.keys())
+            unmatched |= _stamp(connection, ids, told, telling=1)
+            # A stamp has just removed the detail of those that it is for.
+            said = {
+                kept.id: failing[life]
+                for life, kept in found.items()
+                if life in failing and (life in working or kept.detail != failing[life])
+            }
+            keep_texts(connection, "detail", said)
+            heard = {
+                kept.id: refused[life]
+                for life, kept in found.items()
+                if life in refused and kept.backend_error != refused[life]
+            }
+            keep_texts(connection, "backend_error", heard)
             if marking:
                 mark(connection, self._marker)
             return self._refusals(connection, unmatched)
@@ -193,42 +205,45 @@ def _looked_up(
         yield from map(tuple, connection.execute(query))
 
 
-def _stamp(connection: Connection, ids: Mapping[str, int], working: Counter[Life]) -> set[Life]:
+def _stamp(
+    connection: Connection, ids: Mapping[str, int], working: Counter[Life], telling: int = 0
+) -> set[Life]:
     """Stamp the lives that match and return candidates for refusal; empty: all matched.
 
     Each is counted as often as it reported. What is beyond the first report of a life is added
     in powers of two, so that it takes a few statements whatever a batch holds; the rows are
-    locked by then.
+    locked by then. With ``telling`` (1, not 0) what is known of their backend's errors stays.
     """
     if not working:
         return set()
     lives = set(working)
-    found = _count(connection, ids, lives, 1)
+    found = _count(connection, ids, lives, 1, telling)
     if len(lives) < working.total():
         more = {life: times - 1 for life, times in working.items() if times > 1}
         for power in range(max(more.values()).bit_length()):
             counted = {life for life, times in more.items() if times >> power & 1}
-            _count(connection, ids, counted, 1 << power)
+            _count(connection, ids, counted, 1 << power, telling)
     return set() if found == len(lives) else lives
 
 
-def _count(connection: Connection, ids: Mapping[str, int], lives: set[Life], reports: int) -> int:
+def _count(
+    connection: Connection, ids: Mapping[str, int], lives: set[Life], reports: int, telling: int
+) -> int:
     """Stamp the lives that match for so many reports each, and return how many did."""
     named = _named(connection, ids, lives)
     statement = _STAMPING_JSON if "batch" in named else _STAMPING_LISTS
-    return connection.execute(statement, {**named, "reports": reports}).rowcount
+    values = {**named, "reports": reports, "telling": telling}
+    return connection.execute(statement, values).rowcount
 
 
-def _lock(
-    connection: Connection, ids: Mapping[str, int], lives: set[Life]
-) -> dict[Life, tuple[int, str | None]]:
-    """Lock the lives that match, in the order of their ids; return each one's id and detail.
+def _lock(connection: Connection, ids: Mapping[str, int], lives: set[Life]) -> dict[Life, Kept]:
+    """Lock the lives that match, in the order of their ids; return what is kept of each.
 
     Changing them in several statements then meets no other batch in a circle (SQL-11).
     """
     named = _named(connection, ids, lives)
     rows = connection.execute(_LOCKING_JSON if "batch" in named else _LOCKING_LISTS, named)
-    return {(uuid, incarnation): (id_, detail) for id_, uuid, incarnation, detail in rows}
+    return {(uuid, incarnation): Kept(*kept) for uuid, incarnation, *kept in rows}
 
 
 def _named(connection: Connection, ids: Mapping[str, int], lives: set[Life]) -> dict[str, Any]:
@@ -293,6 +308,9 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
             updated_at=utcnow(),
             report_count=_counted(bindparam("reports", type_=Integer)),
             detail=None,
+            backend_error=case(
+                (bindparam("telling", type_=Integer) == 1, services.c.backend_error), else_=null()
+            ),
         )
     )
 
@@ -329,6 +347,6 @@ _listed = and_(
 )
 _STAMPING_LISTS = _statement(_listed)
 
-_record = (services.c.id, services.c.uuid, services.c.incarnation, services.c.detail)
+_record = (services.c.uuid, services.c.incarnation, *(services.c[n] for n in Kept._fields))
 _LOCKING_JSON = _locked.with_only_columns(*_record, maintain_column_froms=True)
 _LOCKING_LISTS = select(*_record).where(_listed).order_by(services.c.id).with_for_update()

@@ -80,13 +80,18 @@ def is_bounded(filters: ServiceFilter) -> bool:
     return filters.limit is not None or filters.host is not None
 
 
-def read_members(connection: Connection, filters: ServiceFilter) -> list[Member]:
-    """Return the members of the living services that match; none after an unknown marker."""
+def read_lives(connection: Connection, filters: ServiceFilter) -> dict[Member, int]:
+    """Return the members of the living services that match, each with its incarnation.
+
+    There are none after an unknown marker.
+    """
     values = values_of(connection, msgspec.structs.replace(filters, marker=None))
-    query = matching(frozenset(values)).with_only_columns(services.c.topic, services.c.host)
+    columns = (services.c.topic, services.c.host, services.c.incarnation)
+    query = matching(frozenset(values)).with_only_columns(*columns)
     if filters.marker is not None:
         query = query.where(services.c.id > _id_of(filters.marker).scalar_subquery())
-    return [Member(group, host) for group, host in connection.execute(query, values)]
+    rows = connection.execute(query, values)
+    return {Member(group, host): incarnation for group, host, incarnation in rows}
 
 
 @cache

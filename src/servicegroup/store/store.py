@@ -47,7 +47,7 @@ from servicegroup.store.snapshots import (
     of_members_or_lacking,
     read,
     read_in_batches,
-    read_members,
+    read_lives,
     values_of,
 )
 from servicegroup.store.tables import services
@@ -97,10 +97,13 @@ class Store:
         else:
             yield from read_in_batches(self.engine, self.silence, filters)
 
-    def members(self, filters: ServiceFilter) -> list[Member]:
-        """Return the members of the services that match; none after an unknown marker."""
+    def lives(self, filters: ServiceFilter) -> dict[Member, int]:
+        """Return the members of the services that match, each with its incarnation.
+
+        There are none after an unknown marker.
+        """
         with reading(self.engine) as connection:
-            return read_members(connection, filters)
+            return read_lives(connection, filters)
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

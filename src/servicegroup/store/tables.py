@@ -65,6 +65,7 @@ services = Table(
     Column("left_at", Stamp),
     Column("departure", String(16)),
     Column("detail", Name),
+    Column("backend_error", Name),
     Column("absent_since", Stamp),
     Column("held_since", Stamp),
     Column("observed_state", String(4)),

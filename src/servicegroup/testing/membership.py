@@ -281,6 +281,19 @@ class MembershipContract(Harness):
         finally:
             agent.close()
 
+    def test_a_proof_makes_no_member(
+        self, agent: Driver, observer: Driver, member: Member, crowd: list[Member]
+    ) -> None:
+        """Whether members could join is tried without anybody's joining or leaving (F-1)."""
+        joined, *others = crowd
+        self.joins(agent, observer, [joined])
+        with self.beating(agent, [joined]):
+            for _ in range(3):
+                observer.prove(others[0])
+            answers, listed = observer.presence(crowd), observer.list_group(member.group)
+        assert [one for one in crowd if answers[one].state is PresenceState.PRESENT] == [joined]
+        assert listed is None or set(listed.present) == {joined.host}
+
     def test_warnings_are_sentences_with_a_remedy(self, agent: Driver) -> None:
         """What an operator is told names what is so, a colon, and what to do about it."""
         for warning in agent.warnings():

@@ -41,6 +41,7 @@ class OutageContract(Harness):
             _becomes_unavailable(lambda: agent.heartbeat(crowd[0], 1, self.ttl))
             _becomes_unavailable(lambda: agent.leave(crowd[0], 1))
             _becomes_unavailable(lambda: observer.leave(crowd[0]))
+            _ends_in_time(lambda: observer.prove(crowd[0]))
         for member in crowd:
             self.heartbeats(agent, member)
         with self.beating(agent, crowd):
@@ -149,6 +150,14 @@ def _becomes_unknown(handle: Driver, members: Collection[Member]) -> None:
         assert took <= BOUND + SLACK, f"after {took:.1f} s not everybody is UNKNOWN"
     assert set(answers) == set(members)
     assert all(answer.detail for answer in answers.values()), "UNKNOWN without its cause"
+
+
+def _ends_in_time(call: Callable[[], None]) -> None:
+    begun = time.monotonic()
+    with contextlib.suppress(DriverUnavailable):
+        call()
+    took = time.monotonic() - begun
+    assert took <= BOUND + SLACK, f"it took {took:.1f} s"
 
 
 def _becomes_unavailable(call: Callable[[], None]) -> None:

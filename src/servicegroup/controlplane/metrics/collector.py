@@ -96,7 +96,7 @@ class Metrics:
         yield from of_intake(self._intake)
         yield from of_backends(
             {
-                judge.driver.name: judge.questions
+                judge.driver.name: judge.asking.questions
                 for judge in self._group.judges()
                 if judge.driver.capabilities.separate_signal
             }
@@ -143,6 +143,7 @@ def _of_services(services: Iterable[Service], near: float) -> Iterator[Metric]:
     ages: dict[str, Distribution] = {}
     near_silent: Counter[str] = Counter()
     flapping: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     for service in services:
         group, verdict = service.topic, service.judged
         counts[group, verdict.state, verdict.reason.value, service.status] += 1
@@ -153,6 +154,7 @@ def _of_services(services: Iterable[Service], near: float) -> Iterator[Metric]:
             age.add(verdict.evidence.report_age)
         near_silent[group] += verdict.is_up and verdict.evidence.silence > near
         flapping[group] += service.flapping_until is not None
+        refused[group] += verdict.is_up and service.backend_error is not None
     sizes = Counter[str]()
     for (group, *_), count in counts.items():
         sizes[group] += count
@@ -172,9 +174,14 @@ def _of_services(services: Iterable[Service], near: float) -> Iterator[Metric]:
         _merged(ages, label),
         now=True,
     )
-    near_silent, flapping = (_summed(one, label.__getitem__) for one in (near_silent, flapping))
+    near_silent, flapping, refused = (
+        _summed(one, label.__getitem__) for one in (near_silent, flapping, refused)
+    )
     yield gauges(
         "near_silent_services", "Services that are up and near silence.", "group", near_silent
+    )
+    yield gauges(
+        "refused_services", "Services that are up and whose heartbeats fail.", "group", refused
     )
     yield gauges("flapping_services", "Services that failed often lately.", "group", flapping)
 

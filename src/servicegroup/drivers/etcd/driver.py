@@ -21,6 +21,7 @@ from urllib3.util import parse_url
 from servicegroup.driver import Driver, GroupPresence, Watcher
 from servicegroup.drivers.etcd.gateway import Done, Gateway
 from servicegroup.drivers.etcd.keys import Held, Key, OwnKeys, Reader, below, directory
+from servicegroup.drivers.etcd.proof import prove
 from servicegroup.drivers.tls import TlsOptions, require_both
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -105,6 +106,10 @@ class EtcdDriver(Driver):
         """
         present, missing = self._read(lambda reader: reader.read(members))
         return {member: present.get(member, missing) for member in members}
+
+    def prove(self, member: Member) -> None:
+        """Put a key on a new lease beside the member's; see ``Driver``."""
+        prove(self._process.gateway, directory(self.options.prefix, member.group))
 
     def list_group(self, group: str) -> GroupPresence:
         """Answer like ``presence`` for everybody in a group."""

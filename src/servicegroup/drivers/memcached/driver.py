@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import secrets
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_o
 from servicegroup.drivers.memcached.server import DOUBT, EMPTIED, Server
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.per_process import PerProcess
 
 _PREFIX = "servicegroup:"
 _CANARY = f"{_PREFIX}canary"
@@ -45,6 +47,10 @@ _LONGEST_KEY = 250
 _LONGEST_LIFE = 30 * 24 * 3600  # a longer one is read as a date, long past (MC-2)
 _UNLEARNT_TTL = 60.0
 _TRIES = 10
+_LENGTHS = (30, 50, 80, 120)
+"""Of members' keys, in each of the classes of memory that names of hosts are in."""
+_QUESTIONS = 8
+"""Questions at once that a silent server leaves a thread for each of the others."""
 
 
 class MemcachedDriver(Driver):
@@ -63,6 +69,7 @@ class MemcachedDriver(Driver):
         names = ",".join(server.name for server in self._servers)
         self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
         self._ttl: float | None = None
+        self._threads = PerProcess(lambda: ThreadPoolExecutor(_QUESTIONS * len(self._servers)))
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         """Write the member's key unless a newer incarnation holds it; see ``Driver``.
@@ -79,10 +86,14 @@ class MemcachedDriver(Driver):
             held = client.gets_many([key, _CANARY])
             canary, _ = held.get(_CANARY, (None, None))
             lost = key not in held and server.is_recovering(ttl)
+            # Written first: where that is refused nobody is on the way back, and no doubt says so.
+            written = write(client, *held.get(key, (b"", b"")))
             planted |= self._plant(client, canary, life, lost=lost)
-            if key not in held:
+            return written
+
+        def write(client: Client, found: bytes, token: bytes) -> bool:
+            if not token:
                 return bool(client.add(key, value, expire=life, noreply=False))
-            found, token = held[key]
             if (parse(found) or (0, 0))[0] > incarnation:
                 return True
             return bool(client.cas(key, value, token, expire=life, noreply=False))
@@ -118,14 +129,18 @@ class MemcachedDriver(Driver):
             key = member_key(member)
             owned[self._owner(key)][key] = member
         asked = [server for server in self._servers if owned[server] or not server.failing]
-        with ThreadPoolExecutor(len(self._servers)) as threads:
-            found = threads.map(lambda server: self._view(server, list(owned[server])), asked)
-            views = dict(zip(asked, found, strict=True))
+        found = self._at_once(lambda server: self._view(server, list(owned[server])), asked)
+        views = dict(zip(asked, found, strict=True))
         lists = next((view.doubt for view in views.values() if view.lists_differ), "")
         answers: dict[Member, Presence] = {}
         for server, view in views.items():
             answers.update(self._answers(server, owned[server], view, view.doubt or lists))
         return answers
+
+    def prove(self, member: Member) -> None:
+        """Write a key to the member's server, as large as the member's; see ``Driver``."""
+        key = member_key(member)
+        self._owner(key).prove(_proof_key(key))
 
     def server_of(self, member: Member) -> str:
         """Return the server whose key it is: servers know nothing of each other."""
@@ -142,9 +157,14 @@ class MemcachedDriver(Driver):
         return float(_life(ttl))
 
     def warnings(self) -> list[str]:
-        """Say which servers evict (MC-4), or let everybody in though there is a user (MC-10)."""
+        """Say which servers evict (MC-4), or let everybody in though there is a user (MC-10).
+
+        Raises DriverUnavailable also for a server that answers and takes no writes (F-1).
+        """
         found = []
         for server in self._servers:
+            for length in _LENGTHS:
+                server.prove(_proof_key("~" * length))
             if count := server.evictions():
                 found.append(
                     f"memcached {server.name} has evicted {count} keys since it started: give"
@@ -159,6 +179,9 @@ class MemcachedDriver(Driver):
 
     def close(self) -> None:
         """Close idle connections. Members stay until they expire."""
+        threads = self._threads.pop()
+        if threads is not None:
+            threads.shutdown()
         for server in self._servers:
             server.close()
 
@@ -196,6 +219,9 @@ class MemcachedDriver(Driver):
         raise DriverUnavailable(f"memcached {server.name}: others keep changing the same member.")
 
     # -- reading ---------------------------------------------------------------------------
+
+    def _at_once(self, view: Callable[[Server], _View], asked: list[Server]) -> Iterable[_View]:
+        return self._threads.get().map(view, asked) if len(asked) > 1 else map(view, asked)
 
     def _view(self, server: Server, keys: list[str]) -> _View:
         try:
@@ -273,6 +299,11 @@ def member_key(member: Member) -> str:
     if len(key) <= _LONGEST_KEY:
         return key
     return f"{_PREFIX}#{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _proof_key(like: str) -> str:
+    """Return a new key that is no member's, as long as ``like``: memory is given out by size."""
+    return f"{_PREFIX}~{secrets.token_hex(8)}".ljust(len(like), "~")
 
 
 def _life(ttl: float) -> int:

@@ -15,6 +15,7 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import (
     MemcacheClientError,
     MemcacheError,
+    MemcacheServerError,
     MemcacheUnexpectedCloseError,
 )
 
@@ -27,6 +28,9 @@ DOUBT = "servicegroup:doubt"
 EMPTIED = b"emptied"
 _LOGIN = "servicegroup:login"
 _PROCESS = "servicegroup:process"
+_PROOF, _PROOF_LIFE = b"1 10", 2
+"""What is written to see whether writes are taken: a member's value, for so many seconds."""
+
 _DOUBTED = 61
 """Seconds of doubt after a restart that kept the keys; who notices it knows no time to live."""
 
@@ -35,6 +39,10 @@ _CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
 
 class _Unusable(Exception):
     """Somebody answers who is no server for us; the message ends the sentence about it."""
+
+
+class _Refused(Exception):
+    """The server answers, and takes no new key; the message is what it says."""
 
 
 class Server:
@@ -81,6 +89,19 @@ class Server:
     def is_recovering(self, ttl: float) -> bool:
         """Tell whether it failed, or evicted, and has not answered for one time to live since."""
         return self.failing or time.monotonic() - self._back_at < ttl
+
+    def prove(self, key: str) -> None:
+        """Add a key, read it back and delete it (F-1). Raises DriverUnavailable.
+
+        That it is refused is no failure of the server, which tells of others as before.
+        """
+        try:
+            self.ask(lambda client: _write_and_read(client, key))
+        except _Refused as error:
+            raise DriverUnavailable(
+                f"memcached {self.name} takes no new keys ({error}); give it more memory (-m), or"
+                " servicegroup a server of its own."
+            ) from error
 
     def evictions(self) -> int:
         """Return how many keys it has evicted since it started. Raises DriverUnavailable."""
@@ -170,3 +191,20 @@ class Server:
             no_delay=True,
             tls_context=self._tls,
         )
+
+
+def _write_and_read(client: Client, key: str) -> None:
+    """Write as a member that joins does, and read it back; raises _Refused."""
+    try:
+        client.add(key, _PROOF, expire=_PROOF_LIFE, noreply=False)
+    except MemcacheServerError as error:
+        raise _Refused(_words(error)) from error
+    if client.get(key) != _PROOF:
+        raise _Refused("it loses what was just written")
+    client.delete(key, noreply=False)
+
+
+def _words(error: MemcacheServerError) -> str:
+    """Return what a server said, which the library keeps as bytes."""
+    said = error.args[0] if error.args else ""
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)

@@ -103,6 +103,20 @@ class RedisDriver(Driver):
             for member in members
         }
 
+    def prove(self, member: Member) -> None:
+        """Write to the server; what ``presence`` calls absent needs no more (see ``Driver``).
+
+        Whoever restarts is hidden by its former life, which no write is needed to see.
+        """
+        with self._asking():
+            find_primary(self._redis)
+            proof = self._look()[1]
+        if isinstance(proof, Exception):
+            raise DriverUnavailable(
+                f"redis {self._where} takes no writes: {cause_of(proof)}; see INFO and its log for"
+                " what makes it refuse them: memory, disk or replicas."
+            )
+
     def list_group(self, group: str) -> GroupPresence:
         """Ask for one group, all of it."""
         return self._list_groups({group})[group]

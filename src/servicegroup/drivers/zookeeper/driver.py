@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import time
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, NamedTuple
 
@@ -21,7 +22,8 @@ from servicegroup.driver import Capabilities, Driver, GroupPresence, Watcher
 from servicegroup.drivers.tls import FILES, TLS_REMEDY, TlsOptions, require_both
 from servicegroup.drivers.zookeeper.examination import Examination
 from servicegroup.drivers.zookeeper.nodes import OwnNodes
-from servicegroup.drivers.zookeeper.session import Session
+from servicegroup.drivers.zookeeper.proof import prove
+from servicegroup.drivers.zookeeper.session import PATIENCE, Session
 from servicegroup.drivers.zookeeper.view import View, Views
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -139,6 +141,11 @@ class ZooKeeperDriver(Driver):
             )
         answers = {group: _answers(process.session, view) for group, view in views.items()}
         return {member: answers[member.group](member.host) for member in members}
+
+    def prove(self, member: Member) -> None:
+        """Make an ephemeral node below the prefix; see ``Driver``."""
+        deadline = time.monotonic() + PATIENCE
+        prove(self._process.session, self.options.prefix_of_all, deadline)
 
     def list_group(self, group: str) -> GroupPresence:
         """Answer like ``presence`` for everybody in a group."""

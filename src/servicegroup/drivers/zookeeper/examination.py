@@ -11,6 +11,7 @@ from kazoo.exceptions import NoNodeError
 from kazoo.hosts import collect_hosts
 
 from servicegroup.drivers.zookeeper.client import Client
+from servicegroup.drivers.zookeeper.proof import prove
 from servicegroup.drivers.zookeeper.session import Session, left
 from servicegroup.errors import DriverUnavailable
 
@@ -50,8 +51,8 @@ class Examination:
                     " nothing; check the health of its members."
                 ) from error
             raise
+        prove(self._session, self._prefix, self._deadline)
         with self._session.translated():
-            self._write(client)
             return [
                 f"ZooKeeper's list of {self._prefix}/{group} has {size} bytes, more than the"
                 f" {JUTE_MAXBUFFER} that zkCli and other Java tools read: use more groups, or set"
@@ -59,14 +60,6 @@ class Examination:
                 for group, size in self._sizes(client)
                 if size > JUTE_MAXBUFFER
             ]
-
-    def _write(self, client: Client) -> None:
-        """Make a node as a member's is made, and delete it."""
-        path = f"{self._prefix}/@doctor-"
-        made = client.create_async(path, ephemeral=True, sequence=True, makepath=True)
-        client.delete_async(made.get(timeout=left(self._deadline))).get(
-            timeout=left(self._deadline)
-        )
 
     def _sizes(self, client: Client) -> Iterator[tuple[str, int]]:
         """Yield the bytes of the list of each group that can have too many."""

@@ -100,7 +100,6 @@ class ReportWriter:
             for report in reports
             if report.failing
         }
-
         refused = backend_errors(reports)
 
         def work(connection: Connection) -> Refusals:
@@ -116,19 +115,16 @@ class ReportWriter:
                 if life in failing and (life in working or kept.detail != failing[life])
             }
             keep_texts(connection, "detail", said)
-            heard = {
-                kept.id: refused[life]
-                for life, kept in found.items()
-                if life in refused and kept.backend_error != refused[life]
-            }
-            keep_texts(connection, "backend_error", heard)
+            heard = {found[life]: text for life, text in refused.items() if life in found}
+            changed = {one.id: text for one, text in heard.items() if one.backend_error != text}
+            keep_texts(connection, "backend_error", changed)
             if marking:
                 mark(connection, self._marker)
             return self._refusals(connection, unmatched)
 
-        refused = write(self._engine, work, deadline)
+        refusals = write(self._engine, work, deadline)
         self._marker.committed()
-        return refused
+        return refusals
 
     def leave(self, leaves: Iterable[Leave]) -> Refusals:
         """Record departures and return those whose incarnation is not the record's.

@@ -190,7 +190,7 @@ def test_a_lost_quorum_is_said_in_a_few_lines(
         cluster.servers[1].kill()
         until(lambda: not last.is_ready(), PATIENCE, what="/readyz says so")
         with ThreadPoolExecutor(8) as threads:  # whoever asks meanwhile
-            asked = [threads.submit(last.request, "GET", "/v1/services") for _ in range(40)]
+            asked = [threads.submit(last.request, "GET", "/v1/services") for _ in range(16)]
             assert {one.result()[0] for one in asked} <= {503, 200}
         cluster.servers[2].bootstrap()
         back = time.monotonic()
@@ -269,7 +269,7 @@ def test_clocks_that_differ(tmp_path: Path, seconds: int) -> None:
     """Each node's mark looked like an outage to the others: nobody went down any more (F-25)."""
     require(GaleraNode)
     if COMPILER is None:
-        pytest.skip("SKIPPED: there is no compiler; apt-get install gcc libc6-dev")
+        pytest.skip("SKIPPED: a clock of its own takes a compiler; apt-get install gcc")
     cluster = GaleraCluster()
     clock = Clock(cluster.servers[1].directory / "clock")
     clock.step(seconds)

@@ -73,7 +73,8 @@ def _wait(seconds: float | None) -> Check:
 
 def _seconds(options: str) -> float | None:
     """Return the limit among a provider's options, such as PT30S, in seconds."""
-    named = dict(part.strip().split(" = ", 1) for part in options.split(";") if " = " in part)
+    pairs = (part.partition("=") for part in options.split(";"))
+    named = {name.strip(): value.strip() for name, _, value in pairs}
     text = named.get("repl.causal_read_timeout", "")
     try:
         return float(text.removeprefix("PT").removesuffix("S"))

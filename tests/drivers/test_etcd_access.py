@@ -135,6 +135,7 @@ def test_a_signed_token_is_fetched_anew_after_a_change_of_users(make: Make) -> N
         user = {"endpoints": server.url, "username": "root", "password": "secret"}
         agent, observer = make(**user), make(**user)
         for n in range(1, 4):
+            assert ask(observer, MEMBER).incarnations == set(range(1, n))
             agent.heartbeat(MEMBER, n, 60)
             assert ask(observer, MEMBER).incarnations == set(range(1, n + 1))
             token = change("authenticate", root)["token"]

@@ -28,6 +28,7 @@ A, B = Address("a", "5432"), Address("b", "5433")
         ("postgresql://u@[::1]:5432,b:5433/db", [Address("::1", "5432"), B]),
         ("postgresql:///db?host=/run/postgresql", [Address("/run/postgresql", "")]),
         ("postgresql:///db", []),
+        ("postgresql://u:p,p@a:5432/db", [A]),
         ("postgresql://u:p@/db?hostaddr=127.0.0.1&host=a", []),
     ],
 )

@@ -16,7 +16,8 @@ from servicegroup.errors import ConfigError
 
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
-_SEVERAL = re.compile(r"([\w+]+://(?:[^/?#@]*@)?)([^/?#@]*,[^/?#@]*)(.*)", re.DOTALL)
+# An @ after the hosts would be one of a password: then these are no hosts.
+_SEVERAL = re.compile(r"([\w+]+://(?:[^/?#@]*@)?)([^/?#@]*,[^/?#@]*)((?:[/?#][^@]*)?)")
 _HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>\d*))?")
 
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 LONGEST = STATEMENT_TIMEOUT + 1.0
 """Seconds of silence after which a connection is given up; a server that runs answers before."""
 
-LOOK = 1.0
+LOOK = 0.75
 """Seconds between two looks at what became of the server."""
 
 MOST_FOR_A_STANDBY = 3.0

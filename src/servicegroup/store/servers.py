@@ -25,10 +25,13 @@ STAGGER = 0.25
 AGAIN = 0.5
 """Seconds after which one that refused is tried again, while another one is waited for."""
 
+BESIDE = 1.0
+"""Seconds after which one that is silent is tried once more: its address may have moved."""
+
 CONNECT_TIMEOUT = 5.0
 """Seconds within which one of them has to let us in."""
 
-INQUIRY_TIMEOUT = 0.75
+INQUIRY_TIMEOUT = 0.5
 """Seconds for that when somebody waits for another connection's answer."""
 
 
@@ -52,11 +55,10 @@ class Servers:
             given = {name: value for name, value in given.items() if name not in ("host", "port")}
         if len(self._hosts) > 1:
             given = {"target_session_attrs": "read-write", **given}
-        candidates = self._candidates()
-        if len(candidates) == 1:
-            session = _open(candidates[0], given, within)
+        if self._hosts:
+            session, self._latest = _Race(self._candidates(), given, within).run()
         else:
-            session, self._latest = _Race(candidates, given, within).run()
+            session = _open(Address("", ""), given, within)
         if self._inquiry is None:
             self._inquiry = Inquiry(lambda: self.connect(given, INQUIRY_TIMEOUT))
         session.inquiry = self._inquiry
@@ -66,7 +68,7 @@ class Servers:
         """Return every address, those of the first host first, and first what worked last."""
         found = [address for host in self._hosts for address in _resolved(host)]
         found.sort(key=lambda address: address != self._latest)
-        return found or [Address("", "")]
+        return found
 
 
 def _resolved(host: Address) -> list[Address]:
@@ -94,6 +96,7 @@ class _Race:
         self._given = given
         self._within = within
         self._running: list[Address] = []
+        self._again: dict[Address, float] = {}
         self._failures: dict[Address, str] = {}
         self._ended: queue.SimpleQueue[tuple[Address, PatientConnection | Exception]]
         self._ended = queue.SimpleQueue()
@@ -103,18 +106,16 @@ class _Race:
         """Return the connection and its address. Raises OperationalError."""
         deadline = time.monotonic() + self._within
         next_start = 0.0
-        again: dict[Address, float] = {}
         while True:
             now = time.monotonic()
             if self._waiting and (not self._running or now >= next_start):
                 self._start(self._waiting.pop(0))
                 next_start = now + STAGGER
-            for address in [address for address, moment in again.items() if moment <= now]:
-                del again[address]
+            for address in [one for one, moment in self._again.items() if moment <= now]:
                 self._start(address)
             if not self._running or (now >= deadline and self._decide()):
                 raise OperationalError(self._what_was_said())
-            moments = [deadline, *again.values(), *([next_start] if self._waiting else ())]
+            moments = [deadline, *self._again.values(), *([next_start] if self._waiting else ())]
             try:
                 address, outcome = self._ended.get(timeout=max(0.001, min(moments) - now))
             except queue.Empty:
@@ -125,10 +126,11 @@ class _Race:
             if not isinstance(outcome, Error):
                 raise outcome
             self._failures[address] = str(outcome).strip().splitlines()[0]
-            again[address] = time.monotonic() + AGAIN
+            self._again[address] = time.monotonic() + AGAIN
 
     def _start(self, address: Address) -> None:
         self._running.append(address)
+        self._again[address] = time.monotonic() + BESIDE
         attempt = threading.Thread(target=self._attempt, args=(address,), daemon=True)
         attempt.name = "servicegroup-connect"
         attempt.start()

@@ -146,11 +146,16 @@ class Session:
         ready, _, _ = select.select([stdout], [], [], max(1.0, deadline - time.monotonic()))
         printed = output.read_text() if output.exists() else ""
         for here, there in self._elsewhere.items():
-            printed = printed.replace(there, here)
+            printed = _moved(printed, there, here)
         assert ready, f"{command}\ndid not end in time and printed\n{printed}"
         return int(stdout.readline()), printed
 
     def _here(self, text: str) -> str:
         for here, there in self._elsewhere.items():
-            text = text.replace(here, there)
+            text = _moved(text, here, there)
         return text
+
+
+def _moved(text: str, address: str, another: str) -> str:
+    """Name another address; a port that only begins with this one's is none of its own."""
+    return re.sub(rf"{re.escape(address)}(?!\d)", lambda _: another, text)

@@ -37,12 +37,6 @@ JOINS = 160
 SAME = 20
 """Registrations of one service at once."""
 
-MOST_LINES = 20
-"""Lines of the log that the loss of a quorum may cost a control plane."""
-
-AT_MOST = 2.0
-"""Seconds until reports are committed again, once a server takes writes."""
-
 SLACK = 3.0
 """What a busy machine may add."""
 
@@ -136,32 +130,6 @@ def test_what_was_committed_is_seen_everywhere_at_once(planes: list[ControlPlane
         assert status == 200, told
 
 
-def test_a_node_that_dies_or_is_cut_off_takes_nobody_with_it(
-    cluster: GaleraCluster, planes: list[ControlPlane]
-) -> None:
-    every = ",".join(plane.url for plane in planes)
-    away, *others = planes
-    with crowd(every, COUNT):
-        until(lambda: len(reports(others[0])) == COUNT, PATIENCE, what="everybody")
-        for end, heal in (
-            (GaleraNode.kill, GaleraNode.start),
-            (GaleraNode.cut_off, GaleraNode.heal),
-        ):
-            end(cluster.servers[0])
-            until(lambda: not away.is_ready(), PATIENCE, what="/readyz says so")
-            everybody_reports(others[0])
-            heal(cluster.servers[0])
-            back = time.monotonic()
-            until(away.is_ready, PATIENCE, 0.05, "it commits again")
-            assert time.monotonic() - back < AT_MOST + SLACK
-        everybody_reports(away)
-        told = [log_of(plane) for plane in planes]
-    assert told[0] == told[1] == told[2]
-    assert [event["id"] for event in told[0]] == list(range(1, len(told[0]) + 1))
-    kinds = Counter(event["kind"] for event in told[0] if event["binary"] == BINARY)
-    assert set(kinds) <= {"service-join", "service-up"}, kinds
-
-
 def test_a_blocked_node_tells_no_past(cluster: GaleraCluster, planes: list[ControlPlane]) -> None:
     """A backup holds it for minutes; who asks it is told of the present, or of nothing (F-24)."""
     blocked, other, _ = planes
@@ -169,45 +137,12 @@ def test_a_blocked_node_tells_no_past(cluster: GaleraCluster, planes: list[Contr
     with cluster.servers[0].blocked():
         assert joined(other, "new")[0] == 200
         began = time.monotonic()
-        status, _, body = blocked.request("GET", "/v1/services")
-        assert status == 503, body
+        answer = blocked.http.request("GET", f"{blocked.url}/v1/services", timeout=PATIENCE)
+        assert answer.status == 503, answer.data
         assert time.monotonic() - began < 10.0 + SLACK
         until(lambda: not blocked.is_ready(), PATIENCE, what="/readyz says so")
     until(blocked.is_ready, PATIENCE, what="it goes on")
     assert {host for host, _ in blocked.services("?binary=worker")} == {"old", "new"}
-
-
-def test_a_lost_quorum_is_said_in_a_few_lines(
-    cluster: GaleraCluster, planes: list[ControlPlane]
-) -> None:
-    """ROLLBACK is refused as well, and once was a traceback each time (F-28)."""
-    every = ",".join(plane.url for plane in planes)
-    last = planes[2]
-    with crowd(every, COUNT):
-        until(lambda: len(reports(last)) == COUNT, PATIENCE, what="everybody")
-        before = [plane.log().count("\n") for plane in planes]
-        cluster.servers[0].kill()
-        cluster.servers[1].kill()
-        until(lambda: not last.is_ready(), PATIENCE, what="/readyz says so")
-        with ThreadPoolExecutor(8) as threads:  # whoever asks meanwhile
-            asked = [threads.submit(last.request, "GET", "/v1/services") for _ in range(16)]
-            assert {one.result()[0] for one in asked} <= {503, 200}
-        cluster.servers[2].bootstrap()
-        back = time.monotonic()
-        until(last.is_ready, PATIENCE, 0.05, "it commits again")
-        assert time.monotonic() - back < AT_MOST + SLACK
-        everybody_reports(last)
-        cluster.start()
-        for plane in planes:
-            until(plane.is_ready, PATIENCE, what="every control plane")
-        for plane, lines in zip(planes, before, strict=True):
-            said = plane.log().splitlines()[lines:]
-            assert len(said) <= MOST_LINES, "\n".join(said)
-            assert "Traceback" not in plane.log()
-        told = log_of(last)
-    assert [event["id"] for event in told] == list(range(1, len(told) + 1))
-    kinds = Counter(event["kind"] for event in told if event["binary"] == BINARY)
-    assert set(kinds) <= {"service-join", "service-up"}, kinds
 
 
 def reports(plane: ControlPlane) -> dict[str, str]:

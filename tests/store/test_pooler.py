@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -83,6 +84,13 @@ def test_any_configuration_will_do(
     migrate.upgrade(engine)
     migrate.require_current(engine)
     engine.dispose()
+
+
+def test_nothing_is_prepared_in_a_session_of_others(pooled: Engine) -> None:
+    """From the fifth time on psycopg prepares what is repeated, in whichever session it is then."""
+    with pooled.connect() as connection:
+        session: Any = connection.connection.dbapi_connection
+        assert session.prepare_threshold is None
 
 
 def test_limits_hold_in_each_transaction_and_in_none_of_others(

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from nemesis.clock import COMPILER, Clock
-from servers.galera import GaleraCluster, GaleraNode
+from servers.galera import GaleraCluster
 from servers.galera_proxy import CHECKER, GaleraProxy
 from servers.haproxy import HAProxy
 from servers.plugin import require
@@ -197,39 +196,6 @@ def test_an_upgrade_under_load(cluster: GaleraCluster, tmp_path: Path) -> None:
             assert "Traceback" not in plane.log()
     kinds = Counter(event["kind"] for event in told if event["binary"] == BINARY)
     assert set(kinds) <= {"service-join", "service-up"}, kinds
-
-
-@pytest.mark.parametrize("seconds", [2, 10])
-def test_clocks_that_differ(tmp_path: Path, seconds: int) -> None:
-    """Each node's mark looked like an outage to the others: nobody went down any more (F-25)."""
-    require(GaleraNode)
-    if COMPILER is None:
-        pytest.skip("SKIPPED: a clock of its own takes a compiler; apt-get install gcc")
-    cluster = GaleraCluster()
-    clock = Clock(cluster.servers[1].directory / "clock")
-    clock.step(seconds)
-    cluster.servers[1].before = clock.words
-    with cluster, Planes(cluster, tmp_path, service_down_time=6).running() as planes:
-        every = ",".join(plane.url for plane in planes)
-        with crowd(every, COUNT), crowd(every, 1, "dying") as dying:
-            until(lambda: len(reports(planes[0])) == COUNT + 1, PATIENCE, what="everybody")
-            dying.kill()
-            for plane in planes:
-                until(lambda p=plane: down(p) == {"dying0"}, 40, what="the dead is found")  # type: ignore[misc]
-            everybody_reports(planes[0], "dying0")
-            assert [down(plane) for plane in planes] == [{"dying0"}] * 3
-            told = log_of(planes[0])
-        said = [plane for plane in planes if "clocks of the database's servers" in plane.log()]
-        assert bool(said) == (seconds > 2)
-    kinds = Counter((e["kind"], e["host"]) for e in told if e["binary"] == BINARY)
-    assert {host for kind, host in kinds if kind == "service-down"} == {"dying0"}
-    assert kinds["service-down", "dying0"] == 1
-
-
-def down(plane: ControlPlane) -> set[str]:
-    """Return who of the crowd is down, as this control plane says."""
-    found = plane.services(f"?binary={BINARY}")
-    return {host for (host, _), one in found.items() if one["verdict"]["state"] != "up"}
 
 
 def test_all_behind_one_address(cluster: GaleraCluster, tmp_path: Path) -> None:

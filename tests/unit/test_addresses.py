@@ -58,3 +58,12 @@ def test_it_is_shown_as_it_may_be_written() -> None:
 def test_what_is_refused_by_name(written: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         connect(written)
+
+
+def test_mariadb_has_one_name() -> None:
+    engine = connect("mariadb+pymysql://u:p@a:3306/db")
+    assert (engine.dialect.name, redacted(engine.url)) == (
+        "mysql",
+        "mysql+pymysql://u:***@a:3306/db",
+    )
+    engine.dispose()

@@ -50,7 +50,9 @@ def parse(text: str) -> URL:
         scheme, hosts, rest = several.groups()
         text = scheme + rest
     url = make_url(text)
-    url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+    # SQLAlchemy has two names for MariaDB, and a dialect for each; here it has one.
+    name = url.drivername.replace("mariadb", "mysql", 1)
+    url = url.set(drivername=_DRIVERS.get(name, name))
     if url.get_backend_name() != "postgresql":
         if hosts:
             raise ConfigError(

@@ -79,7 +79,7 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
     """
     try:
         parsed = parse(url)
-        dialect = parsed.get_backend_name().replace("mariadb", "mysql")
+        dialect = parsed.get_backend_name()
         if dialect not in _TIMEOUTS:
             raise ConfigError(
                 f"[database] connection names {dialect}, which is not supported; use"

@@ -65,5 +65,4 @@ def _wrong_with_mariadb(connection: Connection) -> str:
 _WRONG = {
     "postgresql": _wrong_with_postgresql,
     "mysql": _wrong_with_mariadb,
-    "mariadb": _wrong_with_mariadb,
 }

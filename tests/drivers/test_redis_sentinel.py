@@ -147,13 +147,16 @@ def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
     until(lambda: b"master_link_status:up" in replica.tell("INFO replication"), 30)
     with RedisSentinel(former, quorum=1) as sentinel:
         url = f"redis+sentinel://{sentinel.address}/{PRIMARY}"
-        agent = handle(url)
+        agent, leaver = handle(url), handle(url)
         until(lambda: _heartbeats(agent, 1), what="the sentinel knows the first one")
+        leaver.leave(MEMBER, 1)
         sentinel.tell(f"SENTINEL REMOVE {PRIMARY}")
         sentinel.tell(f"SENTINEL MONITOR {PRIMARY} {LOOPBACK} {successor.port} 1")
         until(lambda: _heartbeats(handle(url), 2), what="it knows the other")
         agent.heartbeat(MEMBER, 3, 60)
         assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {2, 3}
+        leaver.leave(MEMBER, 2)
+        assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {3}
         sentinel.kill()
         agent.heartbeat(MEMBER, 4, 60)
 

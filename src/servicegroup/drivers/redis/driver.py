@@ -73,9 +73,7 @@ class RedisDriver(Driver):
         """Set the entry's expiry and forget entries that expired long ago; see ``Driver``."""
         keys = [group_key(member.group), *_MARKS]
         args: list[bytes | str | int] = [entry_of(member, incarnation), math.ceil(ttl * 1000)]
-        with self._asking():
-            # One that was replaced acknowledges writes for some seconds, and nobody reads them.
-            follow_primary(self._redis)
+        with self._writing():
             started = time.monotonic()
             self._heartbeat(keys=keys, args=args)
             if time.monotonic() - started > _LATE and is_by_sentinels(self._redis):
@@ -86,7 +84,7 @@ class RedisDriver(Driver):
     def leave(self, member: Member, incarnation: int | None = None) -> None:
         """Remove the entry of that incarnation, or of all of them for None; see ``Driver``."""
         group = group_key(member.group)
-        with self._asking():
+        with self._writing():
             if incarnation is None:
                 self._leave_all(keys=[group], args=[f"{member.host}@"])
             else:
@@ -153,6 +151,13 @@ class RedisDriver(Driver):
     def close(self) -> None:
         """Close connections. Members stay until they expire."""
         close(self._redis)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Ask the primary; one that was replaced acknowledges writes too, and nobody reads them."""
+        with self._asking():
+            follow_primary(self._redis)
+            yield
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -70,10 +70,9 @@ class Moment(click.ParamType[datetime]):
     ) -> datetime:
         """Return the moment; fails for what is none."""
         try:
-            if (ago := _AGO.fullmatch(value)) is None:
+            if (ago := _length(value)) is None:
                 return moment("the time", value)
-            span = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-            return datetime.now(UTC).replace(tzinfo=None) - span
+            return datetime.now(UTC).replace(tzinfo=None) - ago
         except (InvalidInput, OverflowError):
             self.fail(
                 f"{value!r} is neither a time such as 2026-01-31T12:00 (UTC) nor how long ago,"
@@ -92,12 +91,19 @@ class Span(click.ParamType[float]):
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the seconds; fails for what is none."""
-        if (found := _AGO.fullmatch(value)) is None:
-            return self.fail(f"{value!r} is no time such as 90s, 30min, 2h or 7d.", param, ctx)
         try:
-            return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+            found = _length(value)
         except OverflowError:
             return self.fail(f"{value!r} is longer than time itself.", param, ctx)
+        if found is None:
+            return self.fail(f"{value!r} is no time such as 90s, 30min, 2h or 7d.", param, ctx)
+        return found.total_seconds()
+
+
+def _length(text: str) -> timedelta | None:
+    """Return how long 90s, 30min, 2h or 7d are, None for another text. Raises OverflowError."""
+    found = _AGO.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
 
 
 def one_service(command: F) -> F:

@@ -23,8 +23,7 @@ from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
-from servicegroup.store.marks import deciding, heard_for, latest_mark, newest_unheard
-from servicegroup.store.register_clock import by_register
+from servicegroup.store.marks import deciding, heard_for, newest_unheard, register_now
 from servicegroup.store.tables import outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
@@ -170,7 +169,7 @@ def _clamp_services(fencing_token: int, ids: Sequence[int], connection: Connecti
     rows = connection.execute(
         select(*found).where(chosen).order_by(services.c.id).with_for_update()
     ).all()
-    now = by_register(*connection.execute(select(utcnow(), latest_mark())).one())
+    now = register_now(connection)
     _keep_silence(connection, rows, now)
     dated = {name: case((services.c[name] > now, now), else_=services.c[name]) for name in _AGED}
     latest = case(
@@ -206,7 +205,7 @@ def _keep_silence(connection: Connection, rows: Sequence[Row[Any]], now: datetim
 
 def _clamp_others(fencing_token: int, connection: Connection) -> None:
     fence(connection, fencing_token)
-    now = by_register(*connection.execute(select(utcnow(), latest_mark())).one())
+    now = register_now(connection)
     for stamp in (protections.c.since, outbox.c.created_at, services.c.deleted_at):
         connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
     clamp_future_tokens(connection, now)

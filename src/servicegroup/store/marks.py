@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
 from servicegroup.store.clock import utcnow
-from servicegroup.store.register_clock import Marker
+from servicegroup.store.register_clock import Marker, by_register
 from servicegroup.store.tables import listening, listening_gaps
 
 KEPT = timedelta(days=30)
@@ -123,6 +123,11 @@ def undoubted_now(connection: Connection) -> datetime:
     moment, marked_at = connection.execute(now).one()
     lately = takewhile(lambda one: one.end > moment - DOUBT, newest_unheard(connection))
     return min([moment, marked_at or moment, *(one.start for one in lately)])
+
+
+def register_now(connection: Connection) -> datetime:
+    """Return the register's now, of whichever clock that is (F-25)."""
+    return by_register(*connection.execute(select(utcnow(), latest_mark())).one())
 
 
 def mark(connection: Connection, marker: Marker) -> None:

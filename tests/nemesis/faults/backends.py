@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nemesis.faults.kinds import fault
 from nemesis.world import World
+from servers.process import Server
 
 
 def has_leader(world: World) -> bool:
@@ -15,6 +16,14 @@ def has_leader(world: World) -> bool:
 
 def can_be_emptied(world: World) -> bool:
     return world.backend.can("empty")
+
+
+def bring_back(server: Server) -> None:
+    """Let a server go on that was frozen, and start one that was killed."""
+    if server.running:
+        server.thaw()
+    else:
+        server.start()
 
 
 @fault("servers", "backend")
@@ -50,10 +59,7 @@ def leader_lost(world: World, dice: random.Random) -> Iterator[str]:
     leader = world.backend.leader()
     dice.choice([leader.kill, leader.freeze])()
     yield f"{leader.name} {leader.port}"
-    if leader.running:
-        leader.thaw()
-    else:
-        leader.start()
+    bring_back(leader)
     world.backend.settle()
 
 

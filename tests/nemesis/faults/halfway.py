@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from nemesis.backends import OnRedis
-from nemesis.faults.backends import has_leader
+from nemesis.faults.backends import bring_back, has_leader
 from nemesis.faults.kinds import fault
 from nemesis.faults.ways import break_in_a_mode
 from nemesis.world import World
@@ -50,10 +50,7 @@ def leader_replaced(world: World, dice: random.Random) -> Iterator[str]:
     getattr(former, how)()
     world.backend.successor(former)
     yield f"{former.name} {former.port}, by {how}"
-    if former.running:
-        former.thaw()
-    else:
-        former.start()
+    bring_back(former)
     world.backend.settle()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -26,6 +26,18 @@ from support.aging import backdate, backdate_mark
 
 DAY = 86_400.0
 GONE = Pruning(reasons=(Reason.LEFT, Reason.EXITED, Reason.SILENT))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Give a register on each database."""
+    from servicegroup.store import migrate
+    from servicegroup.store.database import connect
+
+    engine = connect(database_url)
+    migrate.upgrade(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ msgspec decodes and validates in one step, so a body that does not fit is refuse
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sized
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 import msgspec
 
@@ -29,6 +30,9 @@ _MANY = msgspec.Meta(extra_json_schema={"maxItems": MOST_LIVES})
 _PRINTABLE = {"format": "printable"}
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_schema=_PRINTABLE)]
 Given = Annotated[str, msgspec.Meta(max_length=255, extra_json_schema=_PRINTABLE)]
+
+PrunableReason = Literal["left", "exited", "silent", "forced_down"]
+"""Reasons to be down of services that are not heard of."""
 
 
 class NewService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,19 +78,29 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which services to delete: all that are down for one of the reasons and match the names.
+    """Which services to delete: those that are down for one of the reasons and match every name.
 
-    Reasons are ``left``, ``exited``, ``silent`` and ``forced_down``. ``unseen`` is for how many
-    seconds at least they have not reported. A ``dry_run`` deletes none.
+    ``unseen`` is how many seconds at least each has not reported while somebody listened. A
+    ``dry_run`` deletes none.
     """
 
-    reasons: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
+    reasons: Annotated[list[PrunableReason], msgspec.Meta(min_length=1, max_length=8)]
     host: Name | None = None
     binary: Name | None = None
     group: Name | None = None
     zone: Name | None = None
     unseen: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what could end more than was meant, whoever makes it."""
+        if not self.reasons:
+            raise InvalidInput("reasons is empty; name one or more.")
+        if not 0 <= self.unseen < math.inf:
+            raise InvalidInput(f"unseen = {self.unseen:g} is no number of seconds.")
+        for field in ("host", "binary", "group", "zone"):
+            if getattr(self, field) == "":
+                raise InvalidInput(f"{field} is empty; leave it out, or name one.")
 
 
 class PrunedService(msgspec.Struct, frozen=True):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 from servicegroup.errors import ConfigError
-from servicegroup.model import Limits, OnUnknown, Reason
+from servicegroup.model import Limits, OnUnknown
 from servicegroup.options import driver_options, own_options
 from servicegroup.protection import Threshold, Thresholds
 from servicegroup.values import register
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0
 _LONGEST_DAYS = 36_500
-_ENDING_REASONS = {one.value: one for one in (Reason.LEFT, Reason.EXITED, Reason.SILENT)}
+EndingReason = Literal["left", "exited", "silent"]
+_ENDING_REASONS: dict[str, EndingReason] = {reason: reason for reason in get_args(EndingReason)}
 
 FILES = (Path("servicegroup.conf"), Path("/etc/servicegroup/servicegroup.conf"))
 
@@ -57,12 +58,12 @@ class Ending(msgspec.Struct, frozen=True):
     """When records of a group end: for which reason to be down, after so many seconds unseen."""
 
     group: str
-    reason: Reason
+    reason: EndingReason
     unseen: float
 
     def __str__(self) -> str:
         """Return it as it is configured."""
-        return f"{self.group}:{self.reason.value}:{self.unseen / _DAY:g}"
+        return f"{self.group}:{self.reason}:{self.unseen / _DAY:g}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

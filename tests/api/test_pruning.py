@@ -1,4 +1,4 @@
-"""``POST /v1/services/prune`` and ``servicegroup service prune`` over it, and rules of a file."""
+"""``POST /v1/prune`` and ``servicegroup service prune`` over it, and rules of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from support.control_plane import ControlPlane
 from support.waiting import until
 
-PATH = "/v1/services/prune"
+PATH = "/v1/prune"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,13 +41,10 @@ class LocalRegister(ServiceGroup):
         self.free_deleted()  # there may be no control plane to do it in the next second
         return deleted
 
-    def prune(
-        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
-    ) -> Pruned:
+    def prune(self, wanted: Prune) -> Pruned:
         """Delete all services that match; see ``Register``."""
-        asked = Prune(list(reasons), unseen=unseen, dry_run=dry_run, **filters)
-        found = pruned(self, asked, operator())
-        if not dry_run:
+        found = pruned(self, wanted, operator())
+        if not wanted.dry_run:
             self.free_deleted()
         return found
 

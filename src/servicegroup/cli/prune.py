@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 import click
 
-from servicegroup.bodies import Pruned, PrunedService
+from servicegroup.bodies import PrunableReason, Prune, Pruned, PrunedService
 from servicegroup.cli.output import Column, output_options, pick, print_items
 from servicegroup.cli.params import Span, Text
 from servicegroup.cli.register import open_register
@@ -25,8 +26,9 @@ COLUMNS: list[Column[PrunedService]] = [
 
 
 @click.command()
-@click.option("--reason", "reasons", multiple=True, required=True, type=Text(),
-              help="Why they are down: left, exited, silent, forced_down; repeatable.")  # fmt: skip
+@click.option("--reason", "reasons", multiple=True, required=True,
+              type=click.Choice(get_args(PrunableReason)),
+              help="Why they are down; repeatable.")  # fmt: skip
 @click.option("--unseen", type=Span(), default="0s", metavar="TIME",
               help="For how long at least they have not reported, such as 2h or 7d.")  # fmt: skip
 @click.option("--host", type=Text(), help="Only on this host.")
@@ -41,7 +43,7 @@ def prune(
     ctx: click.Context,
     /,
     *,
-    reasons: Sequence[str],
+    reasons: Sequence[PrunableReason],
     unseen: float,
     dry_run: bool,
     yes: bool,
@@ -64,7 +66,7 @@ def prune(
     register = open_register(ctx)
 
     def ask(*, dry_run: bool) -> Pruned:
-        return register.prune(reasons, unseen=unseen, dry_run=dry_run, **filters)
+        return register.prune(Prune([*reasons], unseen=unseen, dry_run=dry_run, **filters))
 
     if not (dry_run or yes):
         count = len(ask(dry_run=True).services)

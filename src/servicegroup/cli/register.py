@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import click
 
-from servicegroup.bodies import Pruned
+from servicegroup.bodies import Prune, Pruned
 from servicegroup.comparison import Compared
 from servicegroup.driver import DriverState
 from servicegroup.events import EventFilter, Page, Protection
@@ -46,10 +46,8 @@ class Register(Protocol):
         """Delete a service. Raises NotFound."""
         ...
 
-    def prune(
-        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
-    ) -> Pruned:
-        """Delete all services that match, or say which they are; see ``bodies.Prune``."""
+    def prune(self, wanted: Prune) -> Pruned:
+        """Delete all services that match, or return which they are."""
         ...
 
     def version_counts(self, binaries: Sequence[str]) -> list[BinaryVersions]:

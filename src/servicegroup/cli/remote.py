@@ -80,12 +80,9 @@ class RemoteRegister:
         """Delete one service; see ``Register``."""
         self._planes.request("DELETE", f"/v1/services/{service_id}", None, TIMEOUT, _accepted)
 
-    def prune(
-        self, reasons: Sequence[str], *, unseen: float, dry_run: bool, **filters: str | None
-    ) -> Pruned:
+    def prune(self, wanted: Prune) -> Pruned:
         """Delete all services that match; see ``Register``."""
-        asked = Prune(list(reasons), unseen=unseen, dry_run=dry_run, **filters)
-        return self._ask("POST", "/v1/services/prune", Pruned, msgspec.to_builtins(asked))
+        return self._ask("POST", "/v1/prune", Pruned, msgspec.to_builtins(wanted))
 
     def version_counts(self, binaries: Sequence[str]) -> list[BinaryVersions]:
         """Return versions; see ``Register``."""

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from servicegroup.bodies import Prune
 from servicegroup.config import Ending
 from servicegroup.controlplane.background import Recurring
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Service
-from servicegroup.pruning import Pruning, prune
+from servicegroup.pruning import prune
 
 PAUSE = 60.0
 """Seconds between two rounds."""
@@ -41,7 +42,7 @@ def end(group: ServiceGroup, endings: Sequence[Ending]) -> list[Service]:
     """End what is due by each rule and return it. Raises StoreUnavailable."""
     ended = []
     for one in endings:
-        wanted = Pruning(group=one.group, reasons=(one.reason,), unseen=one.unseen)
+        wanted = Prune([one.reason], group=one.group, unseen=one.unseen)
         by = f"servicegroup, by [records] end = {one}"
         found = prune(group, wanted, by=by, only_first=True)
         if found:

@@ -168,8 +168,8 @@ def delete_service(call: Call) -> Answer:
 
 def prune_services(call: Call) -> Answer:
     """Delete all services that match, in one transaction, or say which they are."""
-    asked = decode(call, Prune)
-    return Answer(later=lambda: json_answer(pruned(call.group, asked, call.caller.user)))
+    wanted = decode(call, Prune)
+    return Answer(later=lambda: json_answer(pruned(call.group, wanted, call.caller.user)))
 
 
 def show_history(call: Call) -> Answer:
@@ -254,7 +254,7 @@ ROUTES = (
           summary="Enable, disable or force down", takes=Edit, gives=One),
     Route(method="DELETE", path="/v1/services/{uuid}", handler=delete_service, rule=DELETE,
           summary="Delete a service", status=204),
-    Route(method="POST", path="/v1/services/prune", handler=prune_services, rule=DELETE,
+    Route(method="POST", path="/v1/prune", handler=prune_services, rule=DELETE,
           summary="Delete the services that are down for a reason", takes=Prune, gives=Pruned),
     Route(method="GET", path="/v1/services/{uuid}/history", handler=show_history, rule=READ,
           summary="Show what happened to one service, and its availability",

@@ -50,6 +50,7 @@ class Fleet:
     def begin(self) -> None:
         """Begin with a fleet that is up; who was slow to join on a busy machine is no matter."""
         self.all_because("present")
+        self.suspects_nobody()
         _, _, body = self.plane.request("GET", "/v1/events")
         self._begun = body["last"]
 
@@ -86,10 +87,13 @@ class Fleet:
         until(lambda: self._suspects() == {signal: count}, PATIENCE, what=f"{signal} suspect")
 
     def excuse_the_first(self) -> None:
-        """Let those pass who were down for a moment, before it showed that they were a crowd."""
-        down = {event["host"] for event in self.events("service-down")}
-        self.excused = sorted(down - self.watcher.dead)
-        assert len(self.excused) < Threshold().minimum
+        """Let those pass who were down for a moment, before it showed that they were a crowd.
+
+        Each may be so twice: with the first few, if the others follow later than few are held.
+        """
+        down = [event["host"] for event in self.events("service-down")]
+        self.excused = [host for host in down if host not in self.watcher.dead]
+        assert len(set(self.excused)) < Threshold().minimum
         assert {host for _, down in self.watcher.flips for host in down} <= set(self.excused)
         self.watcher.flips.clear()
 
@@ -140,7 +144,8 @@ def watched(
         assert fleet.watcher.answers > 100
         downs = [event["host"] for event in fleet.events("service-down")]
         expected = [*fleet.watcher.dead, *fleet.excused]
-        assert sorted(downs) == sorted(expected), "and the dead were down once"
+        log = fleet.events("service-down", "service-up", "protection-on", "protection-off")
+        assert sorted(downs) == sorted(expected), f"and the dead were down once: {log}"
 
 
 def test_memcached_forgets_and_the_way_to_the_intake_is_cut(

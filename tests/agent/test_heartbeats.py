@@ -385,3 +385,59 @@ def test_this_hosts_own_options_come_on_top() -> None:
         "prefix": "/q",
         "password": "secret",
     }
+
+
+class OwningDriver(DirectoryDriver):
+    """A file belongs to the handle that wrote it last and goes with it, as a lease's key does.
+
+    A heartbeat waits while a file has the handle's name.
+    """
+
+    name = "owning"
+
+    class Options(DirectoryDriver.Options, frozen=True):
+        handle: str
+
+    options: Options
+
+    def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
+        path, own = Path(self.options.path), self.options.handle
+        if (path / own).exists():
+            (path / f"{own}-waits").touch()
+            until(lambda: not (path / own).exists(), timeout=60)
+        written = path / f"{own}-writes"
+        written.write_text(own)
+        written.replace(self._file(member, incarnation))
+
+    def shared_options(self) -> dict[str, Any]:
+        return msgspec.structs.asdict(self.options)
+
+    def close(self) -> None:
+        path = Path(self.options.path)
+        for found in members(path):
+            if (path / found).read_text() == self.options.handle:
+                (path / found).rename(path / f"{self.options.handle}-ended-it")
+        (path / f"{self.options.handle}-closed").touch()
+
+
+def test_a_former_handle_takes_nobody_with_it(
+    plane: ControlPlane, host: str, backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ET-1: its last heartbeat is under way while the next handle joins, and ends after that."""
+    monkeypatch.setattr(driver, "load", lambda _, options: OwningDriver.from_options(options))
+    first, second = (
+        DriverSettings("owning", options={"path": str(backend), "handle": handle})
+        for handle in ("first", "second")
+    )
+    client = NamingClient(plane.url, first)
+    with joined(client, host):
+        until(lambda: members(backend), what="the first handle has joined")
+        (backend / "first").touch()
+        until((backend / "first-waits").exists, what="a heartbeat is under way")
+        client.renew(second)
+        owner = backend / members(backend)[0]
+        until(lambda: owner.read_text() == "second", what="the second handle has joined")
+        (backend / "first").unlink()
+        until((backend / "first-closed").exists, what="the first handle has ended")
+        assert not (backend / "first-ended-it").exists()
+        assert owner.read_text() == "second"

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from servicegroup.agent.heart import Heart
@@ -65,6 +65,7 @@ class Heartbeats:
         self._present: int | None = None
         self._present_at = 0.0
         self._leaving = True
+        self._turn = threading.Lock()
         self._thread = threading.Thread(
             target=self._run, name=f"servicegroup-{settings.name}", daemon=True
         )
@@ -103,13 +104,19 @@ class Heartbeats:
         self.heart.run()
         if self._driver is None:
             return
-        # The backend forgets who cannot say goodbye by itself, after the time to live.
-        with contextlib.suppress(ServiceGroupError):
-            if self._leaving:
-                self._leave(self._driver)
-        self._driver.close()
+        with self._turn:
+            # The backend forgets who cannot say goodbye by itself, after the time to live.
+            with contextlib.suppress(ServiceGroupError):
+                if self._leaving:
+                    self._leave(self._driver)
+            self._driver.close()
 
     def _beat(self) -> None:
+        with self._turn:
+            if not self.heart.is_stopping:  # else a successor has joined meanwhile
+                self._keep_present()
+
+    def _keep_present(self) -> None:
         driver = self._driver or self._load()
         joined = self._joined
         if self._health.answer(joined.report_interval) is not None:
@@ -119,11 +126,28 @@ class Heartbeats:
             self._leave(driver)
         # Recorded first: a heartbeat that failed half-way may have joined all the same.
         self._present, self._present_at = joined.incarnation, time.monotonic()
-        driver.heartbeat(self._member, joined.incarnation, joined.membership_ttl)
+
+        def join() -> None:
+            driver.heartbeat(self._member, joined.incarnation, joined.membership_ttl)
+
+        join()
         if former := self._former:
-            # Leaving would undo what has just been joined.
+            former.give_way(join)
             self._former = None
-            former.stop(leaving=False)
+
+    def give_way(self, join: Callable[[], None]) -> None:
+        """End once ``join`` has succeeded, with no heartbeat of this handle in between or after.
+
+        One that was under way may have taken the member over again, and the end of this handle
+        would end it (ZK-1, ET-1). Leaving would undo what has just been joined. Raises what
+        ``join`` does, and then goes on.
+        """
+        with self._turn:
+            if former := self._former:
+                former.give_way(join)
+            else:
+                join()
+            self.stop(leaving=False)
 
     def _load(self) -> Driver:
         from servicegroup.driver import load

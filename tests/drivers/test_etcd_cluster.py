@@ -9,7 +9,9 @@ import pytest
 
 from drivers.ensembles import EnsembleContract
 from servers.etcd import Etcd, EtcdCluster
+from servicegroup.driver import Driver
 from servicegroup.drivers.etcd.driver import EtcdDriver
+from servicegroup.model import Member, PresenceState
 
 pytestmark = pytest.mark.long
 
@@ -28,3 +30,17 @@ class TestEtcdCluster(EnsembleContract):
 
     def leads(self, server: Etcd) -> bool:
         return server.leads()
+
+    def test_after_a_change_of_leader_a_missing_key_proves_nothing(
+        self, servers: EtcdCluster, observer: Driver, member: Member
+    ) -> None:
+        """ET-4: a leader that stalled may end leases that its successor renewed."""
+        self.becomes_absent(observer, member, within=self.patience)
+        leader = servers.leader()
+        other = next(server for server in servers.servers if server is not leader)
+        leader.post("/v3/maintenance/transfer-leadership", targetID=other.id)
+        self.eventually(other.leads, "another server leads")
+        answer = observer.presence([member])[member]
+        assert answer.state is PresenceState.UNKNOWN
+        assert "new leader" in answer.detail
+        self.becomes_absent(observer, member, within=self.patience)

@@ -156,7 +156,9 @@ class EtcdDriver(Driver):
             return {}, Presence(PresenceState.UNKNOWN, age=reader.silence, detail=str(error))
         age = time.monotonic() - begun
         if reader.recovering:
-            detail = "recovering: etcd was away or emptied, and members may still come back"
+            detail = (
+                "recovering: etcd was away or emptied, or has a new leader; members may come back"
+            )
             missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
         else:
             missing = Presence(PresenceState.ABSENT, age=age, detail="no key on a living lease")

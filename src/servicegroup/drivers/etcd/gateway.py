@@ -33,10 +33,11 @@ _FINAL = frozenset({_INVALID, _NOT_FOUND, _FORBIDDEN, _UNAUTHENTICATED})
 
 
 class Header(msgspec.Struct, frozen=True):
-    """Which store answered, and how many changes it has seen."""
+    """Which store answered, how many changes it has seen, and in the term of which leader."""
 
     cluster_id: int = 0
     revision: int = 0
+    raft_term: int = 0
 
 
 class KeyValue(msgspec.Struct, frozen=True):

@@ -243,13 +243,16 @@ class Reader:
         """Remember what the store looks like, and when it was last found wanting.
 
         A store that has seen fewer changes than before the question, or is another one, was
-        emptied. One that had as many again had everybody come back (MC-5's sibling).
+        emptied. One that had as many again had everybody come back (MC-5's sibling). A leader that
+        stalled until there was another may still end leases which that one renewed (ET-4); since
+        the new one gives every lease its whole time again, waiting for that costs nothing (ET-3).
         """
         now = time.monotonic()
+        replaced = before.raft_term > 0 and header.raft_term != before.raft_term
         emptied = before.revision > 0 and (
             header.revision < before.revision or header.cluster_id != before.cluster_id
         )
-        if emptied or self._missed:
+        if emptied or replaced or self._missed:
             self._settled_at = now + (self.longest_ttl or USUAL_TTL)
         self._missed = False
         self._answered_at = now

@@ -74,24 +74,25 @@ def ask(
 
     ``check`` raises if an answer is wrong; it sees the first and the last.
     """
-    check(_get(url, headers or {}, status))  # the first one opens connections and fills caches
+    check(get(url, headers, status))  # the first one opens connections and fills caches
     seconds = []
     with measured(pids) as result:
         for _ in range(runs):
             begun = time.perf_counter()
-            body = _get(url, headers or {}, status)
+            body = get(url, headers, status)
             seconds.append(time.perf_counter() - begun)
     check(body)
     cpu = {name: used / runs for name, used in result.cpu.items()}
     return Asked(median(seconds), cpu, len(body))
 
 
-def _get(url: str, headers: Mapping[str, str], status: int) -> bytes:
+def get(url: str, headers: Mapping[str, str] | None = None, status: int = HTTPStatus.OK) -> bytes:
+    """Return the body of a GET over a new connection. Raises AssertionError for another status."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=TIMEOUT)
     try:
         target = parts._replace(scheme="", netloc="").geturl()
-        connection.request("GET", target, headers=dict(headers))
+        connection.request("GET", target, headers=dict(headers or {}))
         answer = connection.getresponse()
         body = answer.read()
     finally:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import register
-from benchmarks.measure import ask
+from benchmarks.measure import ask, get
 from benchmarks.results import Claim, Section, ms
 from servicegroup.agent.client import HttpClient
 from servicegroup.messages import Report
@@ -38,6 +39,11 @@ WAIT = 0.5
 PAUSE = 0.05
 """Seconds between two reports."""
 
+READERS = 50
+EVERYBODY = "/v2.1/os-services"
+AS_ONE = 4.0
+"""How many times the time of one list all readers together may take."""
+
 
 def run(bench: Bench) -> Iterator[Section]:
     """Time each question alone, and then reports beside many of the dearest."""
@@ -48,6 +54,7 @@ def run(bench: Bench) -> Iterator[Section]:
         whole = _seconds(bench, plane, "", SIZE)
         alone = {query: _seconds(bench, plane, query, _found(query)) for query in QUERIES}
         reports, together = _beside(url, plane)
+        one, all_readers = _readers(bench, plane)
     dearest = alone[QUERIES[0]]
     yield Section(
         "Questions about a few",
@@ -75,6 +82,24 @@ def run(bench: Bench) -> Iterator[Section]:
             (f"all {AT_ONCE} at once", ms(together), f"{together / whole:.2f}"),
         ],
     )
+    yield Section(
+        "Many readers at once",
+        f"{SIZE:,} services; `GET {EVERYBODY}` by one client, median of {bench.requests}, and by"
+        f" {READERS} that begin together, until each has the whole list, median of 3.",
+        [
+            Claim(
+                f"{READERS} readers of `{EVERYBODY}`, {SIZE:,} services",
+                f"{all_readers / one:.2f} times one list",
+                f"{AS_ONE:g} times",
+                all_readers <= AS_ONE * one,
+            ),
+        ],
+        ("readers", "time", "of one list"),
+        [
+            ("1", ms(one), ""),
+            (f"{READERS} at once", ms(all_readers), f"{all_readers / one:.2f}"),
+        ],
+    )
 
 
 def _found(query: str) -> int:
@@ -89,6 +114,25 @@ def _seconds(bench: Bench, plane: ControlPlane, query: str, count: int) -> float
 
     url = f"{plane.url}{LIST}?{query}"
     return ask(url, {"serve": plane.process.pid}, bench.requests, check).seconds
+
+
+def _readers(bench: Bench, plane: ControlPlane) -> tuple[float, float]:
+    """Return how long one reader of everybody waits, and the last of many that ask together."""
+    url = f"{plane.url}{EVERYBODY}"
+    whole = len(get(url))
+
+    def read(_: int = 0) -> None:
+        if len(body := get(url)) != whole:
+            raise AssertionError(f"{EVERYBODY} has {len(body)} bytes, not {whole}")
+
+    def seconds(work: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    with ThreadPoolExecutor(READERS) as pool:
+        one = median(seconds(read) for _ in range(bench.requests))
+        return one, median(seconds(lambda: list(pool.map(read, range(READERS)))) for _ in range(3))
 
 
 def _beside(url: str, plane: ControlPlane) -> tuple[list[float], float]:
@@ -108,8 +152,8 @@ def _beside(url: str, plane: ControlPlane) -> tuple[list[float], float]:
                 waits.append(time.perf_counter() - begun)
                 answered.wait(PAUSE)
 
-    def question(_: int) -> None:
-        ask(f"{plane.url}{LIST}?{QUERIES[0]}", {}, 1, lambda _: None)
+    def question(number: int) -> None:  # each another one, or they would share an answer
+        ask(f"{plane.url}{LIST}?state=down&limit={1 + number}", {}, 1, lambda _: None)
 
     with ThreadPoolExecutor(AT_ONCE + 1) as pool:
         reporting = pool.submit(report)

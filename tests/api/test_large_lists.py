@@ -174,3 +174,21 @@ def test_there_are_so_many_at_a_time(group: ServiceGroup, to_disk: None) -> None
     held.clear()
     del answer
     assert Line().answered(listing(group)).is_whole
+
+
+def test_readers_that_share_a_large_list_each_get_it_whole(
+    group: ServiceGroup, to_disk: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "PIECE", 100)
+    shared = listing(group).large
+    assert shared is not None
+    lines = [Line(), Line()]
+
+    async def read() -> None:
+        await asyncio.gather(*(shared.send(line.send) for line in lines))
+
+    asyncio.run(read())
+    for line in lines:
+        assert line.is_whole
+        assert len(line.body) == len(shared)
+        assert len(msgspec.json.decode(line.body)["services"]) == 5

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from servers.process import PATIENCE
 from servicegroup.api import listing
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
@@ -133,3 +134,112 @@ def test_small_answers_pass_by_and_a_failure_gives_its_turn_back() -> None:
         assert (await lists.made(Answer(later=Answer))).status == 200
 
     asyncio.run(ask())
+
+
+class Register:
+    """What is read: one value that changes; each read takes until it is released."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.reads = 0
+        self.begun = threading.Semaphore(0)
+        self.release = threading.Semaphore(0)
+
+    def read(self) -> Answer:
+        self.reads += 1
+        found = self.value
+        self.begun.release()
+        assert self.release.acquire(timeout=PATIENCE)
+        return Answer(body=str(found).encode())
+
+    def asked(self, lists: Lists, question: str | None = "all") -> asyncio.Task[Answer]:
+        return asyncio.create_task(lists.made(Answer(later=self.read, question=question)))
+
+    async def is_being_read(self) -> None:
+        assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE)
+
+
+def test_who_asks_while_a_list_is_read_shares_the_next_one() -> None:
+    async def ask() -> None:
+        lists, register = Lists(), Register()
+        first = register.asked(lists)
+        await register.is_being_read()
+        register.value = 1
+        others = [register.asked(lists) for _ in range(50)]
+        await asyncio.sleep(0)
+        register.release.release()
+        assert (await first).body == b"0"
+        await register.is_being_read()
+        register.value = 2
+        late = register.asked(lists)
+        register.release.release(2)
+        assert {answer.body for answer in await asyncio.gather(*others)} == {b"1"}
+        assert (await late).body == b"2", "no answer is older than its question"
+        assert register.reads == 3
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("question", "reads"), [("all", 1), (None, 3)])
+def test_only_an_equal_question_is_shared(question: str | None, reads: int) -> None:
+    async def ask() -> None:
+        lists, register = Lists(), Register()
+        register.release.release(10)
+        asked = [register.asked(lists, question) for _ in range(3)]
+        await asyncio.gather(*asked, register.asked(lists, "another"))
+        assert register.reads == reads + 1
+
+    asyncio.run(ask())
+
+
+def test_who_hangs_up_takes_nobodys_answer_away() -> None:
+    async def ask() -> None:
+        lists, register = Lists(), Register()
+        first = register.asked(lists)
+        await register.is_being_read()
+        gone, stays = register.asked(lists), register.asked(lists)
+        alone = register.asked(lists, "another")
+        await asyncio.sleep(0)
+        gone.cancel()
+        alone.cancel()
+        register.release.release(2)
+        assert [(await one).body for one in (first, stays)] == [b"0", b"0"]
+        assert register.reads == 2, "nobody waits for the other question any more"
+        register.release.release()
+        assert (await register.asked(lists, "another")).body == b"0"
+
+    asyncio.run(ask())
+
+
+def test_a_failure_is_told_to_all_who_share_it() -> None:
+    def fails() -> Answer:
+        raise StoreUnavailable("The database does not answer.")
+
+    async def ask() -> None:
+        lists = Lists()
+        asked = [lists.made(Answer(later=fails, question="all")) for _ in range(3)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(one) for one in found] == [StoreUnavailable] * 3
+
+    asyncio.run(ask())
+
+
+def test_what_differs_in_an_answer_differs_in_the_question(group: ServiceGroup) -> None:
+    """One whole list of everybody is many answers, by filter, view and version."""
+    group.join("h1", "nova-compute")
+    ours_ = [ours(group, query) for query in ("", "binary=web", "state=up", "state=down&limit=1")]
+    novas_ = [novas(group, "os-services", version) for version in ("2.1", "2.11", "2.53", "2.69")]
+    more = ("os-services?binary=nova-compute", "os-hosts", "os-hosts?zone=nova",
+            "os-availability-zone/detail")  # fmt: skip
+    answers = [*ours_, *novas_, *(novas(group, path) for path in more)]
+    questions = [answer.question for answer in answers]
+    assert None not in questions
+    assert len({*questions}) == len(questions)
+    assert ours(group, "").question == questions[0]
+
+
+def test_a_change_is_shared_by_nobody(group: ServiceGroup) -> None:
+    body = b'{"reasons": ["left"]}'
+    answer = v1.prune_services(Call(group, EVERYBODY, "POST", "", body=body))
+    assert answer.later is not None
+    assert answer.question is None

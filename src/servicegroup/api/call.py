@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -99,7 +99,9 @@ class Call(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """One response; ``body`` is what goes out, already encoded, unless it is a ``large`` one.
 
-    With ``later`` it is not made yet: that is what makes it, once its turn has come.
+    With ``later`` it is not made yet: that is what makes it, once its turn has come. Answers with
+    an equal ``question`` are alike if they are made at the same time, whoever asks; None is like no
+    other.
     """
 
     status: int = 200
@@ -108,6 +110,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[str, str]] = ()
     large: Large | None = None
     later: Callable[[], Answer] | None = None
+    question: Hashable = None
 
 
 Handler = Callable[[Call], Answer]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import tempfile
 import threading
 import weakref
@@ -39,7 +40,7 @@ _free = threading.BoundedSemaphore(AT_ONCE)
 
 
 class Large:
-    """A body spooled to an anonymous temporary file."""
+    """A body spooled to an anonymous temporary file, which goes when nobody holds it any more."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         """Write it. Raises what ``parts`` raises, and Unavailable where there is no room for it."""
@@ -53,8 +54,8 @@ class Large:
                 self._file = stack.enter_context(tempfile.TemporaryFile())
                 self._file.writelines(parts)
                 self._size = self._file.tell()
-                self._file.seek(0)
-                weakref.finalize(self, self._file.close)  # also of one that is never sent
+                self._file.flush()
+                weakref.finalize(self, self._file.close)
                 stack.pop_all()
         except OSError as error:
             # None where no directory can be written to at all, as on a read-only root (F-11).
@@ -69,9 +70,11 @@ class Large:
         return self._size
 
     async def send(self, send: Send) -> None:
-        """Send it all, or end early for who reads too slowly; it is gone then."""
+        """Send it all, or end early for who reads too slowly; several may read it at once."""
+        place = 0
         try:
-            while data := await run_in_threadpool(self._file.read, PIECE):
+            while data := await run_in_threadpool(os.pread, self._file.fileno(), PIECE, place):
+                place += len(data)
                 async with asyncio.timeout(PATIENCE):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body"})
@@ -82,8 +85,6 @@ class Large:
                 PIECE / 1024,
                 PATIENCE,
             )
-        finally:
-            self._file.close()
 
 
 def gathered(parts: Iterable[bytes]) -> bytes | Large:

@@ -6,8 +6,9 @@ keep reports and small questions from the interpreter, so what takes a whole lis
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import msgspec
 from anyio import CapacityLimiter, to_thread
@@ -24,21 +25,52 @@ FEW = 100
 
 
 class Lists:
-    """The turns of whole lists in one process, for one event loop: first come, first served."""
+    """The turns of whole lists in one process, for one event loop: first come, first served.
+
+    Whoever asks what somebody waits for already shares that answer. It is not begun yet, so
+    nobody gets one that is older than the question, and many readers cost as much as two.
+    """
 
     def __init__(self) -> None:
         """Nobody waits."""
         self._turns = CapacityLimiter(AT_ONCE)
+        self._waiting: dict[Hashable, _Shared] = {}
 
     async def made(self, answer: Answer) -> Answer:
         """Return the answer, made in its turn if it was left for later. Raises what that does.
 
-        When the wait for it is cancelled the turn is free again; a list that is being made keeps
-        its own until it is done.
+        When the last one who waits for it is cancelled the turn is free again; a list that is being
+        made keeps its own until it is done.
         """
         if answer.later is None:
             return answer
-        return await to_thread.run_sync(answer.later, limiter=self._turns)
+        if answer.question is None:
+            return await to_thread.run_sync(answer.later, limiter=self._turns)
+        shared = self._waiting.get(answer.question)
+        if shared is None:
+            task = asyncio.create_task(self._make(answer.question, answer.later))
+            shared = self._waiting[answer.question] = _Shared(task)
+        shared.readers += 1
+        try:
+            return await asyncio.shield(shared.task)
+        finally:
+            shared.readers -= 1
+            if not shared.readers and self._waiting.get(answer.question) is shared:
+                del self._waiting[answer.question]
+                shared.task.cancel()
+
+    async def _make(self, question: Hashable, later: Callable[[], Answer]) -> Answer:
+        async with self._turns:
+            del self._waiting[question]  # whoever asks from now on gets what is read after that
+            return await to_thread.run_sync(later)
+
+
+class _Shared:
+    """An answer that is not begun yet, and how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[Answer]) -> None:
+        self.task = task
+        self.readers = 0
 
 
 def is_small(filters: ServiceFilter, state: str | None = None) -> bool:

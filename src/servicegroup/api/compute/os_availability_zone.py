@@ -41,7 +41,9 @@ def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
 def list_details(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones with the hosts and services of those available."""
     call.caller.must(NOVA_ZONES_DETAIL)
-    return Answer(later=lambda: _detailed(call.group.services()))
+    return Answer(
+        later=lambda: _detailed(call.group.services()), question="os-availability-zone/detail"
+    )
 
 
 def _detailed(services: Sequence[Service]) -> Answer:

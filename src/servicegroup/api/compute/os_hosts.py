@@ -26,7 +26,7 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
         ]
         return json_answer({"hosts": hosts})
 
-    return Answer(later=answer)
+    return Answer(later=answer, question=("os-hosts", filters))
 
 
 def show_host(call: Call, _: Mapping[str, str]) -> Answer:

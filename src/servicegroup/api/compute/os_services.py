@@ -126,7 +126,9 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
         batches = call.group.batches(filters)
         return listed([shown(s) for s in batch if s.binary not in UNLISTED] for batch in batches)
 
-    return answer() if is_small(filters) else Answer(later=answer)
+    if is_small(filters):
+        return answer()
+    return Answer(later=answer, question=("os-services", filters, shown))
 
 
 def delete_by_number(call: Call, _: Mapping[str, str]) -> Answer:

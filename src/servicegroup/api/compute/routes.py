@@ -126,7 +126,10 @@ def _versioned(
         return answer
     text = microversions.text_of(version)
     if (later := answer.later) is not None:
-        return Answer(later=lambda: microversions.stamped(_guarded(later), text))
+        return Answer(
+            later=lambda: microversions.stamped(_guarded(later), text),
+            question=answer.question and (answer.question, text),
+        )
     return microversions.stamped(answer, text)
 
 

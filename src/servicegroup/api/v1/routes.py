@@ -136,7 +136,9 @@ def list_services(call: Call) -> Answer:
     def answer() -> Answer:
         return msgspec.structs.replace(_listed(call, filters, state), headers=headers)
 
-    return answer() if is_small(filters, state) else Answer(later=answer)
+    if is_small(filters, state):
+        return answer()
+    return Answer(later=answer, question=("services", filters, state))
 
 
 def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
@@ -186,7 +188,7 @@ def list_protections(call: Call) -> Answer:
 
 def list_groups(call: Call) -> Answer:
     """Count the services of each group by state."""
-    return Answer(later=lambda: json_answer(Groups(_counted(call.group))))
+    return Answer(later=lambda: json_answer(Groups(_counted(call.group))), question="groups")
 
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
@@ -212,7 +214,7 @@ def list_drivers(call: Call) -> Answer:
 
 def compare_drivers(call: Call) -> Answer:
     """Show the services whose verdict a change to the shadow driver would change."""
-    return Answer(later=lambda: json_answer(call.group.compare()))
+    return Answer(later=lambda: json_answer(call.group.compare()), question="comparison")
 
 
 def _one(service: Service) -> Answer:

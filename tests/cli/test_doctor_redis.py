@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from servers.process import LOOPBACK
-from servers.redis import PRIMARY, Redis, RedisCluster, RedisSentinel, RedisWithSentinels
+from servers.redis import PRIMARY, Redis, RedisSentinel, RedisWithSentinels
+from servers.redis_cluster import RedisCluster
 from support.waiting import until
 
 from .conftest import Desk
@@ -86,17 +87,44 @@ def test_sentinels_without_a_quorum(
     assert "start or reach enough sentinels" in found
 
 
-def test_a_cluster(own_redis_cluster: Callable[[], RedisCluster], examine: Examine) -> None:
-    found = examine(own_redis_cluster().servers[0].url)
-    assert "it is part of a Redis Cluster" in found
-    assert "name a primary outside of the cluster" in found
+def test_a_server_of_a_cluster(
+    own_redis_cluster: Callable[..., RedisCluster], examine: Examine
+) -> None:
+    found = examine(own_redis_cluster(1, 0).servers[0].url)
+    assert "it is part of a Redis Cluster; write redis+cluster://host:port,host:port" in found
 
 
-def test_a_cluster_by_its_scheme(desk: Desk) -> None:
+def test_a_cluster_that_is_down(
+    own_redis_cluster: Callable[..., RedisCluster], examine: Examine
+) -> None:
+    cluster = own_redis_cluster(1, 0)
+    cluster.servers[0].tell("CLUSTER DELSLOTS 0")
+    until(lambda: b"cluster_state:fail" in cluster.servers[0].tell("CLUSTER INFO"))
+    found = examine(cluster.url)
+    assert "CLUSTERDOWN" in found
+    assert "see CLUSTER INFO" in found
+
+
+def test_a_server_that_is_in_no_cluster(own_redis: Callable[..., Redis], examine: Examine) -> None:
+    found = examine(f"redis+cluster://{own_redis().address}")
+    assert "write redis://host:port for a server that is in no cluster" in found
+
+
+def test_a_cluster_passes(own_redis_cluster: Callable[..., RedisCluster], desk: Desk) -> None:
     desk.configure(servicegroup_driver="redis")
     with desk.config.open("a") as file:
-        file.write(f"[redis]\nurl = redis+cluster://:{SECRET}@host:6379\n")
+        file.write(f"[redis]\nurl = {own_redis_cluster(1, 0).url}\n")
+    result = desk.type("doctor", "-f", "json")
+    assert not [c for c in json.loads(result.stdout) if c["check"] == "backend"]
+    (driver,) = (c for c in json.loads(result.stdout) if c["check"] == "driver")
+    assert driver["result"] == "OK"
+
+
+def test_a_database_of_a_cluster(desk: Desk) -> None:
+    desk.configure(servicegroup_driver="redis")
+    with desk.config.open("a") as file:
+        file.write(f"[redis]\nurl = redis+cluster://:{SECRET}@host:6379/1\n")
     result = desk.type("doctor")
     assert result.exit_code == 1
-    assert "a Redis Cluster, which is not supported" in result.output
+    assert "names a database of a Redis Cluster, which has only one" in result.output
     assert "s3cret" not in result.output

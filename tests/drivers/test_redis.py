@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from servers.process import LOOPBACK, ask, free_port
-from servers.redis import Redis, RedisCluster
+from servers.redis import Redis
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -316,19 +316,19 @@ def test_absence_is_believed_only_while_presence_can_be_written(
     until(lambda: states(observer.presence(CROWD)) == {ABSENT})
 
 
-def test_a_cluster_is_refused_by_name(
-    own_redis_cluster: Callable[[], RedisCluster], handles: Handles
+def test_a_replica_that_lost_its_primary_says_so(
+    own_redis: Callable[..., Redis], handles: Handles
 ) -> None:
-    """F-16: the keys of one question are on several of its servers."""
-    for server in own_redis_cluster().servers:
-        handle = handles(server.url)
-        for answer in handle.presence(CROWD).values():
-            assert answer.state is UNKNOWN
-            assert "Redis Cluster" in answer.detail
-        with pytest.raises(DriverUnavailable, match="Redis Cluster, which is not supported"):
-            handle.heartbeat(CROWD[0], 1, 30)
-        with pytest.raises(DriverUnavailable, match="Redis Cluster, which is not supported"):
-            handle.warnings()
+    """RD-4: it is no part of a cluster, though its refusal is of the same kind."""
+    primary = own_redis()
+    stale = ["--replica-serve-stale-data", "no", "--replica-read-only", "no"]
+    replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}", *stale])
+    primary.kill()
+    until(lambda: b"master_link_status:down" in replica.tell("INFO replication"))
+    answer = handles(replica.url).presence(CROWD)[CROWD[0]]
+    assert answer.state is UNKNOWN
+    assert "Link with MASTER is down" in answer.detail
+    assert "\n" not in answer.detail
 
 
 def test_a_server_that_evicts_is_not_believed(

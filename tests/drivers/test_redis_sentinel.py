@@ -252,8 +252,6 @@ def test_either_form_leads_to_the_primary_with_each_password(
         "redis://:s3cret@host:26379?sentinel=mymaster&sentinel_fallback=s3cret@other",
         "redis://:s3cret@host:26379?sentinel=mymaster&db=s3cret",
         "redis+sentinels://host/mymaster",
-        "redis+cluster://:s3cret@host",
-        "rediss+cluster://host",
     ],
 )
 def test_what_leads_to_no_sentinel_is_refused(url: str) -> None:

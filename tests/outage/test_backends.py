@@ -17,7 +17,9 @@ from servers.etcd import EtcdCluster
 from servers.memcached import Memcached
 from servers.process import PATIENCE, ask
 from servers.redis import Redis
+from servers.redis_cluster import RedisCluster
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
+from servicegroup.drivers.redis.keys import IN_ONE_SLOT, SLOT
 from support.control_plane import ControlPlane
 from support.fleet import Agent, fleet, openstack
 from support.waiting import until
@@ -98,6 +100,34 @@ def test_redis_flushed_and_restarted(own_redis: Callable[[], Redis], tmp_path: P
 
     with present_fleet("redis", f"[redis]\nurl = {server.url}\n", tmp_path) as (plane, agents):
         survives(plane, agents, flush, lambda: time.sleep(3), server.restart)
+
+
+@pytest.mark.timeout(180)
+def test_a_redis_cluster_loses_a_master(
+    own_redis_cluster: Callable[[], RedisCluster], tmp_path: Path
+) -> None:
+    """F-16: it is the one that holds all members; whoever is deleted or stops is freed after it."""
+    cluster = own_redis_cluster()
+
+    def entries() -> bytes:
+        holder = until(lambda: cluster.owner(SLOT))
+        return holder.tell(f"ZRANGE {IN_ONE_SLOT.group('compute')} 0 -1")
+
+    def fail_over() -> None:
+        holder = until(lambda: cluster.owner(SLOT))
+        holder.kill()
+        until(lambda: cluster.owner(SLOT), 30, what="its replica is elected")
+
+    with present_fleet("redis", f"[redis]\nurl = {cluster.url}\n", tmp_path) as (plane, agents):
+        survives(plane, agents, fail_over)
+        _, deleted, stopped = agents
+        assert b"h2@1" in entries()
+        deleted.kill()
+        plane.request("DELETE", f"/v1/services/{plane.services()[deleted.key]['uuid']}")
+        until(lambda: b"h2@1" not in entries(), LIMITS["membership_ttl"], what="it is freed")
+        assert b"h3@1" in entries()
+        assert stopped.stop() == 0
+        assert b"h3@1" not in entries()
 
 
 @pytest.mark.timeout(240)

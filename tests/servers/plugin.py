@@ -25,7 +25,8 @@ from servers.memcached import Memcached
 from servers.pgbouncer import PgBouncer
 from servers.postgresql import PostgreSQL
 from servers.process import Server, Started
-from servers.redis import Redis, RedisCluster, RedisWithSentinels
+from servers.redis import Redis, RedisWithSentinels
+from servers.redis_cluster import RedisCluster
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
 
 if TYPE_CHECKING:
@@ -170,8 +171,13 @@ def own_redis_with_sentinels() -> Iterator[Callable[..., RedisWithSentinels]]:
     yield from _own(Redis, RedisWithSentinels)
 
 
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    yield from _shared(Redis, RedisCluster)
+
+
 @pytest.fixture
-def own_redis_cluster() -> Iterator[Callable[[], RedisCluster]]:
+def own_redis_cluster() -> Iterator[Callable[..., RedisCluster]]:
     yield from _own(Redis, RedisCluster)
 
 

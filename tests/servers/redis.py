@@ -9,7 +9,7 @@ import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
-from servers.process import LOOPBACK, Ensemble, Server, ask, free_port
+from servers.process import LOOPBACK, Ensemble, Server, ask
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -166,29 +166,3 @@ def _fields(sentinel: RedisSentinel) -> dict[bytes, bytes]:
 def _follows(replica: Redis, port: bytes) -> bool:
     found = replica.tell("INFO replication").split(b"\r\n")
     return {b"role:slave", b"master_port:" + port, b"master_link_status:up"} <= set(found)
-
-
-class RedisCluster(Ensemble[Redis]):
-    """Three servers that divide the keys among them."""
-
-    def __init__(self) -> None:
-        self.buses = [free_port() for _ in range(3)]
-        super().__init__(
-            [Redis(["--cluster-enabled", "yes", "--cluster-port", str(bus)]) for bus in self.buses]
-        )
-
-    def start(self) -> None:
-        """Start, divide the slots, and return when each server knows that all are served."""
-        super().start()
-        shares = ("0 5460", "5461 10922", "10923 16383")
-        first = self.servers[0]
-        for server, bus, share in zip(self.servers, self.buses, shares, strict=True):
-            server.tell(f"CLUSTER ADDSLOTSRANGE {share}")
-            first.tell(f"CLUSTER MEET {LOOPBACK} {server.port} {bus}")
-        for server in self.servers:
-            until(partial(self._serves, server), 30, what="the cluster serves")
-
-    @staticmethod
-    def _serves(server: Redis) -> bool:
-        info = server.tell("CLUSTER INFO")
-        return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servicegroup.drivers.redis import RedisDriver
+from servicegroup.drivers.redis.causes import NoPrimary
+from servicegroup.drivers.redis.cluster import Layout
 from servicegroup.drivers.redis.entries import parse_canary, parse_entry
 from servicegroup.errors import ConfigError
 
@@ -33,6 +35,27 @@ def test_a_planted_canary_never_raises(value: bytes) -> None:
     assert ttl is None or ttl >= 0
 
 
+words = st.none() | st.integers() | st.binary() | st.sampled_from([0, 16383, b"", b"?", b"host"])
+answers = st.recursive(words, lambda parts: st.lists(parts, max_size=5), max_leaves=20)
+
+
+@given(answers, st.lists(words, max_size=3))
+def test_any_answer_of_a_cluster_is_read_or_refused(answer: object, server: list[object]) -> None:
+    for shares in (answer, [[0, 16383, server]]):
+        with contextlib.suppress(NoPrimary):
+            layout = Layout(shares, "asked")
+            assert all(host and isinstance(port, int) for host, port in layout.servers)
+            assert layout.owner is None or layout.owner in layout.servers
+
+
+def test_a_server_of_a_cluster_may_not_know_its_address() -> None:
+    for unknown in (b"", b"?", None):
+        layout = Layout([[0, 16383, [unknown, 7, b"id"], [b"other", 8, b"id"]]], "asked")
+        assert layout.owner == ("asked", 7)
+        assert layout.servers == [("asked", 7), ("other", 8)]
+
+
+@settings(deadline=None)
 @given(st.text())
 def test_a_url_is_taken_or_refused(url: str) -> None:
     for text in (url, f"redis://{url}"):
@@ -40,6 +63,7 @@ def test_a_url_is_taken_or_refused(url: str) -> None:
             RedisDriver.from_options({"url": text}).close()
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_user_and_password_are_not_shared(user: str, password: str) -> None:
     user, password = (quote(f"~{part}~", safe="") for part in (user, password))
@@ -49,3 +73,5 @@ def test_user_and_password_are_not_shared(user: str, password: str) -> None:
     url = f"redis+sentinel://{user}:{password}@host:1,host:2/name/0?{theirs}"
     driver = RedisDriver.from_options({"url": url})
     assert driver.shared_options()["url"] == "redis+sentinel://host:1,host:2/name/0"
+    driver = RedisDriver.from_options({"url": f"redis+cluster://{user}:{password}@host:1,host:2"})
+    assert driver.shared_options()["url"] == "redis+cluster://host:1,host:2"

@@ -1,8 +1,8 @@
-"""The URL of ``[redis]``: one server, or the sentinels that know which one is the primary.
+"""The URL of ``[redis]``: one server, or those that know which one is the primary.
 
-Understood are redis-py's own forms, ``redis+sentinel://`` as other clients write it, and what
-OpenStack's tooz takes and Kolla writes: ``redis://…@host:26379?sentinel=MASTER&sentinel_fallback=
-host:26379``. Valkey's schemes are the same protocol (F-16).
+Understood are redis-py's own forms, ``redis+sentinel://`` and ``redis+cluster://`` as other clients
+write them, and what OpenStack's tooz takes and Kolla writes: ``redis://…@host:26379?sentinel=MASTER
+&sentinel_fallback=host:26379``. Valkey's schemes are the same protocol (F-16).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from servicegroup.errors import ConfigError
 
 FORMS = (
     "[redis] url cannot be used; write redis://user:password@host:port/db, or with sentinels"
-    " redis+sentinel://user:password@host:26379,host:26379/MASTER/db, with special characters"
-    " percent-encoded, and after ? only options redis-py knows."
+    " redis+sentinel://user:password@host:26379,host:26379/MASTER/db, or for a cluster"
+    " redis+cluster://user:password@host:port,host:port, with special characters percent-encoded,"
+    " and after ? only options redis-py knows."
 )
-_CLUSTER = (
-    "[redis] url names a Redis Cluster, which is not supported: name a primary outside of the"
-    " cluster as redis://, or sentinels as redis+sentinel://."
+_ONE_DATABASE = (
+    "[redis] url names a database of a Redis Cluster, which has only one: leave out what follows"
+    " the hosts, as in redis+cluster://host:port,host:port."
 )
 _SECRETS = frozenset({
     "username", "password", "ssl_password",
@@ -35,14 +36,15 @@ _NOT_OURS = frozenset({
     "timeout", "membership_timeout", "lock_timeout",
 })  # fmt: skip
 _SCHEME = re.compile(r"(redis|valkey)(s?)(\+sentinel|\+cluster|)")
-_SENTINEL = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
+_HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
 _YES = frozenset({"1", "t", "true", "on", "y", "yes"})
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where the server is: its connection's arguments for redis-py, or the sentinels to ask.
+    """Where the server is: its connection's arguments for redis-py, and whom to ask for it.
 
-    ``shown`` is the URL without anything secret, and ``place`` a few words for messages.
+    That is nobody, or sentinels, or servers of a ``cluster``. ``shown`` is the URL without anything
+    secret, and ``place`` a few words for messages.
     """
 
     shown: str
@@ -51,6 +53,7 @@ class Address(msgspec.Struct, frozen=True):
     sentinels: tuple[tuple[str, int], ...] = ()
     master: str = ""
     sentinel: dict[str, Any] = {}
+    cluster: tuple[tuple[str, int], ...] = ()
 
 
 def address_of(url: str) -> Address:
@@ -61,7 +64,7 @@ def address_of(url: str) -> Address:
             raise ValueError  # a part of the password would pass for a host or a path
         scheme = _SCHEME.fullmatch(parts.scheme)
         if scheme and scheme[3] == "+cluster":
-            raise ConfigError(_CLUSTER)
+            return _by_cluster(parts, tls=bool(scheme[2]))
         if scheme and scheme[3]:
             return _own_form(parts, tls=bool(scheme[2]))
         if "sentinel" in dict(parse_qsl(parts.query, keep_blank_values=True)):
@@ -78,6 +81,19 @@ def _own_form(parts: SplitResult, *, tls: bool) -> Address:
     query = dict(parse_qsl(parts.query))
     query.setdefault("sentinel_ssl", "yes" if tls else "no")
     return _by_sentinels(parts, _hosts(parts).split(","), unquote(master), database, query, tls=tls)
+
+
+def _by_cluster(parts: SplitResult, *, tls: bool) -> Address:
+    """Read ``redis+cluster://user:password@host,host``: a few servers of one cluster."""
+    query = dict(parse_qsl(parts.query))
+    if {parts.path.strip("/"), query.pop("db", "")} - {"", "0"}:
+        raise ConfigError(_ONE_DATABASE)
+    return Address(
+        shown=_without_secrets(parts),
+        place=f"cluster {_hosts(parts)}",
+        server=_arguments(query, parts.netloc.rpartition("@")[0], tls=tls),
+        cluster=tuple(_host_and_port(text, 6379) for text in _hosts(parts).split(",")),
+    )
 
 
 def _form_of_tooz(parts: SplitResult) -> Address:
@@ -119,7 +135,7 @@ def _by_sentinels(
         shown=_without_secrets(parts),
         place=f"{master} of sentinels {','.join(hosts)}",
         server=server,
-        sentinels=tuple(_sentinel(text) for text in hosts),
+        sentinels=tuple(_host_and_port(text, 26379) for text in hosts),
         master=master,
         sentinel=_arguments(theirs, login, tls=asked_by_tls),
     )
@@ -137,9 +153,9 @@ def _parsed(url: str) -> dict[str, Any]:
     return dict(parse_url(url))  # type: ignore[no-untyped-call]
 
 
-def _sentinel(text: str) -> tuple[str, int]:
-    found = _SENTINEL.fullmatch(text)
-    port = int(found[2] or 26379) if found else 0
+def _host_and_port(text: str, usual: int) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    port = int(found[2] or usual) if found else 0
     if not found or not 0 < port < 65536:
         raise ValueError
     return found[1].strip("[]"), port

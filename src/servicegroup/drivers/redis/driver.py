@@ -6,8 +6,9 @@ are judged when they are read: nothing waits for Redis to announce an expiry (RD
 
 Beside the groups are a few marks that make a missing entry believable, see ``scripts``. A handle
 also remembers whether the server failed to answer, and its eviction counter. Only a primary is
-believed: a replica may lag (RD-4). With sentinels, each question is put to the server they call the
-primary at that moment, so one that was replaced and comes back is not asked again (F-16).
+believed: a replica may lag (RD-4). With sentinels, and in a cluster, each question is put to the
+server that is called the primary at that moment, so one that was replaced and comes back is not
+asked again (F-16).
 """
 
 from __future__ import annotations
@@ -15,40 +16,30 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import redis
 
 from servicegroup.driver import Driver, GroupPresence, Watcher
-from servicegroup.drivers.redis import scripts
+from servicegroup.drivers.redis import keys, scripts
 from servicegroup.drivers.redis.address import address_of
-from servicegroup.drivers.redis.client import (
-    IN_A_CLUSTER,
-    NoPrimary,
-    cause_of,
-    client_of,
-    close,
-    find_primary,
-    follow_primary,
-    is_by_sentinels,
-    let_go,
-)
+from servicegroup.drivers.redis.causes import IN_A_CLUSTER, NoPrimary, cause_of
+from servicegroup.drivers.redis.client import client_of, close
+from servicegroup.drivers.redis.cluster import through_a_move
 from servicegroup.drivers.redis.entries import (
     entry_of,
-    group_key,
     latest_expiry,
     listed,
     parse_canary,
 )
+from servicegroup.drivers.redis.guides import find_primary, follow_primary, guides_of, let_go
 from servicegroup.drivers.redis.options import RedisOptions
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
 
 _LATE = 0.5
-"""Seconds of one heartbeat after which the sentinels are asked again where it belongs."""
-
-_MARKS = (scripts.CANARY, scripts.DOUBT, scripts.LONGEST)
+"""Seconds of one heartbeat after which sentinels, or a cluster, say again where it belongs."""
 
 
 class RedisDriver(Driver):
@@ -63,32 +54,37 @@ class RedisDriver(Driver):
         address = address_of(options.url)
         self._redis = client_of(address, options)
         self._url, self._where = address.shown, address.place
+        self._by_cluster = bool(address.cluster)
+        self._keys = keys.IN_ONE_SLOT if address.cluster else keys.ANYWHERE
         self._heartbeat = self._redis.register_script(scripts.HEARTBEAT)
         self._leave_all = self._redis.register_script(scripts.LEAVE_ALL)
+        self._patience = options.answer_timeout
         self._failing = False
         self._doubted_at = -math.inf
         self._evicted = 0
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
         """Set the entry's expiry and forget entries that expired long ago; see ``Driver``."""
-        keys = [group_key(member.group), *_MARKS]
+        places = [self._keys.group(member.group), *self._keys.marks]
         args: list[bytes | str | int] = [entry_of(member, incarnation), math.ceil(ttl * 1000)]
-        with self._writing():
+
+        def write() -> None:
             started = time.monotonic()
-            self._heartbeat(keys=keys, args=args)
-            if time.monotonic() - started > _LATE and is_by_sentinels(self._redis):
+            self._heartbeat(keys=places, args=args)
+            if time.monotonic() - started > _LATE and guides_of(self._redis):
                 # A primary that stood still so long may have been replaced without knowing it.
                 let_go(self._redis)
-                self._heartbeat(keys=keys, args=args)
+                self._heartbeat(keys=places, args=args)
+
+        self._write(write)
 
     def leave(self, member: Member, incarnation: int | None = None) -> None:
         """Remove the entry of that incarnation, or of all of them for None; see ``Driver``."""
-        group = group_key(member.group)
-        with self._writing():
-            if incarnation is None:
-                self._leave_all(keys=[group], args=[f"{member.host}@"])
-            else:
-                self._redis.zrem(group, entry_of(member, incarnation))
+        group = self._keys.group(member.group)
+        if incarnation is None:
+            self._write(lambda: self._leave_all(keys=[group], args=[f"{member.host}@"]))
+        else:
+            self._write(lambda: self._redis.zrem(group, entry_of(member, incarnation)))
 
     def presence(self, members: Collection[Member]) -> dict[Member, Presence]:
         """Ask for all groups in one transaction.
@@ -111,8 +107,8 @@ class RedisDriver(Driver):
             proof = self._look()[1]
         if isinstance(proof, Exception):
             raise DriverUnavailable(
-                f"redis {self._where} takes no writes: {cause_of(proof)}; see INFO and its log for"
-                " what makes it refuse them: memory, disk or replicas."
+                f"redis {self._where} takes no writes: {self._cause(proof)}; see INFO and its log"
+                " for what makes it refuse them: memory, disk or replicas."
             )
 
     def list_group(self, group: str) -> GroupPresence:
@@ -129,12 +125,12 @@ class RedisDriver(Driver):
     def warnings(self) -> list[str]:
         """Say whether the server evicts, or will once its memory is full (RD-6).
 
-        Raises DriverUnavailable for a server that is no primary, that refuses writes, or whose
-        sentinels could not replace it.
+        Raises DriverUnavailable for a server that is no primary, that refuses writes, or that
+        sentinels, or the other servers of its cluster, could not replace.
         """
         with self._asking():
-            if without := find_primary(self._redis):
-                raise NoPrimary(f"{without}; start or reach enough sentinels")
+            if doubt := find_primary(self._redis):
+                raise NoPrimary(doubt)
             info, proof = self._look()[:2]
             if isinstance(proof, Exception):
                 raise proof
@@ -152,12 +148,11 @@ class RedisDriver(Driver):
         """Close connections. Members stay until they expire."""
         close(self._redis)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _write(self, write: Callable[[], object]) -> None:
         """Ask the primary; one that was replaced acknowledges writes too, and nobody reads them."""
         with self._asking():
             follow_primary(self._redis)
-            yield
+            through_a_move(self._redis, write, self._patience)
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
@@ -167,15 +162,18 @@ class RedisDriver(Driver):
         except (redis.RedisError, OSError) as error:
             self._failing = True
             let_go(self._redis)
-            cause = cause_of(error)
+            cause = self._cause(error)
             raise DriverUnavailable(f"redis {self._where} cannot be asked: {cause}.") from error
         if self._failing:
             self._failing, self._doubted_at = False, time.monotonic()
 
+    def _cause(self, error: BaseException) -> str:
+        return cause_of(error, by_cluster=self._by_cluster)
+
     def _list_groups(self, groups: Collection[str]) -> dict[str, GroupPresence]:
         try:
             with self._asking():
-                without = find_primary(self._redis)
+                apart = find_primary(self._redis)
                 info, proof, clock, marks, *listings = self._look(groups)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
@@ -185,7 +183,7 @@ class RedisDriver(Driver):
         recovering = self._doubt(info, proof, canary, doubt)
         latest = latest_expiry(now, canary, longest)
         return {
-            group: listed(listing, now, latest, without or recovering)
+            group: listed(listing, now, latest, apart or recovering)
             for group, listing in zip(groups, listings, strict=True)
         }
 
@@ -195,29 +193,32 @@ class RedisDriver(Driver):
         The proof, and a group whose key holds something else, may come as the error it gave.
         Raises redis-py's errors, also for what is no primary of its own.
         """
-        with self._redis.pipeline(transaction=True) as question:
-            question.info()
-            question.eval(scripts.PROVE, 3, scripts.LOOK, scripts.CANARY, scripts.DOUBT)
-            question.time()
-            question.mget(*_MARKS)
-            for group in groups:
-                question.zrange(group_key(group), 0, -1, withscores=True)
-            answers = question.execute(raise_on_error=False)
+        answers = through_a_move(self._redis, lambda: self._answers(groups), self._patience)
         for answer in (answers[0], *answers[2:4]):
             if isinstance(answer, Exception):
                 raise answer
         if answers[0].get("role") != "master":
             raise redis.ReadOnlyError("it is a replica, and may lag; name the primary")
-        if answers[0].get("cluster_enabled"):
+        if answers[0].get("cluster_enabled") and not self._by_cluster:
             raise redis.RedisError(IN_A_CLUSTER)
         return answers
+
+    def _answers(self, groups: Collection[str]) -> list[Any]:
+        with self._redis.pipeline(transaction=True) as question:
+            question.info()
+            question.eval(scripts.PROVE, 3, *self._keys.proof)
+            question.time()
+            question.mget(*self._keys.marks)
+            for group in groups:
+                question.zrange(self._keys.group(group), 0, -1, withscores=True)
+            return list(question.execute(raise_on_error=False))
 
     def _doubt(
         self, info: dict[str, Any], proof: object, canary: bytes | None, doubt: bytes | None
     ) -> str:
         """Say why a missing entry proves nothing, or nothing."""
         evicted = int(info.get("evicted_keys", 0))
-        refused = cause_of(proof) if isinstance(proof, Exception) else ""
+        refused = self._cause(proof) if isinstance(proof, Exception) else ""
         if evicted != self._evicted or refused:
             self._evicted, self._doubted_at = evicted, time.monotonic()
         if refused:

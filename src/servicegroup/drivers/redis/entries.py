@@ -14,11 +14,6 @@ def entry_of(member: Member, incarnation: int) -> str:
     return f"{member.host}@{incarnation}"
 
 
-def group_key(group: str) -> str:
-    """Return the key of a group's set."""
-    return f"servicegroup:members:{group}"
-
-
 def parse_entry(entry: bytes) -> tuple[bytes, int | None]:
     """Return host and incarnation of an entry; None for what is no incarnation."""
     host, _, incarnation = entry.rpartition(b"@")

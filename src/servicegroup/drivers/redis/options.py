@@ -21,7 +21,8 @@ class RedisOptions(Options, frozen=True, kw_only=True):
             " TLS (with ?ssl_ca_certs=FILE). With sentinels,"
             " redis+sentinel://[user:password@]host:26379,host:26379/MASTER/db, or"
             " rediss+sentinel://; what the sentinels want is ?sentinel_username= and"
-            " sentinel_password=. Valkey is the same, also as valkey://. Agents get it without"
+            " sentinel_password=. A cluster is redis+cluster://[user:password@]host:port,host:port,"
+            " or rediss+cluster://. Valkey is the same, also as valkey://. Agents get it without"
             " user and password. The server must not evict (maxmemory-policy noeviction): while it"
             " does, no member can be reported absent.",
         ),

@@ -1,6 +1,6 @@
 """What runs on the server in one piece, by the server's clock.
 
-Beside the sets of the groups, four keys make an answer believable:
+Beside the sets of the groups, four keys (see ``keys``) make an answer believable:
 
 ``canary``
     The time to live and the moment of the latest heartbeat. It is missing while the server was
@@ -17,11 +17,6 @@ Beside the sets of the groups, four keys make an answer believable:
 """
 
 from __future__ import annotations
-
-CANARY = "servicegroup:canary"
-DOUBT = "servicegroup:doubt"
-LONGEST = "servicegroup:longest"
-LOOK = "servicegroup:look"
 
 # KEYS: group, canary, doubt, longest. ARGV: entry, time to live in ms.
 HEARTBEAT = """

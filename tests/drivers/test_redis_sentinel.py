@@ -161,6 +161,28 @@ def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
         agent.heartbeat(MEMBER, 4, 60)
 
 
+def test_while_sentinels_name_two_primaries_nobody_is_absent(
+    own_redis: Callable[[], Redis], handle: Callable[[str], RedisDriver]
+) -> None:
+    """F-21: those who ask the one that has not heard of a failover yet write to the former."""
+    former, successor = own_redis(), own_redis()
+    ttl = 1.0
+    with RedisSentinel(former, quorum=1) as late, RedisSentinel(successor, quorum=1) as early:
+        agent = handle(f"redis+sentinel://{early.address}/{PRIMARY}")
+        observer = handle(f"redis+sentinel://{early.address},{late.address}/{PRIMARY}")
+
+        def look() -> PresenceState:
+            agent.heartbeat(OTHER, 1, ttl)
+            return observer.presence([MEMBER])[MEMBER].state
+
+        begun = time.monotonic()
+        while time.monotonic() < begun + 4 * ttl:
+            assert look() is PresenceState.UNKNOWN
+        late.tell(f"SENTINEL REMOVE {PRIMARY}")
+        late.tell(f"SENTINEL MONITOR {PRIMARY} {LOOPBACK} {successor.port} 1")
+        until(lambda: look() is PresenceState.ABSENT, 30, what="the sentinels agree")
+
+
 def test_sentinels_that_hang_cost_a_limited_time(
     own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
 ) -> None:

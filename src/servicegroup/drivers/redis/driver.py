@@ -33,7 +33,13 @@ from servicegroup.drivers.redis.entries import (
     listed,
     parse_canary,
 )
-from servicegroup.drivers.redis.guides import find_primary, follow_primary, guides_of, let_go
+from servicegroup.drivers.redis.guides import (
+    do_guides_disagree,
+    find_primary,
+    follow_primary,
+    guides_of,
+    let_go,
+)
 from servicegroup.drivers.redis.options import RedisOptions
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -175,6 +181,7 @@ class RedisDriver(Driver):
             with self._asking():
                 apart = find_primary(self._redis)
                 info, proof, clock, marks, *listings = self._look(groups)
+                self._prolong_doubt(marks)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
             return dict.fromkeys(groups, GroupPresence({}, unknown))
@@ -186,6 +193,16 @@ class RedisDriver(Driver):
             group: listed(listing, now, latest, apart or recovering)
             for group, listing in zip(groups, listings, strict=True)
         }
+
+    def _prolong_doubt(self, marks: list[bytes | None]) -> None:
+        """Let a doubt last one time to live longer than some guides name another primary (F-21).
+
+        Agents that ask those go on writing there, and it acknowledges what nobody reads.
+        """
+        canary, doubt, _ = marks
+        ttl = parse_canary(canary or b"")
+        if doubt is not None and ttl and do_guides_disagree(self._redis):
+            self._redis.set(self._keys.doubt, "1", px=math.ceil(ttl * 1000))
 
     def _look(self, groups: Collection[str] = ()) -> list[Any]:
         """Ask for INFO, the proof, the time, the marks and each group's entries, as of one moment.

@@ -77,6 +77,18 @@ class Guides(Sentinel, abc.ABC):
         found, self.doubt = alone
         return found
 
+    def disagree(self, service_name: str) -> bool:
+        """Tell whether two who speak for most name different primaries, as after a failover."""
+        places = set()
+        begun = time.monotonic()
+        for guide in self.order():
+            if time.monotonic() - begun >= self._budget:
+                break
+            with contextlib.suppress(redis.RedisError, OSError):
+                found, doubt = self.asked(guide, service_name)
+                places.update([] if doubt else [found])
+        return len(places) > 1
+
     def order(self) -> list[redis.Redis]:
         """Return them in the order in which they are asked."""
         everybody = list(self.sentinels)
@@ -113,6 +125,14 @@ def follow_primary(client: redis.Redis) -> None:
     """Do what ``find_primary`` does; where nobody names one, the one before is still asked."""
     with contextlib.suppress(NoPrimary):
         find_primary(client)
+
+
+def do_guides_disagree(client: redis.Redis) -> bool:
+    """Tell whether some who are asked by agents may still name a primary that was replaced."""
+    pool = client.connection_pool
+    return isinstance(pool, SentinelConnectionPool) and bool(
+        pool.sentinel_manager.disagree(pool.service_name)
+    )
 
 
 def let_go(client: redis.Redis) -> None:

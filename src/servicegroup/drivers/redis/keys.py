@@ -28,7 +28,12 @@ class Keys(msgspec.Struct, frozen=True):
     @property
     def marks(self) -> tuple[str, str, str]:
         """The keys that a heartbeat writes beside a group: canary, doubt and longest."""
-        return f"{self.prefix}canary", f"{self.prefix}doubt", f"{self.prefix}longest"
+        return f"{self.prefix}canary", self.doubt, f"{self.prefix}longest"
+
+    @property
+    def doubt(self) -> str:
+        """The key that is there while a missing entry proves nothing."""
+        return f"{self.prefix}doubt"
 
     @property
     def proof(self) -> tuple[str, str, str]:

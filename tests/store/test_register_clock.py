@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, select
 
 from servicegroup.group import ServiceGroup
+from servicegroup.liveness import Unheard
 from servicegroup.messages import Report
 from servicegroup.store import marks, register_clock
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
-from servicegroup.store.register_clock import MOST_APART, by_register
+from servicegroup.store.register_clock import MOST_APART, Marker, by_register
+from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening
 from support.aging import backdate
 
@@ -47,26 +50,93 @@ def unheard(engine: Engine) -> list[object]:
         return list(marks.newest_unheard(connection))
 
 
-@pytest.mark.parametrize("ahead", [APART, -APART])
-def test_a_mark_by_another_clock_is_no_time_unheard(
-    group: ServiceGroup, engine: Engine, ahead: timedelta
-) -> None:
+def test_a_mark_by_another_clock_is_no_time_unheard(group: ServiceGroup, engine: Engine) -> None:
     for _ in range(3):
-        marked_at = other_node_marks(engine, ahead)
+        marked_at = other_node_marks(engine, APART)
         group.report([])
-        now, latest = times(engine)
         assert unheard(engine) == []
-        assert latest == max(marked_at, latest)
-        assert (latest > now) == (ahead > timedelta())
+        assert times(engine)[1] == marked_at
 
 
-def test_a_mark_that_nobody_goes_on_with_is_given_up(group: ServiceGroup, engine: Engine) -> None:
-    """The node that is ahead has gone, or its clock was set right."""
-    other_node_marks(engine, APART)
-    group.report([])
-    assert times(engine)[1] > times(engine)[0]
-    group.report([])
+def test_a_mark_by_another_clock_lasts_from_one_of_its_marks_to_the_next(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """What an intake stamped in between would be old by that clock, and its services silent."""
+    life = group.join("h1", "worker")
+    marked_at = other_node_marks(engine, APART)
+    for _ in range(3):
+        group.report([Report(life.uuid, 1)])
+        assert times(engine)[1] == marked_at
+    assert group.get(life.uuid).last_seen_up == marked_at
+
+
+def test_an_intake_that_begins_sets_no_mark_back(group: ServiceGroup, engine: Engine) -> None:
+    marked_at = other_node_marks(engine, APART)
+    ReportWriter(engine).commit([], marking=True)
+    assert times(engine)[1] == marked_at
+    other_node_marks(engine, 2 * MOST_APART)
+    ReportWriter(engine).commit([], marking=True)
     assert times(engine)[1] <= times(engine)[0]
+
+
+def test_who_registers_by_a_clock_that_is_behind_is_not_old(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """By the clock that is ahead it would be silent before its first report."""
+    marked_at = other_node_marks(engine, APART)
+    uuid = group.join("h1", "worker").uuid
+    found = group.get(uuid)
+    assert (found.created_at, found.registered_at) == (marked_at, marked_at)
+
+
+def test_what_a_clock_leaps_over_is_a_time_unheard(group: ServiceGroup, engine: Engine) -> None:
+    """The node that is ahead marks again, once the register has gone by the others' clocks."""
+    marked_at = other_node_marks(engine, -APART)
+    group.report([])
+    (leap,) = unheard(engine)
+    assert leap == Unheard(marked_at, times(engine)[1])
+
+
+class Clocks:
+    """A node's clock and the monotonic one, which a test moves on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = datetime(2030, 1, 1, 12)
+        self._monotonic = 0.0
+        clock = SimpleNamespace(monotonic=lambda: self._monotonic)
+        monkeypatch.setattr(register_clock, "time", clock)
+
+    def passes(self, seconds: float, *, by_the_node: float | None = None) -> None:
+        self._monotonic += seconds
+        self.now += timedelta(seconds=seconds if by_the_node is None else by_the_node)
+
+    def marks(self, marker: Marker, marked_at: datetime) -> None:
+        marker.read(self.now, marked_at)
+        marker.committed()
+
+
+def test_a_mark_that_nobody_goes_on_with_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that is ahead has gone."""
+    clocks, marker = Clocks(monkeypatch), Marker()
+    marked_at = clocks.now + APART
+    for _ in range(3):
+        clocks.passes(1)
+        assert marker.goes_by(marked_at, clocks.now)
+        clocks.marks(marker, marked_at)
+    clocks.passes(0.9)
+    assert marker.goes_by(marked_at + timedelta(seconds=1), clocks.now)
+    clocks.passes(1.2)
+    assert not marker.goes_by(marked_at, clocks.now)
+
+
+def test_a_clock_that_is_seen_to_step_back_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks, marker = Clocks(monkeypatch), Marker()
+    marked_at = clocks.now
+    clocks.marks(marker, marked_at)
+    clocks.passes(1, by_the_node=-4)
+    assert not marker.goes_by(marked_at, clocks.now)
 
 
 def test_what_a_clock_that_is_ahead_stamped_is_judged_by_that_clock(

@@ -42,7 +42,11 @@ class Attempts:
         if is_refusal(error):
             is_first, self._was_refused = not self._was_refused, True
             return is_first and error.statement is not None
-        if not was_undone(error) or time.monotonic() >= self._end:
+        return was_undone(error) and self.pause()
+
+    def pause(self) -> bool:
+        """Wait until it makes sense to try again; False, at once, if there is no time left."""
+        if time.monotonic() >= self._end:
             return False
         time.sleep(random.uniform(0.0, self._pause))  # noqa: S311 - spreads attempts
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

@@ -159,7 +159,8 @@ def snapshot_read(engine: Engine) -> Iterator[Connection]:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(snapshot="REPEATABLE READ")
         elif engine.dialect.name != "sqlite":  # where every transaction is so
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            level = {"isolation_level": "REPEATABLE READ"}
+            connection = connection.execution_options(reads=True, **level)
         yield connection
 
 

@@ -135,8 +135,8 @@ def mark(connection: Connection, marker: Marker) -> None:
 
     The row lock makes marks of several intakes follow one another, so each time is stored once. One
     that begins within a mark's interval of the end of another is one with it: so few of them fit
-    into the time that decides a verdict (F-57). ``marker`` knows whether it is but the clock of
-    another node that differs (F-25).
+    into the time that decides a verdict (F-57). ``marker`` knows whether a mark that is ahead is of
+    another node's clock (F-25).
     """
     query = select(listening.c.marked_at, utcnow(), _LATEST_END)
     row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
@@ -146,11 +146,10 @@ def mark(connection: Connection, marker: Marker) -> None:
             connection.execute(listening.insert().values(id=1, marked_at=utcnow()))
         return
     marked_at, now, latest_end = row
-    if marker.is_of_another_node(marked_at, now):
-        pass
-    elif marked_at > now or (latest_end is not None and latest_end > now):
-        forget_the_future(connection, now)
-        marked_at = now
+    future = marked_at if marker.goes_by(marked_at, now) else now
+    if marked_at > future or (latest_end is not None and latest_end > future):
+        forget_the_future(connection, future)
+        marked_at = future
     elif now - marked_at > timedelta(seconds=MARK_TOLERANCE):
         if latest_end is not None and marked_at - latest_end <= timedelta(seconds=MARK_INTERVAL):
             connection.execute(listening_gaps.update().where(latest_end == _END).values(end_at=now))

@@ -4,8 +4,8 @@ Each node of a Galera cluster has a clock of its own, and marks are committed on
 one of them stamps seemed old, or of the future, on another, and each mark of the one looked like an
 outage to the other, so nobody counted as silent any more (F-25). A mark that is a little later than
 a node's own clock is therefore the register's "now" there, and only who comes later than it writes
-a mark. An intake knows by its monotonic clock that its node's clock goes steadily and that it has
-committed a moment ago, so what lies between its mark and another node's is no time unheard.
+a mark. Where nobody who is ahead marks any more, the register goes back to the others' clocks; once
+such a node marks again, the register's clock leaps, and what it skips is a time unheard.
 
 Beyond MOST_APART it is no difference between clocks but a clock that was wrong: see ``marks``.
 """
@@ -37,17 +37,20 @@ def by_register(now: datetime, marked_at: datetime | None) -> datetime:
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """A mark of this intake: its node's clock and the monotonic one, and what the mark said."""
+    """A mark of this intake: its node's clock and the monotonic one, and what the mark said.
+
+    ``since`` is when the intake first saw that mark, by its monotonic clock.
+    """
 
     node: datetime
     monotonic: float
     marked_at: datetime
+    since: float
 
-    def goes_steadily(self, now: datetime) -> bool:
-        """Tell whether the intake marked a moment ago, on the clock that it reads now."""
+    def has_stepped(self, now: datetime) -> bool:
+        """Tell whether the node's clock, which says ``now``, has not gone steadily since."""
         passed = time.monotonic() - self.monotonic
-        drift = abs((now - self.node).total_seconds() - passed)
-        return passed <= MARK_TOLERANCE and drift <= MARK_TOLERANCE
+        return abs((now - self.node).total_seconds() - passed) > MARK_TOLERANCE
 
 
 class Marker:
@@ -59,22 +62,27 @@ class Marker:
         self._next: Committed | None = None
         self._has_warned = False
 
-    def is_of_another_node(self, marked_at: datetime, now: datetime) -> bool:
-        """Tell whether the latest mark was made by a clock that differs, and goes on being so.
+    def goes_by(self, marked_at: datetime, now: datetime) -> bool:
+        """Tell whether the latest mark, which is ahead of our clock, is the register's now.
 
-        Its difference to our own clock is then neither a step nor a time in which nobody listened.
+        So it is until our own clock is seen to step, or nobody has gone on with it for as long as
+        makes a time unheard: whoever set it back earlier, at its start or between two marks of a
+        node that is ahead, would stamp reports that are old by that node's clock.
         """
+        if not now < marked_at <= now + MOST_APART:
+            return False
         latest = self._latest
-        return (
-            latest is not None
-            and latest.marked_at != marked_at
-            and latest.goes_steadily(now)
-            and abs(marked_at - now) <= MOST_APART
-        )
+        if latest is None:
+            return True
+        stands = marked_at == latest.marked_at and time.monotonic() - latest.since > MARK_TOLERANCE
+        return not stands and not latest.has_stepped(now)
 
     def read(self, now: datetime, marked_at: datetime) -> None:
         """Keep what a transaction read and wrote, until it is committed."""
-        self._next = Committed(now, time.monotonic(), marked_at)
+        monotonic, latest = time.monotonic(), self._latest
+        stood = latest is not None and latest.marked_at == marked_at
+        since = latest.since if latest is not None and stood else monotonic
+        self._next = Committed(now, monotonic, marked_at, since)
 
     def committed(self) -> None:
         """Take note that it is; say once if the clocks of the nodes are far apart."""

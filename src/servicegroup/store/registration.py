@@ -18,6 +18,7 @@ from servicegroup.events import Event, EventKind
 from servicegroup.messages import Registration
 from servicegroup.store.clock import utcnow
 from servicegroup.store.events import about, append
+from servicegroup.store.marks import moment_of_report
 from servicegroup.store.tables import services
 
 
@@ -73,7 +74,7 @@ def _begin(connection: Connection, one: Beginning) -> Event:
         "topic": one.topic,
         "zone": one.zone,
         "version": one.version,
-        "registered_at": utcnow(),
+        "registered_at": moment_of_report(),
     }
     renewed = (
         update(services)
@@ -93,7 +94,7 @@ def _begin(connection: Connection, one: Beginning) -> Event:
         kind = EventKind.JOIN
         new = {"uuid": str(uuid4()), "host": one.host, "binary": one.binary}
         newer = _latest_incarnation(connection, one.host, one.topic) + 1
-        made = {**life, **new, "created_at": utcnow(), "incarnation": newer}
+        made = {**life, **new, "created_at": moment_of_report(), "incarnation": newer}
         connection.execute(services.insert().values(made))
     uuid = connection.execute(select(services.c.uuid).where(alive)).scalar_one()
     return about(connection, uuid, kind)

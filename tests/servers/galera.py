@@ -30,13 +30,14 @@ Refused: type[Exception] = _driver.OperationalError
 LIBRARY = Path("/usr/lib/galera/libgalera_smm.so")
 
 # The cluster notices in seconds, as one with its defaults does within about ten, that a node is
-# gone. A node that comes back is given only what it missed, as long as that fits into 64 MiB.
+# gone; in less than these, two that are left may take each other for gone on a busy machine. A node
+# that comes back is given only what it missed, as long as that fits into 64 MiB.
 PROVIDER = {
     "evs.inactive_check_period": "PT0.2S",
     "evs.keepalive_period": "PT0.2S",
-    "evs.suspect_timeout": "PT1S",
-    "evs.inactive_timeout": "PT2S",
-    "evs.install_timeout": "PT2S",
+    "evs.suspect_timeout": "PT2S",
+    "evs.inactive_timeout": "PT4S",
+    "evs.install_timeout": "PT4S",
     "gcache.size": "64M",
 }
 

@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 WORKERS ?= 4
 SECONDS ?= 600
+CLUSTERS := tests/outage/test_galera.py tests/nemesis/test_clusters.py
 
 .PHONY: setup run test test-long soak test-nova test-keystone mutants check bench docs lock clean
 
@@ -17,8 +18,8 @@ test: check                  ## what every change runs: the checks, and all test
 
 test-long: setup             ## outages, storms, upgrades, thousands of services, the whole browser
 	@tools/bootstrap.sh --servers
-	@WORKERS=2 tools/test.sh -m long --ignore tests/outage/test_galera.py
-	@WORKERS=0 tools/test.sh -m long tests/outage/test_galera.py  # takes both processors itself
+	@WORKERS=2 tools/test.sh -m long $(CLUSTERS:%=--ignore %)
+	@WORKERS=0 tools/test.sh -m long $(CLUSTERS)  # each takes both processors itself
 
 soak: setup                  ## the promises under random faults: a long storm, and long in memory
 	@tools/bootstrap.sh --servers

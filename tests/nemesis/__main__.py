@@ -49,7 +49,8 @@ def _parse() -> argparse.Namespace:
     add("--seconds", type=float, default=60, help="for how long faults begin")
     add("--database", choices=list(DATABASES),
         help="standby: two servers of PostgreSQL, of which the one that takes writes is lost again"
-        " and again, and the other promoted; chosen by the seed if not given")
+        " and again, and the other promoted; pgbouncer: PostgreSQL behind it; galera: a cluster of"
+        " three nodes; chosen by the seed if not given")
     add("--backend", choices=list(BACKENDS),
         help="zookeeper and etcd: three servers; memcached: one; redis: a primary and two replicas,"
         " with three sentinels; chosen by the seed if not given")

@@ -2,11 +2,13 @@
  *
  * The file WALL_CLOCK holds one signed number of nanoseconds, which is mapped into memory: asking
  * the time takes no lock and no system call, so a process with many threads is not slowed down.
- * Monotonic clocks and all waits are left as they are.
+ * Monotonic clocks are left as they are, and so is how long a wait lasts, also one until a moment of
+ * the wall clock, as MariaDB's are.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,6 +16,7 @@
 #include <time.h>
 
 #define SECOND 1000000000LL
+#define DECADES 1000000000LL /* seconds: no machine runs for so long, and every wall clock is later */
 
 static int (*real)(clockid_t, struct timespec *);
 static const int64_t *ahead;
@@ -58,4 +61,25 @@ time_t time(time_t *found)
     if (found)
         *found = now.tv_sec;
     return now.tv_sec;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict moment)
+{
+    struct timespec end = *moment;
+    if (!ahead)
+        begin();
+    if (end.tv_sec < DECADES)
+        return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &end);
+    int64_t by = __atomic_load_n(ahead, __ATOMIC_RELAXED);
+    end.tv_sec -= by / SECOND;
+    end.tv_nsec -= by % SECOND;
+    if (end.tv_nsec < 0) {
+        end.tv_sec -= 1;
+        end.tv_nsec += SECOND;
+    } else if (end.tv_nsec >= SECOND) {
+        end.tv_sec += 1;
+        end.tv_nsec -= SECOND;
+    }
+    return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &end);
 }

@@ -10,7 +10,10 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
+
+from servers.process import reaper
 
 SOURCE = Path(__file__).with_name("clock.c")
 COMPILER = shutil.which("cc")
@@ -39,6 +42,17 @@ class Clock:
             command = [COMPILER, "-shared", "-fPIC", "-O2", "-Wall", "-Werror"]
             subprocess.run([*command, "-o", library, SOURCE], check=True)
         return ["env", f"LD_PRELOAD={library}", f"WALL_CLOCK={self._file}"]
+
+    @classmethod
+    def of_servers(cls) -> Clock:
+        """Return one for servers, which may run as somebody who sees no directory of a test."""
+        directory = Path(tempfile.mkdtemp(prefix="clocks-", dir=reaper().directory))
+        directory.chmod(0o755)
+        return cls(directory / "servers.clock")
+
+    def another(self, name: str) -> Clock:
+        """Return a clock of its own beside this one, which steps by itself."""
+        return Clock(self._file.with_name(f"{name}.clock"))
 
     def step(self, seconds: float) -> None:
         """Be so many seconds ahead of the real time, less than none behind it, at once."""

@@ -6,10 +6,11 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from servers.process import Started
 
@@ -33,12 +34,23 @@ def end_sessions(url: str) -> None:
             question = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
             connection.execute(text(question), {"name": name})
             return
-        question = "SELECT id FROM information_schema.processlist WHERE db = :name"
-        for (number,) in connection.execute(
-            text(f"{question} AND id <> CONNECTION_ID()"), {"name": name}
-        ):
+        # Those of the system apply what other nodes of a cluster have committed.
+        others = "id <> CONNECTION_ID() AND user <> 'system user'"
+        question = f"SELECT id FROM information_schema.processlist WHERE db = :name AND {others}"
+        for (number,) in connection.execute(text(question), {"name": name}):
             with contextlib.suppress(Exception):  # it has just ended by itself
                 connection.execute(text(f"KILL {number}"))
+
+
+@contextmanager
+def sessions_held(url: str, count: int) -> Iterator[None]:
+    """Hold so many sessions in transactions that do nothing, or as many as can be had."""
+    engine = create_engine(url, poolclass=NullPool)
+    with ExitStack() as stack:
+        for _ in range(count):
+            with contextlib.suppress(OperationalError):
+                stack.enter_context(engine.connect()).execute(text("SELECT 1"))
+        yield
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import re
 import subprocess
 import sys
 import threading
@@ -12,18 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from docs.pages import page
 from nemesis.backends import BACKENDS
 from nemesis.clock import COMPILER, Clock
 from nemesis.databases import DATABASES
 from nemesis.faults import KINDS
 from nemesis.lasting import Lasting
-from nemesis.play import play
 from nemesis.schedule import PAUSES, schedule
-from servers.plugin import require
+from nemesis.short import short_storm
 from servers.process import PATIENCE
 from support.waiting import until
-
-SECONDS = 20.0
 
 
 @pytest.mark.long
@@ -33,17 +31,15 @@ SECONDS = 20.0
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("database", "backend"),
-    [("mariadb", "zookeeper"), ("standby", "memcached"), ("postgresql", "etcd")],
+    [
+        ("mariadb", "zookeeper"),
+        ("standby", "memcached"),
+        ("postgresql", "etcd"),
+        ("pgbouncer", "redis"),
+    ],
 )
 def test_the_promises_are_kept_in_a_storm(database: str, backend: str, tmp_path: Path) -> None:
-    for server in (DATABASES[database].program, BACKENDS[backend].program):
-        require(server)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    outcome = play(tmp_path, seed, SECONDS, database=database, backend=backend)
-    assert outcome.violations == []
-    assert outcome.observations > 50
-    assert outcome.faults.total() > 5
+    short_storm(tmp_path, database, backend)
 
 
 def test_a_clock_steps_and_the_monotonic_one_does_not(tmp_path: Path) -> None:
@@ -79,6 +75,15 @@ def test_ten_minutes_have_every_kind() -> None:
     lanes = schedule(7, 600, list(KINDS.values()))
     assert {step.kind for steps in lanes.values() for step in steps} == set(KINDS)
     assert set(lanes) == set(PAUSES) == {kind.lane for kind in KINDS.values()}
+
+
+def test_every_kind_and_every_world_has_its_row() -> None:
+    rows = page("docs/contributors/nemesis.md").rows
+    told = [(name, row) for row in rows for name in re.findall(r"`([a-z-]+)`", row[0])]
+    lanes = {name: row[1] for name, row in told if len(row) == 3}
+    assert lanes == {kind.name: kind.lane for kind in KINDS.values()}
+    worlds = {name for name, row in told if len(row) == 2}
+    assert worlds == {"--database", "--backend"} | set(DATABASES) | set(BACKENDS)
 
 
 def test_an_old_seed_is_the_same_schedule_beside_new_lanes() -> None:

@@ -1,24 +1,25 @@
-"""The parts of a world do what their faults say: a backend refuses, and another server leads."""
+"""The parts of a world do what their faults say: a backend refuses, another server leads."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import get_args
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from nemesis.backends import BACKENDS, Backend
-from nemesis.clock import Clock
-from nemesis.databases import Loss, OnStandby
-from nemesis.mishaps import connected
+from nemesis.clock import COMPILER, Clock
+from nemesis.databases import Database, Loss, OnMariaDB, OnPgBouncer, OnPostgreSQL, OnStandby
+from nemesis.mishaps import connected, sessions_held
 from nemesis.ways import MakeWay
 from servers.plugin import require
-from servers.proxy import Proxy
+from servers.process import PATIENCE
 from servicegroup.driver import Driver, load
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member
@@ -28,16 +29,6 @@ pytestmark = pytest.mark.long
 
 REFUSING = [name for name, one in BACKENDS.items() if one.can("refusing")]
 LED = [name for name, one in BACKENDS.items() if one.has_leader]
-
-
-@pytest.fixture
-def way() -> Iterator[MakeWay]:
-    with ExitStack() as stack:
-
-        def made(ports: Sequence[int]) -> Sequence[Proxy]:
-            return [stack.enter_context(Proxy(port)) for port in ports]
-
-        yield made
 
 
 @pytest.fixture
@@ -100,9 +91,9 @@ def test_another_leads_and_the_former_one_returns(
     until(lambda: joins("host"), 30, what="it takes writes")
 
 
-def test_a_lost_primary_is_replaced_again_and_again(tmp_path: Path, way: MakeWay) -> None:
+def test_a_lost_primary_is_replaced_again_and_again(way: MakeWay) -> None:
     require(OnStandby.program)
-    with OnStandby(Clock(tmp_path / "clock")) as database:
+    with OnStandby(Clock.of_servers()) as database:
         url = database.reach(way)
         with connected(url) as connection:
             connection.execute(text("CREATE TABLE note (loss text)"))
@@ -117,3 +108,51 @@ def test_a_lost_primary_is_replaced_again_and_again(tmp_path: Path, way: MakeWay
             notes = connection.execute(text("SELECT count(*) FROM note")).scalar()
         assert notes == 6
         assert connection.engine.url.query["target_session_attrs"] == "read-write"
+
+
+def test_who_is_behind_a_pooler_is_replaced(way: MakeWay) -> None:
+    for server in (OnPgBouncer.program, *OnPgBouncer.beside):
+        require(server)
+    with OnPgBouncer(Clock.of_servers()) as database:
+        url = database.reach(way)
+        with connected(url) as connection:
+            connection.execute(text("CREATE TABLE note (note text)"))
+        database.fail_over()
+        until(lambda: writes(url), PATIENCE, what="its successor takes writes")
+        database.pooler.reload(default_pool_size="2")
+        with sessions_held(url, 2):
+            assert not writes(url)
+        database.pooler.tell("PAUSE")
+        database.pooler.tell("RESUME")
+        until(lambda: writes(url), PATIENCE, what="it goes on")
+
+
+def writes(url: str) -> bool:
+    with contextlib.suppress(OperationalError), connected(url) as connection:
+        connection.execute(text("INSERT INTO note VALUES ('new')"))
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("kind", "now", "pause"),
+    [
+        (OnPostgreSQL, "SELECT extract(epoch FROM clock_timestamp())", "SELECT pg_sleep(0.1)"),
+        (OnMariaDB, "SELECT UNIX_TIMESTAMP(SYSDATE(6))", "SELECT SLEEP(0.1)"),
+    ],
+)
+def test_a_databases_clock_steps_and_its_waits_last_as_long(
+    kind: type[Database], now: str, pause: str
+) -> None:
+    require(kind.program)
+    if COMPILER is None:
+        pytest.skip("SKIPPED: there is no compiler; apt-get install gcc libc6-dev")
+    clock = Clock.of_servers()
+    with kind(clock) as database, connected(database.url) as connection:
+        for ahead in (0, -3600, 365 * 86_400, 0):
+            clock.step(ahead)
+            told = float(connection.execute(text(now)).scalar_one())
+            assert abs(told - ahead - time.time()) < PATIENCE
+            begun = time.monotonic()
+            connection.execute(text(pause))
+            assert 0.1 <= time.monotonic() - begun < PATIENCE

@@ -102,12 +102,11 @@ class World(Started):
         self, directory: Path, seed: int, database: str | None = None, backend: str | None = None
     ) -> None:
         """Choose database and backend by the seed where they are not named."""
-        directory.chmod(0o755)  # databases read their clock there, as somebody else
         dice = random.Random(seed)
         chosen = dice.choice(list(DATABASES)), dice.choice(list(BACKENDS))
         self.directory = directory
         self.seed = seed
-        self.clock = Clock(directory / "database.clock")
+        self.clock = Clock.of_servers()
         self.database = DATABASES[database or chosen[0]](self.clock)
         self.backend = BACKENDS[backend or chosen[1]]()
         self.record = Recorder(directory / "world.jsonl")

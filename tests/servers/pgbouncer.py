@@ -6,6 +6,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING
 
+import psycopg
 from sqlalchemy.engine import make_url
 
 from servers.process import LOOPBACK, Server, unprivileged
@@ -53,11 +54,31 @@ class PgBouncer(Server):
             "listen_port": str(self.port),
             "unix_socket_dir": "",
             "auth_type": "any",
+            "admin_users": "postgres",
             **self.settings,
         }
         lines = [f"{name} = {value}" for name, value in settings.items()]
         server = f"* = host={LOOPBACK} port={self.target} user=postgres"
         self.configuration.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
+
+    def reload(self, **settings: str) -> None:
+        """Change settings and take them up; each session ends after its transaction."""
+        self.settings = {**self.settings, **settings}
+        self.prepare()
+        self.tell("RELOAD")
+        self.tell("RECONNECT")
+
+    def tell(self, command: str) -> None:
+        """Give a command to its console, and return when it is done."""
+        with psycopg.connect(
+            host=LOOPBACK,
+            port=self.port,
+            user="postgres",
+            dbname="pgbouncer",
+            autocommit=True,
+            connect_timeout=5,
+        ) as console:
+            console.execute(command.encode())
 
     def command(self) -> Sequence[str | Path]:
         return [_program() or "", self.configuration]

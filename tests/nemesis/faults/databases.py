@@ -22,34 +22,40 @@ def is_followed(world: World) -> bool:
     return world.database.copies > 0
 
 
-def has_clock(world: World) -> bool:
-    """Only PostgreSQL's can step."""
-    return isinstance(world.database, OnPostgreSQL) and bool(world.clock.words)
+def has_one_clock(world: World) -> bool:
+    return len(world.database.servers) == 1 and bool(world.clock.words)
 
 
 def has_disk(world: World) -> bool:
-    return world.database.disk.mounted
+    return world.database.disk is not None and world.database.disk.mounted
 
 
 @fault("servers", "record")
 def database_killed(world: World, dice: random.Random) -> Iterator[str]:
-    world.database.server.kill()
-    yield world.database.name
-    world.database.server.start()
+    """Any of those that take writes."""
+    server = dice.choice(world.database.servers)
+    server.kill()
+    yield f"{world.database.name} {server.port}"
+    server.start()
     wait_for_planes(world)
 
 
 @fault("servers", "record", longest=8, holds=True)
 def database_frozen(world: World, dice: random.Random) -> Iterator[str]:
-    world.database.server.freeze()
-    yield world.database.name
-    world.database.server.thaw()
+    """Any of those that take writes."""
+    server = dice.choice(world.database.servers)
+    server.freeze()
+    yield f"{world.database.name} {server.port}"
+    server.thaw()
     wait_for_planes(world)
 
 
 @fault("servers", "record", longest=0)
 def database_restarted(world: World, dice: random.Random) -> Iterator[str]:
-    world.database.server.restart()
+    """All of those that take writes, one after another."""
+    for server in world.database.servers:
+        server.restart()
+        world.database.settle()
     wait_for_planes(world)
     yield world.database.name
 
@@ -79,6 +85,7 @@ def services_locked(world: World, dice: random.Random) -> Iterator[str]:
 
 @fault("servers", "record", longest=6, fits=has_disk)
 def disk_full(world: World, dice: random.Random) -> Iterator[str]:
+    assert world.database.disk is not None
     with world.database.disk.full():
         yield world.database.name
     if not world.database.server.running:
@@ -86,7 +93,7 @@ def disk_full(world: World, dice: random.Random) -> Iterator[str]:
     wait_for_planes(world)
 
 
-@fault("servers", "record", "clock", longest=8, fits=has_clock)
+@fault("servers", "record", "clock", longest=8, fits=has_one_clock)
 def database_clock_stepped(world: World, dice: random.Random) -> Iterator[str]:
     """SQL-4, SQL-5, F-50: in either direction, by seconds or by a year, and back again."""
     world.clock.step(dice.choice([-3600, -20, -4, 4, 20, 600, YEAR]))
@@ -131,6 +138,7 @@ def standby_frozen(world: World, dice: random.Random) -> Iterator[str]:
 
 
 def wait_for_planes(world: World) -> None:
-    """Return when all control planes commit reports again."""
+    """Return when the database is whole, and all control planes commit reports again."""
+    world.database.settle()
     for plane in world.planes:
         plane.wait()

@@ -348,6 +348,23 @@ def test_who_is_down_stays_as_silent_as_it_was(group: ServiceGroup, engine: Engi
         assert not group.get(uuid).is_up
 
 
+def test_who_reports_after_a_step_back_is_up_at_once(group: ServiceGroup, engine: Engine) -> None:
+    """It was found down by a clock that was ahead, and nobody has looked since."""
+    uuid = group.join("h1", "nova-compute").uuid
+    group.report([Report(uuid, 1)])
+    found = now_of(engine) + timedelta(hours=1)
+    with engine.begin() as connection:
+        down = {"observed_state": "down", "observed_since": found}
+        connection.execute(services.update().values(down))
+    assert not group.get(uuid).is_up
+    group.report([Report(uuid, 1)])
+    assert group.get(uuid).is_up
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    assert group.get(uuid).is_up
+
+
 def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine) -> None:
     uuid = group.join("h1", "nova-compute").uuid
     group.report([Report(uuid, 1)])

@@ -57,6 +57,15 @@ def moment_of_report() -> ColumnElement[Any]:
     return case((mark > utcnow(), mark), else_=utcnow())
 
 
+def until_report(stamp: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a stamp of the row that a report is written to, dated to it where it is later.
+
+    What was found before the report is not later than it, except by a clock that stepped back.
+    """
+    moment = moment_of_report()
+    return case((stamp > moment, moment), else_=stamp)
+
+
 def newest_unheard(connection: Connection) -> Iterator[Unheard]:
     """Yield the unheard times of 30 days, the newest first, reading no more than is asked for."""
     before = _LAST_ID

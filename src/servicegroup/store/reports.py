@@ -43,7 +43,7 @@ from servicegroup.store.database import write
 from servicegroup.store.details import Kept, backend_errors, keep_texts
 from servicegroup.store.events import about, append
 from servicegroup.store.isolation import isolating
-from servicegroup.store.marks import mark, moment_of_report
+from servicegroup.store.marks import mark, moment_of_report, until_report
 from servicegroup.store.register_clock import Marker
 from servicegroup.store.tables import services
 from servicegroup.uuids import is_written
@@ -301,6 +301,7 @@ def _statement(*matching: ColumnElement[bool]) -> Any:
         .where(*matching)
         .values(
             last_seen_up=moment_of_report(),
+            observed_since=until_report(services.c.observed_since),
             updated_at=utcnow(),
             report_count=_counted(bindparam("reports", type_=Integer)),
             detail=None,

@@ -52,7 +52,7 @@ class ControlPlane:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it commits reports."""
-        subprocess.run(self.command("db", "upgrade"), check=True, capture_output=True, timeout=60)
+        subprocess.run(self.command("db", "upgrade"), check=True, capture_output=True, timeout=180)
         self.start_only()
         if wait:
             until(self.is_ready, timeout=30, what=f"the control plane; its log: {self.log()}")

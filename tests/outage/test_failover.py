@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import urllib3
 from sqlalchemy.engine import make_url
 
-from servers.postgresql import PostgreSQL, Standby
+from servers.postgresql import PostgreSQL, Standby, several
 from servers.process import LOOPBACK, PATIENCE, free_port
 from servers.proxy import Proxy
 from servicegroup.cli.database_checks import database_checks
+from servicegroup.controlplane.observer import Observer
 from servicegroup.driver import load
 from servicegroup.errors import StandbyMissing, StoreUnavailable
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Refusals, Report
 from servicegroup.model import Limits
-from servicegroup.store import migrate
+from servicegroup.store import lease, migrate
 from servicegroup.store.database import connect, reading
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
+from support.reporter import seconds_until_committed
 from support.waiting import until
 
 pytestmark = pytest.mark.long
@@ -50,48 +50,6 @@ def standby(primary: PostgreSQL) -> Iterator[Standby]:
         yield standby
 
 
-def several(url: str, *ports: int) -> str:
-    """Return the URL as users write it, of these servers instead of the one."""
-    hosts = ",".join(f"{LOOPBACK}:{port}" for port in ports)
-    return f"postgresql://postgres@{hosts}/{make_url(url).database}"
-
-
-class Reporter:
-    """Reports again and again, whatever happens, and keeps when a report was acknowledged last."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
-        body = {"host": "node1", "binary": "worker"}
-        _, _, life = plane.request("POST", "/v1/services", body)
-        self._report = {"uuid": life["uuid"], "incarnation": life["incarnation"]}
-        self.acknowledged = 0
-        self.sent_at = 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    @contextmanager
-    def reporting(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            self._thread.join(PATIENCE)
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.05):
-            sent = time.monotonic()
-            try:
-                status, _, _ = self._plane.request(
-                    "POST", "/v1/reports", {"reports": [self._report]}
-                )
-            except urllib3.exceptions.HTTPError:
-                continue
-            if status == 200:
-                self.acknowledged += 1
-                self.sent_at = sent
-
-
 @contextmanager
 def running(connection: str, directory: Path) -> Iterator[ControlPlane]:
     plane = ControlPlane(connection, directory, report_interval=1, service_down_time=10)
@@ -100,20 +58,6 @@ def running(connection: str, directory: Path) -> Iterator[ControlPlane]:
         yield plane
     finally:
         plane.stop()
-
-
-def seconds_until_committed(plane: ControlPlane, fail: Callable[[], object]) -> float:
-    """Return for how long nothing was committed although a server took writes."""
-    reporter = Reporter(plane)
-    with reporter.reporting():
-        until(lambda: reporter.acknowledged > 3, PATIENCE, what="reports are committed")
-        fail()
-        writable = time.monotonic()
-        until(lambda: reporter.sent_at > writable, PATIENCE, 0.01, "reports are committed again")
-        took = time.monotonic() - writable
-    shown = plane.services()["node1", "worker"]
-    assert shown["report_count"] >= reporter.acknowledged, "nothing acknowledged is lost"
-    return took
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze", "stop"])
@@ -204,6 +148,43 @@ def test_an_asynchronous_copy_that_lost_events_is_told_as_a_gap(
         assert [event.kind for event in page.events] == [EventKind.GAP]
         assert page.place.id == 3
         group.close()
+
+
+def test_a_lease_that_was_taken_where_nobody_saw_it_is_not_held(
+    own_postgresql: Callable[..., PostgreSQL],
+) -> None:
+    """Its token was given again by the copy, and two observers wrote beside each other (F-27)."""
+    primary = own_postgresql()
+    url = primary.database()
+    with Standby(primary) as copy:
+        several_hosts = several(url, primary.port, copy.port)
+        engines = [connect(several_hosts) for _ in range(3)]
+        migrate.upgrade(engines[0])
+        groups = [ServiceGroup(Store(engine), load("db"), Limits()) for engine in engines]
+        first, lost, next_ = (Observer(group) for group in groups)
+        assert first.keep_lease()
+        kept = lease.current(engines[0])
+        here = connect(make_url(url).set(port=copy.port).render_as_string())
+        until(lambda: lease.current(here) is not None, PATIENCE, what="the lease is copied")
+        here.dispose()
+        copy.stop()
+        first.release()
+        assert lost.keep_lease()
+        primary.kill()
+        copy.start()
+        copy.promote()
+        held = lease.current(engines[2])
+        assert kept is not None
+        assert held is not None
+        assert held.fencing_token == kept.fencing_token, "nothing of the last taking is left"
+        until(next_.keep_lease, PATIENCE, what="the lease is taken again")
+        assert groups[0].join("node1", "worker").incarnation == 1
+        assert lost.look() == []
+        assert not lost.keep_lease()
+        assert next_.keep_lease()
+        assert [event.kind for event in next_.look()] == [EventKind.UP]
+        for group in groups:
+            group.close()
 
 
 def doctor(plane: ControlPlane) -> str:

@@ -191,6 +191,7 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
     register.dead = {"h2", "h3", "h4"}
     register.planes.remove(second)
     register.replaced(second, fencing_token)
+    fencing_token = register.fencing_token()
     for host in ("h2", "h3", "h4"):
         register.becomes(host, DOWN, found)
     register.dead = set()
@@ -201,4 +202,4 @@ def test_each_transition_is_told_once_whoever_observes(register: Register) -> No
         assert register.told(host) == [UP, DOWN, UP]
     events = read(register.engine, EventFilter(after=0), 10_000).events
     assert [event.id for event in events] == list(range(1, len(events) + 1))
-    assert register.fencing_token() == fencing_token + 1, "nobody took it without need"
+    assert register.fencing_token() == fencing_token, "nobody took it without need"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from servers.process import LOOPBACK, PATIENCE, Server, unprivileged
 from support.waiting import until
@@ -131,3 +132,9 @@ class Standby(PostgreSQL):
         self.ask(f"SELECT pg_promote(true, {PATIENCE:.0f})")
         self.ask("ALTER SYSTEM RESET synchronous_standby_names")
         self.ask("SELECT pg_reload_conf()")
+
+
+def several(url: str, *ports: int) -> str:
+    """Return the URL as users write it, of servers on these ports instead of the one."""
+    hosts = ",".join(f"{LOOPBACK}:{port}" for port in ports)
+    return f"postgresql://postgres@{hosts}/{make_url(url).database}"

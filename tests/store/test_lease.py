@@ -41,7 +41,7 @@ def fenced(engine: Engine, number: int) -> None:
 
 
 def winners(engine: Engine, seen: lease.Lease | None) -> list[int]:
-    """Have six processes take the lease at once; return the numbers that were given."""
+    """Have six processes take the lease at once; return the tokens that were given."""
     together = threading.Barrier(6)
 
     def take(holder: int) -> int | None:
@@ -52,20 +52,21 @@ def winners(engine: Engine, seen: lease.Lease | None) -> list[int]:
             return None
 
     with ThreadPoolExecutor(6) as threads:
-        return [number for number in threads.map(take, range(6)) if number is not None]
+        return [token for token in threads.map(take, range(6)) if token is not None]
 
 
 def test_one_of_many_takes_it_and_is_the_holder(engine: Engine) -> None:
     assert lease.current(engine) is None
     assert lease.observer_status(engine) is None
-    assert winners(engine, None) == [1]
+    (token,) = winners(engine, None)
     held = seen(engine)
+    assert held.fencing_token == token
     assert not held.is_free
     assert not held.blind
-    lease.renew(engine, 1, blind=True)
+    lease.renew(engine, token, blind=True)
     assert seen(engine).blind
     assert lease.observer_status(engine) is None, "nobody has looked yet"
-    fenced(engine, 1)
+    fenced(engine, token)
     looked = lease.observer_status(engine)
     assert looked is not None
     assert looked.is_current
@@ -75,23 +76,24 @@ def test_one_of_many_takes_it_and_is_the_holder(engine: Engine) -> None:
 
 
 def test_who_falls_silent_is_replaced_by_one_and_writes_nothing_more(engine: Engine) -> None:
-    assert lease.take(engine, "first", None) == 1
+    replaced = lease.take(engine, "first", None)
     fall_silent(engine, 2.5)
     assert not seen(engine).is_free
     fall_silent(engine, 3.5)
     free = seen(engine)
     assert free.is_free
-    assert winners(engine, free) == [2]
+    (token,) = winners(engine, free)
+    assert token != replaced
     taken = seen(engine)
-    assert (taken.is_free, taken.fencing_token) == (False, 2)
+    assert (taken.is_free, taken.fencing_token) == (False, token)
     fall_silent(engine, 1)  # so that a write of the one that was replaced would show
     before = _row(engine)
-    for attempt in _attempts(engine, 1):
+    for attempt in _attempts(engine, replaced):
         with pytest.raises(LeaseLost):
             attempt()
-    lease.release(engine, 1)
+    lease.release(engine, replaced)
     assert _row(engine) == before
-    for attempt in _attempts(engine, 2):
+    for attempt in _attempts(engine, token):
         attempt()
     assert _row(engine) != before
 
@@ -100,36 +102,60 @@ def _attempts(engine: Engine, number: int) -> list[Callable[[], None]]:
     return [lambda: fenced(engine, number), lambda: lease.renew(engine, number, blind=True)]
 
 
-def _row(engine: Engine) -> tuple[object, ...]:
+def _row(engine: Engine) -> dict[str, object]:
     with reading(engine) as connection:
-        return tuple(connection.execute(select(observer)).one())
+        return dict(connection.execute(select(observer)).one()._mapping)
 
 
 def test_a_blind_holder_can_be_replaced_at_once(engine: Engine) -> None:
-    lease.take(engine, "first", None)
-    lease.renew(engine, 1, blind=True)
-    assert lease.take(engine, "second", seen(engine)) == 2
+    first = lease.take(engine, "first", None)
+    lease.renew(engine, first, blind=True)
+    assert lease.take(engine, "second", seen(engine)) != first
     assert (seen(engine).holder, seen(engine).blind) == ("second", False)
 
 
 def test_what_is_released_is_free_at_once_and_nobody_is_waited_for(engine: Engine) -> None:
-    lease.take(engine, "first", None)
-    fenced(engine, 1)
-    lease.release(engine, 1)
+    first = lease.take(engine, "first", None)
+    fenced(engine, first)
+    lease.release(engine, first)
     assert seen(engine).is_free
     assert lease.observer_status(engine) is None
-    assert lease.take(engine, "second", seen(engine)) == 2
+    assert lease.take(engine, "second", seen(engine)) != first
+
+
+def test_a_taking_that_a_failover_lost_has_a_token_of_its_own(engine: Engine) -> None:
+    """Its holder would else write again, beside the one who took the lease of the copy (F-27)."""
+    lease.take(engine, "first", None)
+    lease.release(engine, seen(engine).fencing_token)
+    known = _row(engine)
+    lost = lease.take(engine, "second", seen(engine))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(observer.update().values(known))  # as the copy that is promoted has it
+    token = lease.take(engine, "third", seen(engine))
+    for attempt in _attempts(engine, lost):
+        with pytest.raises(LeaseLost):
+            attempt()
+    assert (seen(engine).holder, seen(engine).fencing_token) == ("third", token)
+
+
+def test_a_token_is_never_the_one_before(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who is replaced would hold it too; and it fits into the column."""
+    lease.take(engine, "first", None)
+    for drawn in (0, 0, lease._TOKENS - 1, lease._TOKENS - 1):
+        monkeypatch.setattr("secrets.randbelow", lambda _, drawn=drawn: drawn)
+        before = seen(engine).fencing_token
+        assert lease.take(engine, "next", seen(engine)) != before
 
 
 def test_within_its_fence_the_holder_cannot_be_replaced(engine: Engine) -> None:
     """Else a write could follow one of its successor's."""
-    lease.take(engine, "first", None)
+    first = lease.take(engine, "first", None)
     fall_silent(engine, 3.5)
     free = seen(engine)
     inside, finish = threading.Event(), threading.Event()
 
     def work(connection: Connection) -> None:
-        lease.fence(connection, 1)
+        lease.fence(connection, first)
         inside.set()
         assert finish.wait(10)
         lease.mark_observed(connection)
@@ -141,7 +167,7 @@ def test_within_its_fence_the_holder_cannot_be_replaced(engine: Engine) -> None:
         assert wait([taking], 0.3).not_done, "it was replaced within its fence"
         finish.set()
         writing.result(10)
-        assert taking.result(10) == 2
+        assert taking.result(10) != first
 
 
 def test_a_process_that_hangs_in_a_transaction_does_not_keep_its_locks(engine: Engine) -> None:

@@ -1,11 +1,14 @@
 """The observer's lease: one row that says which process turns verdicts into events.
 
-It has a fencing token that every taking raises, and whatever the observer writes is fenced by it: a
-process that was paused, and meanwhile replaced, finds a newer one and writes nothing.
+It has a fencing token that every taking draws anew, and whatever the observer writes is fenced by
+it: a process that was paused, and meanwhile replaced, finds another one and writes nothing. A
+counter would not do: a copy that is promoted without the last takings counts to their tokens again
+(F-27).
 """
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,6 +30,9 @@ _DRIVER_LENGTH = 12
 """Characters of a driver's name in the name of a holder; drivers that share them pass for one."""
 
 _HOLDER_LENGTH = 36
+
+_TOKENS = 2**31 - 2**20
+"""How many fencing tokens there are: what the column holds, less what older releases count on."""
 
 
 class LeaseLost(ServiceGroupError):
@@ -139,13 +145,14 @@ def take(engine: Engine, holder: str, seen: Lease | None) -> int:
     if seen is None or obeys(seen.holder, driver_of(holder) or ""):
         mine["holder"] = holder
 
+    mine["number"] = fencing_token = _another_than(seen.fencing_token if seen else 0)
+
     def work(connection: Connection) -> int:
         if seen is None:
-            connection.execute(observer.insert().values(id=1, number=1, **mine))
-            return 1
+            connection.execute(observer.insert().values(id=1, **mine))
+            return fencing_token
         unchanged = observer.update().where(_ROW, observer.c.number == seen.fencing_token)
-        fencing_token = seen.fencing_token + 1
-        if not connection.execute(unchanged.values(number=fencing_token, **mine)).rowcount:
+        if not connection.execute(unchanged.values(mine)).rowcount:
             raise LeaseLost("Another process has begun to observe.")
         return fencing_token
 
@@ -153,6 +160,12 @@ def take(engine: Engine, holder: str, seen: Lease | None) -> int:
         return write(engine, work)
     except IntegrityError:
         raise LeaseLost("Another process has begun to observe.") from None
+
+
+def _another_than(token: int) -> int:
+    """Draw a token that is not this one, and that no taking that was lost had either (F-27)."""
+    drawn = 1 + secrets.randbelow(_TOKENS)
+    return drawn if drawn != token else drawn + 1
 
 
 def renew(engine: Engine, fencing_token: int, *, blind: bool) -> None:

@@ -16,8 +16,10 @@ from sqlalchemy import create_engine, text
 from benchmarks import (
     crowds,
     detection,
+    failover,
     following,
     footprint,
+    galera,
     listing,
     measure,
     members,
@@ -47,6 +49,8 @@ BENCHMARKS = {
     "following": following.run,
     "crowds": crowds.run,
     "silence": silence.run,
+    "failover": failover.run,
+    "galera": galera.run,
     "scale": scale.run,
     "nova_layer": nova_layer.run,
 }

@@ -7,20 +7,17 @@ have counted exactly as many reports as were acknowledged.
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from benchmarks import ROOT, register
+from benchmarks import register
+from benchmarks.generator import generator, go
 from benchmarks.measure import measured
 from benchmarks.results import Claim, Section, factor, ms, us
-from servers.process import reaper
 from servicegroup.store import database
 
 if TYPE_CHECKING:
@@ -126,15 +123,22 @@ def _taken(bench: Bench, load: Load) -> Taken:
     engine = database.connect(url)
     with (
         register.control_plane(url, bench.directory) as plane,
-        _generator(bench, load, plane.port, register.uuids(engine)) as generator,
+        generator(
+            bench.directory,
+            plane.port,
+            register.uuids(engine),
+            batch=load.batch,
+            connections=load.connections,
+            seconds=bench.seconds,
+        ) as crowd,
     ):
         pids = {
             "serve": plane.process.pid,
             "postgresql": bench.postgresql.pid,
-            "client": generator.pid,
+            "client": crowd.pid,
         }
-        _go(generator)  # learns ids, prepares statements
-        runs = [_one(engine, load, generator, pids) for _ in range(bench.runs)]
+        go(crowd)  # learns ids, prepares statements
+        runs = [_one(engine, load, crowd, pids) for _ in range(bench.runs)]
     engine.dispose()
     return Taken(
         median(run.rate for run in runs),
@@ -144,12 +148,10 @@ def _taken(bench: Bench, load: Load) -> Taken:
     )
 
 
-def _one(
-    engine: Engine, load: Load, generator: subprocess.Popen[str], pids: dict[str, int]
-) -> Taken:
+def _one(engine: Engine, load: Load, crowd: subprocess.Popen[str], pids: dict[str, int]) -> Taken:
     committed = register.reports(engine)
     with measured(pids) as result:
-        done = _go(generator)
+        done = go(crowd)
     committed = register.reports(engine) - committed
     acknowledged = done["requests"] * load.batch
     if acknowledged != committed:
@@ -160,31 +162,3 @@ def _one(
         done["median"],
         done["slowest"],
     )
-
-
-def _go(generator: subprocess.Popen[str]) -> dict[str, float]:
-    assert generator.stdin is not None
-    assert generator.stdout is not None
-    print("go", file=generator.stdin, flush=True)
-    line = generator.stdout.readline()
-    if not line:
-        raise AssertionError("the load generator ended early; its error is above")
-    answer: dict[str, float] = json.loads(line)
-    return answer
-
-
-@contextmanager
-def _generator(
-    bench: Bench, load: Load, port: int, uuids: list[str]
-) -> Iterator[subprocess.Popen[str]]:
-    file = bench.directory / f"uuids-{port}"
-    file.write_text("\n".join(uuids))
-    command = [sys.executable, "-m", "benchmarks.load", str(port), str(file)]
-    command += map(str, (load.batch, load.connections, bench.seconds))
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
-        reaper().remember(process.pid)
-        try:
-            yield process
-        finally:
-            process.kill()

@@ -41,8 +41,9 @@ def seed(url: str, count: int, binaries: tuple[str, ...] = (BINARY,)) -> None:
     )
     rows = [_row(n, binaries[n % len(binaries)]) for n in range(1, count + 1)]
     database.write(engine, lambda connection: connection.execute(insert, rows))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with database.reading(engine) as connection:
         connection.execute(text(_ANALYSE[engine.dialect.name]))
+        connection.commit()
     engine.dispose()
 
 

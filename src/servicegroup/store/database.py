@@ -146,7 +146,9 @@ def _prepare_sqlite(engine: Engine) -> None:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection for reading; raises StoreUnavailable when the database does not answer."""
     with translated(engine), engine.connect() as connection:
-        yield connection.execution_options(reads=True)
+        # Each question is its own transaction: no round trips for BEGIN and ROLLBACK.
+        _begin_with(connection, "")
+        yield connection
 
 
 @contextmanager
@@ -157,11 +159,17 @@ def snapshot_read(engine: Engine) -> Iterator[Connection]:
     """
     with translated(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(snapshot="REPEATABLE READ")
+            _begin_with(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ")
         elif engine.dialect.name != "sqlite":  # where every transaction is so
             level = {"isolation_level": "REPEATABLE READ"}
             connection = connection.execution_options(reads=True, **level)
         yield connection
+
+
+def _begin_with(connection: Connection, statement: str) -> None:
+    """Let transactions of PostgreSQL begin so until the connection is given back."""
+    checkout: Any = connection.connection
+    checkout.beginning = statement
 
 
 def write(engine: Engine, work: Callable[[Connection], T], deadline: float = math.inf) -> T:

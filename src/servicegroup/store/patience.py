@@ -54,10 +54,11 @@ class PatientConnection(psycopg.Connection[Any]):
     """A connection whose statements wait no longer than makes sense, then raise OperationalError.
 
     ``is_shared`` says that a pooler is between. ``server`` is when the server was started, which
-    tells it from any other one; None behind a pooler.
+    tells it from any other one; None behind a pooler. ``beginning`` is how transactions begin.
     """
 
     is_shared = False
+    beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
     server: datetime | None = None
     inquiry: Inquiry | None = None
     _longest = LONGEST

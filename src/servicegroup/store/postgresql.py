@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import PoolProxiedConnection
 
 from servicegroup.store.addresses import hosts_of
 from servicegroup.store.database import LOCK_TIMEOUT, STATEMENT_TIMEOUT
@@ -56,7 +57,8 @@ def prepare(engine: Engine) -> None:
         return session
 
     event.listen(engine, "do_connect", dial)
-    event.listen(engine, "begin", _begin)
+    dialect: Any = engine.dialect
+    dialect.do_begin = _begin
 
 
 def is_shared(connection: Connection) -> bool:
@@ -81,11 +83,16 @@ def _open(session: PatientConnection) -> None:
         session.server = server
 
 
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    shared = is_shared(connection)
-    if options.get("isolation_level") == "AUTOCOMMIT" or (options.get("reads") and not shared):
-        return  # each question is its own transaction: no round trips for BEGIN and ROLLBACK
-    begin = f"BEGIN ISOLATION LEVEL {options.get('snapshot', 'READ COMMITTED')}"
-    text = f"{begin}; {_SHARED}" if shared else begin
-    connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+def _begin(checkout: PoolProxiedConnection) -> None:
+    """Begin a transaction as whoever has the connection wants it, or nothing.
+
+    On the session itself: a statement by way of SQLAlchemy costs a report as much again, and so do
+    its events, once there is one for any transaction.
+    """
+    session: Any = checkout.dbapi_connection
+    wanted: Any = checkout  # which has what its session has, unless it was given its own
+    begin = wanted.beginning
+    if session.is_shared:
+        begin = f"{begin or session.beginning}; {_SHARED}"
+    if begin:
+        session.execute(begin, prepare=False)

@@ -19,19 +19,8 @@
 # Follows:  a request for each lease; or else count the lines of the answer, and never trust its status.
 . "$(dirname "$0")/setup.sh"
 
-need etcd etcd-server
 need python3 python3
-need_version etcd 3.4.23 "$(etcd --version | sed -n 's/^etcd Version: //p')"
-
-read -r client peer < <(python3 -c '
-import socket
-a, b = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
-print(a.getsockname()[1], b.getsockname()[1])')
-etcd --data-dir "$work/data" --initial-cluster "default=http://127.0.0.1:$peer" \
-    --listen-client-urls "http://127.0.0.1:$client" --advertise-client-urls "http://127.0.0.1:$client" \
-    --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
-    >"$work/log" 2>&1 &
-servers=$!
+start_etcd
 
 cat >"$work/look.py" <<'PY'
 import http.client
@@ -88,7 +77,7 @@ sys.exit(0 if cut and small == 20 and status == 200 and alive == [False, True] e
 PY
 
 code=0
-timeout 60 python3 "$work/look.py" "$client" || code=$?
+timeout 60 python3 "$work/look.py" "$etcd" || code=$?
 case $code in
 0) say "SEEN: a long batch of keepalives is cut short under a 200 without an error, and the rest is not renewed" ;;
 3) say "CHANGED: see the lines above"; exit 1 ;;

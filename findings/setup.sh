@@ -4,6 +4,10 @@
 #   nothing_learned WHY   end with 77: what is needed could not be had
 #   need PROGRAM PACKAGE  the program of a Debian package has to be there
 #   need_version WHAT WANTED HAVE
+#   packages NAME==VERSION...   Python packages in an environment of their own, whose Python is $python
+#   free_port             print a port of 127.0.0.1 that nobody listens on
+#   start_etcd, start_memcached, start_redis, start_zookeeper
+#                         Debian 12's server, on port $etcd, $memcached, $redis or $zookeeper
 #   $work                 a temporary directory, removed at the end
 #   $servers              process ids that are ended first
 set -eu
@@ -17,6 +21,52 @@ need() { command -v "$1" >/dev/null || nothing_learned "$1 is not installed (Deb
 need_version() {
     say "$1 $3"
     [ "$2" = "$3" ] || nothing_learned "$1 $2 is needed, this is $3"
+}
+
+packages() {
+    need python3 "python3-venv and python3-pip"
+    python=$work/environment/bin/python
+    python3 -m venv --without-pip "$work/environment" &&
+        python3 -m pip --python "$python" --quiet --disable-pip-version-check install "$@" 2>"$work/pip" ||
+        nothing_learned "these packages could not be installed: $*"
+    say "$*"
+}
+free_port() { python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])'; }
+
+start_etcd() {
+    need etcd etcd-server
+    need_version etcd 3.4.23 "$(etcd --version | sed -n 's/^etcd Version: //p')"
+    etcd=$(free_port)
+    local client=http://127.0.0.1:$etcd peer
+    peer=http://127.0.0.1:$(free_port)
+    etcd --data-dir "$work/etcd" --initial-cluster "default=$peer" \
+        --listen-client-urls "$client" --advertise-client-urls "$client" \
+        --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" >"$work/etcd.log" 2>&1 &
+    servers="$servers $!"
+}
+start_memcached() {
+    need memcached memcached
+    need_version memcached 1.6.18 "$(memcached --version | sed 's/.* //')"
+    memcached=$(free_port)
+    memcached -u nobody -l 127.0.0.1 -p "$memcached" 2>"$work/memcached.log" &
+    servers="$servers $!"
+}
+start_redis() {
+    need redis-server redis-server
+    need_version Redis 7.0.15 "$(redis-server --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')"
+    redis=$(free_port)
+    redis-server --bind 127.0.0.1 --port "$redis" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
+    servers="$servers $!"
+}
+start_zookeeper() {
+    need java default-jre-headless
+    need_version ZooKeeper 3.8.0 "$(dpkg-query -W -f '${Version}' zookeeper 2>&1 | sed 's/-.*//')"
+    zookeeper=$(free_port)
+    printf '%s\n' tickTime=500 "dataDir=$work/zookeeper" "clientPort=$zookeeper" clientPortAddress=127.0.0.1 \
+        admin.enableServer=false >"$work/zoo.cfg"
+    java -Xmx128m -XX:-UsePerfData -cp /etc/zookeeper/conf:/usr/share/java/zookeeper.jar \
+        org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/zoo.cfg" >"$work/zookeeper.log" 2>&1 &
+    servers="$servers $!"
 }
 
 work=$(mktemp -d)

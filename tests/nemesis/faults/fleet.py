@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from nemesis.faults.kinds import fault
 from nemesis.fleet import Process
 from nemesis.world import SITES, World
-from servers.process import signal_all
+from servers.process import PATIENCE, signal_all
+from support.waiting import until
 
 
 def some(world: World, dice: random.Random) -> Process:
@@ -52,7 +53,9 @@ def process_stopped(world: World, dice: random.Random) -> Iterator[str]:
 @fault("fleet", longest=8)
 def child_killed(world: World, dice: random.Random) -> Iterator[str]:
     """The agent sees its command exit."""
-    process = dice.choice([one for one in world.fleet if one.children()])
+    # All of them may be starting: an agent joins before its command runs.
+    agents = until(lambda: [one for one in world.fleet if one.children()], PATIENCE, what="a child")
+    process = dice.choice(agents)
     signal_all(signal.SIGKILL, process.children())
     yield process.name
     process.kill()  # which may still be saying so

@@ -7,7 +7,7 @@ module, by the first servicegroup API of a process, gives Nova's service object 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from nova.exception import ServiceNotFound
@@ -17,6 +17,7 @@ from nova.servicegroup.drivers.db import DbDriver
 from nova.servicegroup.drivers.mc import MemcachedDriver
 
 from servicegroup.nova import layer
+from servicegroup.nova.working import why_idle
 
 
 class _JoiningDriver(DbDriver):
@@ -25,7 +26,7 @@ class _JoiningDriver(DbDriver):
     def join(self, member: str, group: str, service: Any = None) -> None:
         """Start Nova's report, and the heartbeats of the membership."""
         super().join(member, group, service)
-        membership = layer.current().join(group, member)
+        membership = layer.current().join(group, member, partial(why_idle, service))
         _when_gone(service.service_ref, membership.end)
 
 

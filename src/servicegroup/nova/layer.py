@@ -24,6 +24,7 @@ from servicegroup.nova.evictions import PendingEvictions
 from servicegroup.nova.membership import Membership
 from servicegroup.nova.settings import load as load_settings
 from servicegroup.nova.snapshot import Snapshot
+from servicegroup.nova.working import why_idle
 from servicegroup.per_process import PerProcess
 
 log = logging.getLogger("servicegroup.nova")
@@ -116,9 +117,12 @@ class Layer:
         """Judge a record by its report and the shadow driver, which nobody obeys."""
         return self._judged(record, self._not_obeyed)
 
-    def join(self, group_id: str, member: str) -> Membership:
-        """Begin to heartbeat a member to every driver; returns at once."""
-        return Membership(Member(group_id, member), self.drivers, self.limits)
+    def join(self, group_id: str, member: str, idle: Callable[[], str] = why_idle) -> Membership:
+        """Begin to heartbeat a member to every driver; returns at once.
+
+        ``idle`` says why the service takes no work any more, "" while it does (F-40, F-48).
+        """
+        return Membership(Member(group_id, member), self.drivers, self.limits, idle)
 
     def leave(self, group_id: str, member: str) -> None:
         """Free what the backends hold of a deleted service (spec S4).

@@ -47,3 +47,22 @@ def test_it_is_found_by_its_name_and_changes_no_value(
     conf([], default_config_files=[str(path)])
     assert (conf.report_interval, conf.service_down_time) == (7, 60)
     assert "could not load" not in caplog.text
+
+
+OPENED_BY = """
+import sys
+from oslo_config import cfg
+cfg.CONF([], project=sys.argv[2], default_config_files=[sys.argv[1]])
+print("servicegroup.nova.registration" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("program", "acts"), [("privsep", False), ("nova", True)])
+def test_it_acts_in_programs_of_nova_only(tmp_path: Path, program: str, acts: bool) -> None:
+    """F-46: a helper of privsep reads nova.conf, and must not end by what is wrong in it."""
+    path = tmp_path / "nova.conf"
+    path.write_text(NOVA_CONF.replace("[servicegroup]", "[servicegroup]\nshadow_driver = nothing"))
+    command = [sys.executable, "-c", OPENED_BY, str(path), program]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    # There is no Nova here, so that registering fails, and oslo.config goes on without.
+    assert ("could not load" in found.stderr or "True" in found.stdout) is acts, found

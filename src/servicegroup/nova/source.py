@@ -2,7 +2,8 @@
 
 Nova decides how it runs before anything else may be imported, and parses nova.conf for that with a
 configuration of its own. So this module imports nothing but oslo.config, and acts only for the
-global configuration, which is parsed later.
+global configuration, which is parsed later. Helpers of privsep read nova.conf as well, with every
+operation on a volume or a network: what is wrong in it must not end them (F-46).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ServiceGroupSource(sources.ConfigurationSourceDriver):
         Ends the process with one sentence where Nova or the configuration does not fit: oslo.config
         would log any other error, and go on without the layer.
         """
-        if conf is cfg.CONF:
+        if conf is cfg.CONF and conf.project == "nova":
             from servicegroup.errors import ServiceGroupError
             from servicegroup.nova.registration import register
 

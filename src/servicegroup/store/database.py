@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -205,6 +206,7 @@ def translated(engine: Engine) -> Iterator[None]:
         # The driver's own are of the pool, which tidies up a connection that is lost.
         if isinstance(error, DBAPIError) and _is_our_fault(error):
             raise
+        _free_frames(error)
         where = redacted(engine.url)
         original = getattr(error, "orig", None) or error
         cause = str(original).strip().splitlines()[0]
@@ -213,6 +215,17 @@ def translated(engine: Engine) -> Iterator[None]:
         refuses = isinstance(error, DBAPIError) and refusals.is_refusal(error)
         state = "takes no writes" if refuses else "does not answer"
         raise StoreUnavailable(f"The database {where} {state}: {cause}") from error
+
+
+def _free_frames(error: BaseException | None) -> None:
+    """Clear the frames an error came through: they and it hold each other, and what was lost.
+
+    Only the collector ends such rings, and a control plane lets it run seldom. Where a database is
+    away each attempt would leave a connection behind, with PyMySQL a TLS context of a megabyte.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def is_of_values(error: Exception) -> bool:

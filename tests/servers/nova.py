@@ -143,10 +143,6 @@ class NovaAPI(WebAPI):
         program = self.program("servicegroup")
         return output(program, "nova", "--nova-config-file", self.configuration, *arguments)
 
-    def manage(self, *arguments: str) -> str:
-        """Return what `nova-manage …` prints of this Nova. Raises ServerError."""
-        return output(self.program("nova-manage"), "--config-file", self.configuration, *arguments)
-
     def _manage(self, *arguments: str) -> None:
         self.run(self.program("nova-manage"), "--config-file", self.configuration, *arguments)
 

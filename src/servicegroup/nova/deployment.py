@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 
 from servicegroup.comparison import Compared, Disagreement, is_undetermined
-from servicegroup.errors import ConfigError
+from servicegroup.errors import ConfigError, StoreUnavailable
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Presence, PresenceState, Service, Verdict
-from servicegroup.nova import cells, layer
-from servicegroup.nova.cells import Away
+from servicegroup.nova import layer
 from servicegroup.nova.settings import GROUP
 
 _NEVER_REPORT = ("nova-osapi_compute", "nova-metadata")
@@ -24,10 +23,10 @@ _NEVER_REPORT = ("nova-osapi_compute", "nova-metadata")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """All services with their verdicts, and the cells that did not answer."""
+    """All services with their verdicts, and the cells that did not answer, by name."""
 
     services: list[Service]
-    missing: list[Away]
+    missing: list[str]
 
 
 class Deployment:
@@ -56,8 +55,7 @@ class Deployment:
 
     def services(self) -> Listing:
         """Return who exists and who is up. Raises StoreUnavailable where no cell answers."""
-        answered, missing = cells.records()
-        records = [one for one in answered if one.binary not in _NEVER_REPORT]
+        records, missing = _records()
         self._records = {record.uuid: record for record in records}
         services = [_service(record, self._verdict(record)) for record in records]
         services.sort(key=lambda one: (one.binary, one.host))
@@ -130,6 +128,31 @@ def _open(config_file: str) -> None:
 
         register(cfg.CONF)
     register_all()
+
+
+def _records() -> tuple[list[Any], list[str]]:
+    """Return the records of all cells, and which cells did not answer."""
+    import nova.context as context
+    from nova.objects.service import ServiceList
+    from oslo_db.exception import DBError
+
+    try:
+        answers = context.scatter_gather_all_cells(
+            context.get_admin_context(), ServiceList.get_all, None, set_zones=True
+        )
+    except DBError as error:
+        said = str(error).partition("\n")[0]
+        raise StoreUnavailable(f"Nova's API database does not answer: {said}.") from error
+    names = {cell.uuid: cell.identity for cell in context.CELLS}
+    records, missing = [], []
+    for uuid, answer in answers.items():
+        if context.is_cell_failure_sentinel(answer):
+            missing.append(names[uuid])
+        else:
+            records += [one for one in answer if one.binary not in _NEVER_REPORT]
+    if len(missing) == len(answers):
+        raise StoreUnavailable(f"No cell's database answers, of {', '.join(missing)}.")
+    return records, missing
 
 
 def _service(record: Any, verdict: Verdict) -> Service:

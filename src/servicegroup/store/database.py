@@ -149,7 +149,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     with translated(engine), engine.connect() as connection:
         # Each question is its own transaction: no round trips for BEGIN and ROLLBACK.
         _begin_with(connection, "")
-        yield connection
+        yield connection.execution_options(reads=True)
 
 
 @contextmanager

@@ -181,7 +181,8 @@ class RedisDriver(Driver):
             with self._asking():
                 apart = find_primary(self._redis)
                 info, proof, clock, marks, *listings = self._look(groups)
-                self._prolong_doubt(marks)
+                if not apart:  # else a missing entry proves nothing anyway
+                    self._prolong_doubt(marks)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
             return dict.fromkeys(groups, GroupPresence({}, unknown))

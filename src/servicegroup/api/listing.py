@@ -44,19 +44,19 @@ class Lists:
         """
         if answer.later is None:
             return answer
-        if answer.question is None:
-            return await to_thread.run_sync(answer.later, limiter=self._turns)
-        shared = self._waiting.get(answer.question)
+        # Who must not share an answer asks a question that nobody else can ask.
+        question = object() if answer.question is None else answer.question
+        shared = self._waiting.get(question)
         if shared is None:
-            task = asyncio.create_task(self._make(answer.question, answer.later))
-            shared = self._waiting[answer.question] = _Shared(task)
+            task = asyncio.create_task(self._make(question, answer.later))
+            shared = self._waiting[question] = _Shared(task)
         shared.readers += 1
         try:
             return await asyncio.shield(shared.task)
         finally:
             shared.readers -= 1
-            if not shared.readers and self._waiting.get(answer.question) is shared:
-                del self._waiting[answer.question]
+            if not shared.readers and self._waiting.get(question) is shared:
+                del self._waiting[question]
                 shared.task.cancel()
 
     async def _make(self, question: Hashable, later: Callable[[], Answer]) -> Answer:

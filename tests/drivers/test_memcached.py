@@ -11,7 +11,7 @@ from pymemcache.client.base import Client
 
 from servers.memcached import Memcached
 from servers.plugin import require
-from servers.process import LOOPBACK, ask, free_port
+from servers.process import LOOPBACK, Ensemble, ask, free_port
 from servicegroup.drivers.memcached.driver import MemcachedDriver, member_key
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -27,27 +27,8 @@ CROWD = [Member("compute", f"host-{number}") for number in range(60)]
 PRESENT, ABSENT, UNKNOWN = PresenceState.PRESENT, PresenceState.ABSENT, PresenceState.UNKNOWN
 
 
-class Fleet:
+class Fleet(Ensemble[Memcached]):
     """Several servers, treated alike."""
-
-    def __init__(self, *servers: Memcached) -> None:
-        self.servers = servers
-
-    @property
-    def addresses(self) -> str:
-        return ",".join(server.address for server in self.servers)
-
-    def freeze(self) -> None:
-        for server in self.servers:
-            server.freeze()
-
-    def thaw(self) -> None:
-        for server in self.servers:
-            server.thaw()
-
-    def restart(self) -> None:
-        for server in self.servers:
-            server.restart()
 
     def empty(self) -> None:
         for server in self.servers:
@@ -59,11 +40,11 @@ class TestMemcached(DriverContract):
 
     @pytest.fixture
     def backend(self, memcached_server: Memcached) -> Fleet:
-        return Fleet(memcached_server)
+        return Fleet([memcached_server])
 
     @pytest.fixture
     def options(self, backend: Fleet) -> dict[str, Any]:
-        return {"servers": backend.addresses}
+        return {"servers": backend.address}
 
     @pytest.fixture
     def nowhere(self) -> dict[str, Any]:
@@ -73,7 +54,7 @@ class TestMemcached(DriverContract):
 @pytest.fixture(scope="module")
 def three(memcached_server: Memcached) -> Iterator[Fleet]:
     with Memcached() as second, Memcached() as third:
-        yield Fleet(memcached_server, second, third)
+        yield Fleet([memcached_server, second, third])
 
 
 @pytest.mark.long

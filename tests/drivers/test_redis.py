@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drivers.redis_members import CROWD, beat, settle
 from servers.process import LOOPBACK, ask, free_port
 from servers.redis import Redis
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.errors import ConfigError, DriverUnavailable
-from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.model import Member, PresenceState
 from servicegroup.testing import DriverContract
+from servicegroup.testing.harness import states
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     Handles = Callable[..., RedisDriver]
 
-CROWD = [Member("compute", f"host-{number}") for number in range(20)]
 PRESENT, ABSENT, UNKNOWN = PresenceState.PRESENT, PresenceState.ABSENT, PresenceState.UNKNOWN
 
 
@@ -66,37 +67,8 @@ class TestForgetfulRedis(TestRedis):
         return Emptiable(forgetful)
 
 
-@pytest.fixture
-def handles() -> Iterator[Handles]:
-    """Make handles on a server; they are closed at the end."""
-    made: list[RedisDriver] = []
-
-    def make(url: str, **options: Any) -> RedisDriver:
-        made.append(RedisDriver.from_options({"url": url, **options}))
-        return made[-1]
-
-    yield make
-    for handle in made:
-        handle.close()
-
-
-def beat(agent: RedisDriver, ttl: float = 30) -> None:
-    for member in CROWD:
-        agent.heartbeat(member, 1, ttl)
-
-
-def states(answers: dict[Member, Presence]) -> set[PresenceState]:
-    return {answer.state for answer in answers.values()}
-
-
-def settle(agent: RedisDriver, observer: RedisDriver) -> None:
-    """Join with a short time to live and wait until misses are believed."""
-    beat(agent, 1)
-    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
-
-
-def test_every_living_incarnation_is_told(redis_server: Redis, handles: Handles) -> None:
-    agent, member = handles(redis_server.url), Member("both", "host")
+def test_every_living_incarnation_is_told(redis_server: Redis, redis_at: Handles) -> None:
+    agent, member = redis_at(redis_server.url), Member("both", "host")
     agent.heartbeat(member, 1, 30)
     agent.heartbeat(member, 2, 30)
     answer = agent.presence([member])[member]
@@ -104,10 +76,10 @@ def test_every_living_incarnation_is_told(redis_server: Redis, handles: Handles)
     assert "expires in " in answer.detail
 
 
-def expiring(server: Redis, handles: Handles, **options: Any) -> RedisDriver:
+def expiring(server: Redis, redis_at: Handles, **options: Any) -> RedisDriver:
     """Let everybody be present for one more second; return who beats for them."""
-    agent = handles(server.url, **options)
-    settle(agent, handles(server.url))
+    agent = redis_at(server.url, **options)
+    settle(agent, redis_at(server.url))
     beat(agent, 1)
     return agent
 
@@ -118,43 +90,43 @@ def pass_time(seconds: float) -> None:
     until(lambda: time.monotonic() > over)
 
 
-def is_unknown_at_first(server: Redis, handles: Handles) -> None:
+def is_unknown_at_first(server: Redis, redis_at: Handles) -> None:
     """Check that observers that start now do not know, and believe the server's word later."""
-    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
-    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+    assert states(redis_at(server.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(redis_at(server.url).presence(CROWD)) == {ABSENT})
 
 
 @pytest.mark.long
 def test_a_restart_with_old_data_is_seen_by_an_observer_that_starts_after_it(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     server = own_redis()
-    expiring(server, handles)
+    expiring(server, redis_at)
     server.stop()
     pass_time(1.5)
     server.start()
-    is_unknown_at_first(server, handles)
+    is_unknown_at_first(server, redis_at)
 
 
 def test_a_loss_is_seen_by_an_observer_that_starts_after_it(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     server = own_redis()
-    agent = expiring(server, handles)
+    agent = expiring(server, redis_at)
     server.tell("FLUSHALL")
-    assert states(handles(server.url).presence(CROWD)) == {UNKNOWN}
+    assert states(redis_at(server.url).presence(CROWD)) == {UNKNOWN}
     agent.heartbeat(CROWD[0], 1, 1)
-    answers = handles(server.url).presence(CROWD)
+    answers = redis_at(server.url).presence(CROWD)
     assert answers.pop(CROWD[0]).state is PRESENT
     assert states(answers) == {UNKNOWN}
-    until(lambda: states(handles(server.url).presence(CROWD)) == {ABSENT})
+    until(lambda: states(redis_at(server.url).presence(CROWD)) == {ABSENT})
 
 
 def test_a_long_freeze_is_seen_by_an_observer_that_starts_after_it(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     server = own_redis()
-    agent = expiring(server, handles, answer_timeout=0.2)
+    agent = expiring(server, redis_at, answer_timeout=0.2)
     server.freeze()
     expired = time.monotonic() + 1.5
     while time.monotonic() < expired:
@@ -162,17 +134,17 @@ def test_a_long_freeze_is_seen_by_an_observer_that_starts_after_it(
             agent.heartbeat(CROWD[0], 1, 1)
     server.thaw()
     agent.heartbeat(CROWD[0], 1, 1)
-    answers = handles(server.url).presence(CROWD)
+    answers = redis_at(server.url).presence(CROWD)
     assert answers.pop(CROWD[0]).state is PRESENT
     assert states(answers) == {UNKNOWN}
 
 
-def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], handles: Handles) -> None:
+def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], redis_at: Handles) -> None:
     """RD-4."""
     primary = own_redis()
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
-    beat(handles(primary.url))
-    handle = handles(replica.url)
+    beat(redis_at(primary.url))
+    handle = redis_at(replica.url)
     until(lambda: b"host-0" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
     answers = handle.presence(CROWD)
     assert states(answers) == {UNKNOWN}
@@ -185,16 +157,16 @@ def test_a_replica_is_not_believed(own_redis: Callable[..., Redis], handles: Han
 
 @pytest.mark.long
 def test_a_replaced_primary_has_a_time_to_live_of_grace(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """RD-5: what was written last is not on the promoted replica."""
     primary = own_redis()
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
-    agent, observer = handles(primary.url), handles(primary.url)
+    agent, observer = redis_at(primary.url), redis_at(primary.url)
     beat(agent, 1)
     until(lambda: b"master_link_status:up" in replica.tell("INFO replication"))
     assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
-    settle(handles(replica.url), handles(replica.url))
+    settle(redis_at(replica.url), redis_at(replica.url))
     settle(agent, observer)
     beat(agent, 30)
     assert states(observer.presence(CROWD)) == {PRESENT}
@@ -207,11 +179,11 @@ def test_a_replaced_primary_has_a_time_to_live_of_grace(
 
 
 def test_an_entry_of_a_clock_that_is_ahead_is_never_present(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """F-20: a replica whose clock is 20 s behind was promoted, and holds what its primary wrote."""
     server = own_redis()
-    agent, observer = handles(server.url), handles(server.url)
+    agent, observer = redis_at(server.url), redis_at(server.url)
     settle(agent, observer)
     ahead = 1000 * (int(re.findall(rb"\d{9,}", server.tell("TIME"))[0]) + 20)
     server.tell(f"SET servicegroup:canary '2000 {ahead}'")
@@ -220,7 +192,7 @@ def test_an_entry_of_a_clock_that_is_ahead_is_never_present(
     assert answer.state is UNKNOWN
     assert "by another server's clock" in answer.detail
     agent.heartbeat(CROWD[1], 1, 2)
-    for handle in (observer, handles(server.url)):
+    for handle in (observer, redis_at(server.url)):
         answers = handle.presence(CROWD)
         assert answers.pop(CROWD[1]).state is PRESENT
         assert states(answers) == {UNKNOWN}
@@ -228,10 +200,10 @@ def test_an_entry_of_a_clock_that_is_ahead_is_never_present(
 
 
 def test_members_with_several_times_to_live_are_of_one_clock(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """F-20: as while membership_ttl is changed; the longest one in use is the limit."""
-    agent = handles(own_redis().url)
+    agent = redis_at(own_redis().url)
     agent.heartbeat(CROWD[0], 1, 30)
     agent.heartbeat(CROWD[1], 1, 2)
     agent.heartbeat(CROWD[1], 1, 2)
@@ -240,63 +212,63 @@ def test_members_with_several_times_to_live_are_of_one_clock(
 
 @pytest.mark.long
 def test_a_stale_replica_accuses_nobody_at_the_first_look(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """F-21: it was promoted with entries that expired meanwhile, and the observer is new."""
     primary = own_redis()
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
-    agent = handles(primary.url)
-    settle(agent, handles(primary.url))
+    agent = redis_at(primary.url)
+    settle(agent, redis_at(primary.url))
     beat(agent, 1)
-    handles(primary.url).presence(CROWD)
+    redis_at(primary.url).presence(CROWD)
     until(lambda: b"host-19" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
     assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
     pass_time(2.5)
     for _ in range(2):
-        assert states(handles(replica.url).presence(CROWD)) == {UNKNOWN}
-    until(lambda: states(handles(replica.url).presence(CROWD)) == {ABSENT})
+        assert states(redis_at(replica.url).presence(CROWD)) == {UNKNOWN}
+    until(lambda: states(redis_at(replica.url).presence(CROWD)) == {ABSENT})
 
 
 def test_a_promoted_replica_lacks_what_was_written_last(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """F-21: its entries are fresh, but one that was acknowledged is not among them."""
     primary = own_redis()
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}"])
-    agent, late = handles(primary.url), Member("compute", "late")
-    settle(agent, handles(primary.url))
+    agent, late = redis_at(primary.url), Member("compute", "late")
+    settle(agent, redis_at(primary.url))
     beat(agent, 3)
-    until(lambda: handles(primary.url).presence([late])[late].state is ABSENT)
+    until(lambda: redis_at(primary.url).presence([late])[late].state is ABSENT)
     beat(agent, 3)
     until(lambda: b"host-19" in replica.tell("ZRANGE servicegroup:members:compute 0 -1"))
     assert replica.tell("REPLICAOF NO ONE") == b"+OK\r\n"
     agent.heartbeat(late, 1, 3)
-    observer = handles(replica.url)
+    observer = redis_at(replica.url)
     assert observer.presence([late])[late].state is UNKNOWN
-    beat(handles(replica.url), 3)
+    beat(redis_at(replica.url), 3)
     assert states(observer.presence(CROWD)) == {PRESENT}
     until(lambda: observer.presence([late])[late].state is ABSENT)
 
 
 @pytest.mark.long
 def test_a_server_that_was_away_accuses_nobody_at_the_first_look(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """Nobody wrote to it or looked while everybody expired; the observer is new."""
     server = own_redis()
-    expiring(server, handles)
+    expiring(server, redis_at)
     server.freeze()
     pass_time(2.5)
     server.thaw()
-    is_unknown_at_first(server, handles)
+    is_unknown_at_first(server, redis_at)
 
 
 def test_absence_is_believed_only_while_presence_can_be_written(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """F-1: living members expire while their heartbeats are refused, and reading goes on."""
     server = own_redis()
-    agent, observer = handles(server.url), handles(server.url)
+    agent, observer = redis_at(server.url), redis_at(server.url)
     settle(agent, observer)
     beat(agent, 1)
     server.tell("CONFIG SET min-replicas-to-write 1")
@@ -317,7 +289,7 @@ def test_absence_is_believed_only_while_presence_can_be_written(
 
 
 def test_a_replica_that_lost_its_primary_says_so(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """RD-4: it is no part of a cluster, though its refusal is of the same kind."""
     primary = own_redis()
@@ -325,18 +297,18 @@ def test_a_replica_that_lost_its_primary_says_so(
     replica = own_redis(["--replicaof", f"{LOOPBACK} {primary.port}", *stale])
     primary.kill()
     until(lambda: b"master_link_status:down" in replica.tell("INFO replication"))
-    answer = handles(replica.url).presence(CROWD)[CROWD[0]]
+    answer = redis_at(replica.url).presence(CROWD)[CROWD[0]]
     assert answer.state is UNKNOWN
     assert "Link with MASTER is down" in answer.detail
     assert "\n" not in answer.detail
 
 
 def test_a_server_that_evicts_is_not_believed(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """RD-6: even if of all keys the canary was not evicted."""
     server = own_redis(["--maxmemory", "3mb", "--maxmemory-policy", "volatile-random"])
-    agent, observer = handles(server.url), handles(server.url)
+    agent, observer = redis_at(server.url), redis_at(server.url)
     settle(agent, observer)
     beat(agent)
     assert states(observer.presence(CROWD)) == {PRESENT}
@@ -345,7 +317,7 @@ def test_a_server_that_evicts_is_not_believed(
         server.tell(f'EVAL "{script}" 1 {time.monotonic()}-')
     agent.heartbeat(Member("other", "host"), 1, 1)
     server.tell("DEL servicegroup:members:compute")
-    for handle in (observer, handles(server.url)):
+    for handle in (observer, redis_at(server.url)):
         answers = handle.presence(CROWD)
         assert states(answers) == {UNKNOWN}
         assert "evicted" in answers[CROWD[0]].detail
@@ -353,11 +325,11 @@ def test_a_server_that_evicts_is_not_believed(
 
 @pytest.mark.long
 def test_an_observer_that_saw_an_outage_waits_for_the_members(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     """It is the first to be answered after a freeze that outlasted everybody."""
     server = own_redis()
-    agent, observer = handles(server.url), handles(server.url, answer_timeout=0.2)
+    agent, observer = redis_at(server.url), redis_at(server.url, answer_timeout=0.2)
     settle(agent, observer)
     beat(agent, 1)
     server.freeze()
@@ -370,11 +342,11 @@ def test_an_observer_that_saw_an_outage_waits_for_the_members(
 
 
 def test_a_server_that_is_loading_is_unknown(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     slowly = ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"]
     server = own_redis(slowly)
-    agent = handles(server.url)
+    agent = redis_at(server.url)
     settle(agent, agent)
     for number in range(1000):
         agent.heartbeat(Member(f"group-{number}", "host"), 1, 30)
@@ -394,9 +366,9 @@ def test_a_server_that_is_loading_is_unknown(
     assert agent.presence(CROWD[:1])[CROWD[0]].state is PRESENT
 
 
-def test_strange_contents_never_raise(own_redis: Callable[..., Redis], handles: Handles) -> None:
+def test_strange_contents_never_raise(own_redis: Callable[..., Redis], redis_at: Handles) -> None:
     server = own_redis()
-    agent, other = handles(server.url), Member("other", "host")
+    agent, other = redis_at(server.url), Member("other", "host")
     settle(agent, agent)
     for entry in ("garbage", "host-0@x", "@", "@@", "host-0@1e3", "host-0@9999999999999999999999"):
         server.tell(f"ZADD servicegroup:members:compute 1e300 {entry}")
@@ -422,17 +394,17 @@ def test_strange_contents_never_raise(own_redis: Callable[..., Redis], handles: 
 
 
 def test_the_password_opens_and_is_told_to_nobody(
-    own_redis: Callable[..., Redis], handles: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     server = Redis(["--requirepass", "s3cret"])
     server.answers = lambda: b"NOAUTH" in ask(server.port, b"PING\r\n", b"\r\n")  # type: ignore[method-assign]
     with server:
-        allowed = handles(f"redis://:s3cret@{server.address}/0")
+        allowed = redis_at(f"redis://:s3cret@{server.address}/0")
         beat(allowed)
         assert states(allowed.presence(CROWD)) == {PRESENT}
         assert "s3cret" not in str(allowed.shared_options())
         for wrong in ("", ":s3cret-no@"):
-            refused = handles(f"redis://{wrong}{server.address}/0")
+            refused = redis_at(f"redis://{wrong}{server.address}/0")
             answer = refused.presence(CROWD)[CROWD[0]]
             assert answer.state is UNKNOWN
             assert "s3cret" not in answer.detail

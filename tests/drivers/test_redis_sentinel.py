@@ -95,21 +95,13 @@ class TestRedisWithSentinels(EnsembleContract):
         assert accusations == []
 
 
-@pytest.fixture
-def handle() -> Iterator[Callable[[str], RedisDriver]]:
-    """Make handles, which are closed at the end."""
-    with contextlib.ExitStack() as stack:
-        yield lambda url: stack.enter_context(
-            contextlib.closing(RedisDriver.from_options({"url": url}))
-        )
-
-
 def test_a_primary_that_was_replaced_and_comes_back_is_not_asked(
-    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels],
+    redis_at: Callable[[str], RedisDriver],
 ) -> None:
     """It says that it is the primary until the sentinels find it; a connection to it was kept."""
     servers = own_redis_with_sentinels()
-    observer, agent = handle(servers.url), handle(servers.url)
+    observer, agent = redis_at(servers.url), redis_at(servers.url)
     agent.heartbeat(MEMBER, 1, 60)
     assert observer.presence([MEMBER])[MEMBER].state is PresenceState.PRESENT
     old = servers.primary()
@@ -124,11 +116,12 @@ def test_a_primary_that_was_replaced_and_comes_back_is_not_asked(
 
 
 def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
-    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels],
+    redis_at: Callable[[str], RedisDriver],
 ) -> None:
     """Its connection hangs with the old one, whose answers may still come."""
     servers = own_redis_with_sentinels()
-    agent = handle(servers.url)
+    agent = redis_at(servers.url)
     agent.heartbeat(MEMBER, 1, 60)
     old = servers.primary()
     old.freeze()
@@ -139,7 +132,7 @@ def test_a_heartbeat_finds_the_new_primary_while_the_old_one_hangs(
 
 
 def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
-    own_redis: Callable[[], Redis], handle: Callable[[str], RedisDriver]
+    own_redis: Callable[[], Redis], redis_at: Callable[[str], RedisDriver]
 ) -> None:
     """It runs on, and a replica still follows it: nothing but the sentinels tells."""
     former, successor, replica = own_redis(), own_redis(), own_redis()
@@ -147,29 +140,29 @@ def test_a_heartbeat_leaves_a_primary_that_was_replaced_unseen(
     until(lambda: b"master_link_status:up" in replica.tell("INFO replication"), 30)
     with RedisSentinel(former, quorum=1) as sentinel:
         url = f"redis+sentinel://{sentinel.address}/{PRIMARY}"
-        agent, leaver = handle(url), handle(url)
+        agent, leaver = redis_at(url), redis_at(url)
         until(lambda: _heartbeats(agent, 1), what="the sentinel knows the first one")
         leaver.leave(MEMBER, 1)
         sentinel.tell(f"SENTINEL REMOVE {PRIMARY}")
         sentinel.tell(f"SENTINEL MONITOR {PRIMARY} {LOOPBACK} {successor.port} 1")
-        until(lambda: _heartbeats(handle(url), 2), what="it knows the other")
+        until(lambda: _heartbeats(redis_at(url), 2), what="it knows the other")
         agent.heartbeat(MEMBER, 3, 60)
-        assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {2, 3}
+        assert redis_at(successor.url).presence([MEMBER])[MEMBER].incarnations == {2, 3}
         leaver.leave(MEMBER, 2)
-        assert handle(successor.url).presence([MEMBER])[MEMBER].incarnations == {3}
+        assert redis_at(successor.url).presence([MEMBER])[MEMBER].incarnations == {3}
         sentinel.kill()
         agent.heartbeat(MEMBER, 4, 60)
 
 
 def test_while_sentinels_name_two_primaries_nobody_is_absent(
-    own_redis: Callable[[], Redis], handle: Callable[[str], RedisDriver]
+    own_redis: Callable[[], Redis], redis_at: Callable[[str], RedisDriver]
 ) -> None:
     """F-21: those who ask the one that has not heard of a failover yet write to the former."""
     former, successor = own_redis(), own_redis()
     ttl = 1.0
     with RedisSentinel(former, quorum=1) as late, RedisSentinel(successor, quorum=1) as early:
-        agent = handle(f"redis+sentinel://{early.address}/{PRIMARY}")
-        observer = handle(f"redis+sentinel://{early.address},{late.address}/{PRIMARY}")
+        agent = redis_at(f"redis+sentinel://{early.address}/{PRIMARY}")
+        observer = redis_at(f"redis+sentinel://{early.address},{late.address}/{PRIMARY}")
 
         def look() -> PresenceState:
             agent.heartbeat(OTHER, 1, ttl)
@@ -184,14 +177,15 @@ def test_while_sentinels_name_two_primaries_nobody_is_absent(
 
 
 def test_sentinels_that_hang_cost_a_limited_time(
-    own_redis_with_sentinels: Callable[[], RedisWithSentinels], handle: Callable[[str], RedisDriver]
+    own_redis_with_sentinels: Callable[[], RedisWithSentinels],
+    redis_at: Callable[[str], RedisDriver],
 ) -> None:
     """Two that hang are left aside soon, and all of them together do not add up."""
     servers = own_redis_with_sentinels()
     *others, last = servers.sentinels
     for sentinel in others:
         sentinel.freeze()
-    observer = handle(servers.url)
+    observer = redis_at(servers.url)
     until(lambda: _heartbeats(observer, 1), what="the third one is asked")
     begun = time.monotonic()
     until(lambda: "quorum" in observer.presence([OTHER])[OTHER].detail)
@@ -231,7 +225,7 @@ KOLLA = (
 
 @pytest.mark.parametrize("form", [OWN, OWN.replace("redis", "valkey", 1), KOLLA])
 def test_either_form_leads_to_the_primary_with_each_password(
-    form: str, guarded: tuple[Redis, RedisSentinel], handle: Callable[[str], RedisDriver]
+    form: str, guarded: tuple[Redis, RedisSentinel], redis_at: Callable[[str], RedisDriver]
 ) -> None:
     """The first sentinel is away; agents get both passwords from their own environment."""
     address, nowhere = guarded[1].address, f"{LOOPBACK}:{free_port()}"
@@ -239,7 +233,7 @@ def test_either_form_leads_to_the_primary_with_each_password(
     def url(password: str, other: str) -> str:
         return form.format(password=password, other=other, address=address, nowhere=nowhere)
 
-    driver = handle(url(SECRET, SENTINELS_SECRET))
+    driver = redis_at(url(SECRET, SENTINELS_SECRET))
     until(lambda: _heartbeats(driver, 1), what="it leads to the primary")
     assert driver.presence([MEMBER])[MEMBER].state is PresenceState.PRESENT
     assert driver.warnings() == []
@@ -248,7 +242,11 @@ def test_either_form_leads_to_the_primary_with_each_password(
     assert SENTINELS_SECRET not in shared
     assert nowhere in shared
     assert address in shared
-    for wrong in (handle(shared), handle(url("no", SENTINELS_SECRET)), handle(url(SECRET, "no"))):
+    for wrong in (
+        redis_at(shared),
+        redis_at(url("no", SENTINELS_SECRET)),
+        redis_at(url(SECRET, "no")),
+    ):
         with pytest.raises(DriverUnavailable) as raised:
             wrong.heartbeat(MEMBER, 1, 60)
         answer = wrong.presence([MEMBER])[MEMBER]

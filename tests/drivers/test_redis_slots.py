@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from drivers.redis_members import CROWD, beat, settle
 from servers.certificates import Authority
 from servers.process import LOOPBACK, free_port
 from servers.redis import Redis, RedisSentinel
@@ -19,14 +19,14 @@ from servers.redis_cluster import RedisCluster, move_slot
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.drivers.redis.keys import IN_ONE_SLOT, SLOT
 from servicegroup.errors import ConfigError, DriverUnavailable
-from servicegroup.model import Member, Presence, PresenceState
+from servicegroup.model import Member, PresenceState
 from servicegroup.testing import RefusalContract
+from servicegroup.testing.harness import states
 from support.waiting import until
 
 Handles = Callable[[str], RedisDriver]
 Clusters = Callable[..., RedisCluster]
 
-CROWD = [Member("compute", f"host-{number}") for number in range(5)]
 PRESENT, ABSENT, UNKNOWN = PresenceState.PRESENT, PresenceState.ABSENT, PresenceState.UNKNOWN
 
 SECRET = "s3cret-of-redis"
@@ -37,28 +37,11 @@ RIGHTS = (
 """What the documentation says a user needs."""
 
 
-@pytest.fixture
-def handle() -> Iterator[Handles]:
-    """Make handles, which are closed at the end."""
-    with contextlib.ExitStack() as stack:
-        yield lambda url: stack.enter_context(
-            contextlib.closing(RedisDriver.from_options({"url": url}))
-        )
-
-
-def beat(agent: RedisDriver, ttl: float = 30) -> None:
-    for member in CROWD:
-        agent.heartbeat(member, 1, ttl)
-
-
-def states(answers: dict[Member, Presence]) -> set[PresenceState]:
-    return {answer.state for answer in answers.values()}
-
-
-def settle(agent: RedisDriver, observer: RedisDriver) -> None:
-    """Join with a short time to live and wait until misses are believed."""
-    beat(agent, 1)
-    until(lambda: states(observer.presence(CROWD)) == {ABSENT})
+def moving(cluster: RedisCluster) -> tuple[Redis, Redis, Iterator[str]]:
+    """Return who serves the slot, who is to, and the steps of the move."""
+    source = until(lambda: cluster.owner(SLOT))
+    target = next(server for server in cluster.servers if server is not source)
+    return source, target, move_slot(SLOT, source, target)
 
 
 @pytest.mark.parametrize("group", ["compute", "{other}", "}{", "{}", "a{b", ""])
@@ -68,9 +51,9 @@ def test_every_key_is_in_one_slot(group: str) -> None:
     assert all(key.startswith("servicegroup:") for key in found)
 
 
-def test_all_groups_cost_one_question(own_redis_cluster: Clusters, handle: Handles) -> None:
+def test_all_groups_cost_one_question(own_redis_cluster: Clusters, redis_at: Handles) -> None:
     cluster = own_redis_cluster(1, 0)
-    observer = handle(cluster.url)
+    observer = redis_at(cluster.url)
     members = [CROWD[0], *(Member(f"group-{number}", "host") for number in range(50))]
 
     def is_sure() -> bool:
@@ -95,16 +78,14 @@ def test_all_groups_cost_one_question(own_redis_cluster: Clusters, handle: Handl
 
 
 def test_a_slot_that_is_moved_is_unknown_until_it_is(
-    own_redis_cluster: Clusters, handle: Handles
+    own_redis_cluster: Clusters, redis_at: Handles
 ) -> None:
     """Half of its keys are elsewhere, then all (ASK), then the slot is too (MOVED)."""
     cluster = own_redis_cluster(3, 0)
-    agent, observer = handle(cluster.url), handle(cluster.url)
+    agent, observer = redis_at(cluster.url), redis_at(cluster.url)
     settle(agent, observer)
     beat(agent)
-    source = until(lambda: cluster.owner(SLOT))
-    target = next(server for server in cluster.servers if server is not source)
-    steps = move_slot(SLOT, source, target)
+    source, target, steps = moving(cluster)
     said = {"announced": "another server: Multiple keys", "empty": f"to {LOOPBACK}:{target.port}"}
     for step in ("announced", "empty"):
         assert next(steps) == step
@@ -126,15 +107,13 @@ def test_a_slot_that_is_moved_is_unknown_until_it_is(
 
 
 def test_a_heartbeat_waits_while_its_slot_is_moved(
-    own_redis_cluster: Clusters, handle: Handles
+    own_redis_cluster: Clusters, redis_at: Handles
 ) -> None:
     cluster = own_redis_cluster(2, 0)
-    agent, observer = handle(cluster.url), handle(cluster.url)
+    agent, observer = redis_at(cluster.url), redis_at(cluster.url)
     settle(agent, observer)
     beat(agent)
-    source = until(lambda: cluster.owner(SLOT))
-    target = next(server for server in cluster.servers if server is not source)
-    steps = move_slot(SLOT, source, target)
+    source, _, steps = moving(cluster)
     next(steps)
     with ThreadPoolExecutor() as pool:
         answers = pool.submit(observer.presence, CROWD)
@@ -153,11 +132,11 @@ def _refused(server: Redis, word: bytes) -> int:
 
 @pytest.mark.parametrize("slot", [SLOT, SLOT - 1])
 def test_a_cluster_that_is_down_is_unknown_with_its_words(
-    slot: int, own_redis_cluster: Clusters, handle: Handles
+    slot: int, own_redis_cluster: Clusters, redis_at: Handles
 ) -> None:
     """Nobody serves the members' slot, or another one that the cluster wants served."""
     cluster = own_redis_cluster(1, 0)
-    agent, observer = handle(cluster.url), handle(cluster.url)
+    agent, observer = redis_at(cluster.url), redis_at(cluster.url)
     settle(agent, observer)
     server = cluster.servers[0]
     server.tell(f"CLUSTER DELSLOTS {slot}")
@@ -180,24 +159,24 @@ def test_a_cluster_that_is_down_is_unknown_with_its_words(
 
 
 def test_servers_that_the_url_does_not_name_are_found(
-    own_redis_cluster: Clusters, handle: Handles
+    own_redis_cluster: Clusters, redis_at: Handles
 ) -> None:
     """All that it names are gone; another handle, which starts after that, has to be told."""
     cluster = own_redis_cluster(1, 1)
     (master,), (replica,) = cluster.masters, cluster.replicas
     url = f"redis+cluster://{replica.address}"
-    agent = handle(url)
+    agent = redis_at(url)
     beat(agent)
     replica.kill()
     beat(agent)
     assert states(agent.presence(CROWD)) == {PRESENT}
     with pytest.raises(DriverUnavailable, match="refused"):
-        handle(url).heartbeat(CROWD[0], 1, 30)
-    beat(handle(f"{url},{master.address}"))
+        redis_at(url).heartbeat(CROWD[0], 1, 30)
+    beat(redis_at(f"{url},{master.address}"))
 
 
 def test_a_user_needs_what_the_documentation_says(
-    own_redis_cluster: Clusters, handle: Handles
+    own_redis_cluster: Clusters, redis_at: Handles
 ) -> None:
     cluster = own_redis_cluster(1, 0)
     server = cluster.servers[0]
@@ -205,14 +184,14 @@ def test_a_user_needs_what_the_documentation_says(
     few = RIGHTS.partition("+cluster")[0]
     assert server.tell(f"ACL SETUSER few on >{SECRET} {few}") == b"+OK\r\n"
     assert server.tell("ACL SETUSER default off") == b"+OK\r\n"
-    allowed = handle(f"redis+cluster://allowed:{SECRET}@{server.address}")
+    allowed = redis_at(f"redis+cluster://allowed:{SECRET}@{server.address}")
     beat(allowed)
     assert states(allowed.presence(CROWD)) == {PRESENT}
     assert allowed.warnings() == []
     allowed.leave(CROWD[0])
     assert allowed.shared_options()["url"] == f"redis+cluster://{server.address}"
     for login, words in ((f"few:{SECRET}@", "no permissions"), ("", "Auth"), (":s3cret-no@", "")):
-        refused = handle(f"redis+cluster://{login}{server.address}")
+        refused = redis_at(f"redis+cluster://{login}{server.address}")
         answer = refused.presence(CROWD)[CROWD[0]]
         assert answer.state is UNKNOWN
         with pytest.raises(DriverUnavailable) as raised:
@@ -222,22 +201,22 @@ def test_a_user_needs_what_the_documentation_says(
             assert "s3cret" not in text
 
 
-def test_a_cluster_with_tls(own_redis_cluster: Clusters, handle: Handles, tmp_path: Path) -> None:
+def test_a_cluster_with_tls(own_redis_cluster: Clusters, redis_at: Handles, tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port()
     pair = authority.sign(LOOPBACK)
     files = ["--tls-cert-file", str(pair.cert), "--tls-key-file", str(pair.key)]
     files += ["--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no"]
     own_redis_cluster(1, 0, [*files, "--tls-port", str(port), "--tls-cluster", "yes"])
     url = f"rediss+cluster://{LOOPBACK}:{port}"
-    trusting = handle(f"{url}?ssl_ca_certs={authority.file}")
+    trusting = redis_at(f"{url}?ssl_ca_certs={authority.file}")
     beat(trusting)
     assert states(trusting.presence(CROWD)) == {PRESENT}
     with pytest.raises(DriverUnavailable, match="certificate"):
-        handle(url).heartbeat(CROWD[0], 1, 30)
+        redis_at(url).heartbeat(CROWD[0], 1, 30)
 
 
 def test_servers_that_are_in_no_cluster_are_refused(
-    own_redis: Callable[..., Redis], handle: Handles
+    own_redis: Callable[..., Redis], redis_at: Handles
 ) -> None:
     server = own_redis()
     with RedisSentinel(server, quorum=1) as sentinel:
@@ -245,7 +224,7 @@ def test_servers_that_are_in_no_cluster_are_refused(
             (server.address, "write redis://host:port"),
             (sentinel.address, r"write redis\+sentinel://"),
         ):
-            driver = handle(f"redis+cluster://{address}")
+            driver = redis_at(f"redis+cluster://{address}")
             with pytest.raises(DriverUnavailable, match=words):
                 driver.heartbeat(CROWD[0], 1, 30)
             assert states(driver.presence(CROWD)) == {UNKNOWN}

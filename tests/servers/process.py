@@ -412,6 +412,22 @@ class Ensemble(Started, Generic[S]):
         for server in self.servers:
             server.wait_until_ready()
 
+    def restart(self) -> None:
+        """Stop every server, then start them where they were."""
+        for server in self.servers:
+            server.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Hang every server."""
+        for server in self.servers:
+            server.freeze()
+
+    def thaw(self) -> None:
+        """Let all servers go on."""
+        for server in self.servers:
+            server.thaw()
+
     def close(self) -> None:
         for server in self.servers:
             server.close()

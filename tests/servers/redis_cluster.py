@@ -46,22 +46,6 @@ class RedisCluster(Ensemble[Redis]):
             self._made = True
         until(self.settled, 60, what="the cluster serves")
 
-    def restart(self) -> None:
-        """Stop every server, then start them where they were."""
-        for server in self.servers:
-            server.stop()
-        self.start()
-
-    def freeze(self) -> None:
-        """Hang every server."""
-        for server in self.servers:
-            server.freeze()
-
-    def thaw(self) -> None:
-        """Let all servers go on."""
-        for server in self.servers:
-            server.thaw()
-
     def empty(self) -> None:
         """Make all masters forget what they hold."""
         for server in self.servers:

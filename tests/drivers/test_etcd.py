@@ -320,3 +320,26 @@ def test_keys_of_strangers_are_passed_over(server: Etcd, make: Make, member: Mem
     assert ask(observer, Member(member.group, "host-2")).incarnations == {1}
     observer.leave(member)
     assert state(observer, member) is PresenceState.ABSENT
+
+
+def test_a_group_that_is_read_again_is_as_it_is_now(make: Make) -> None:
+    """ET-6: what has changed is read, and all of it once somebody has gone."""
+    agent, reader = make(), make()
+    group = [Member("compute", f"host-{n}") for n in range(12)]
+    for member in group[:10]:
+        agent.heartbeat(member, 1, 30)
+    for round_ in range(2):
+        told = reader.presence(group)
+        assert [m for m in group if told[m].state is PresenceState.PRESENT] == group[:10], round_
+    agent.leave(group[0], 1)
+    agent.heartbeat(group[10], 1, 30)
+    agent.heartbeat(group[1], 2, 30)
+    told = reader.presence(group)
+    assert [m for m in group if told[m].state is PresenceState.PRESENT] == group[1:11]
+    assert told[group[1]].incarnations == {1, 2}
+    agent.heartbeat(group[11], 1, 30)
+    assert reader.presence(group)[group[11]].state is PresenceState.PRESENT
+    for member in group[1:11]:
+        agent.leave(member)
+    told = reader.presence(group)
+    assert [m for m in group if told[m].state is PresenceState.PRESENT] == group[11:]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
+from servicegroup.decoding import decoder
 from servicegroup.errors import DriverUnavailable
 
 EXHAUSTED = 8
@@ -66,7 +67,7 @@ def problem(data: bytes, status: int) -> Exception:
     Where it is not etcd that answers, a failing server (5xx) is a proxy that reaches none.
     """
     try:
-        found = msgspec.json.decode(data, type=_Fault, strict=False)
+        found = decoder(_Fault, strict=False).decode(data)
     except msgspec.DecodeError:
         return (Faulted if status >= 500 else NoGateway)(f"HTTP {status}")
     if isinstance(found.error, StreamFault):

@@ -11,7 +11,7 @@ import math
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta
@@ -19,9 +19,11 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from servicegroup.driver import Driver, GroupPresence, Watcher
+from servicegroup.drivers.etcd.copies import Told
 from servicegroup.drivers.etcd.gateway import Done, Gateway
-from servicegroup.drivers.etcd.keys import Held, Key, OwnKeys, Reader, below, directory
+from servicegroup.drivers.etcd.keys import Key, OwnKeys, below, directory
 from servicegroup.drivers.etcd.proof import prove
+from servicegroup.drivers.etcd.reader import Reader
 from servicegroup.drivers.tls import TlsOptions, require_both
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -32,9 +34,6 @@ REVOKE_SLACK = 1.0
 
 ELECTION = 2.0
 """Seconds until there is a new leader, at etcd's default election timeout."""
-
-TOLD = 3
-"""Leases of one member that people are told of."""
 
 
 class EtcdOptions(TlsOptions, frozen=True, kw_only=True):
@@ -146,7 +145,7 @@ class EtcdDriver(Driver):
             process.gateway.close()
 
     def _read(
-        self, question: Callable[[Reader], dict[Member, list[Held]]]
+        self, question: Callable[[Reader], dict[Member, Told]]
     ) -> tuple[dict[Member, Presence], Presence]:
         """Return who is present, and what is to be said of whoever is not."""
         reader, begun = self._process.reader, time.monotonic()
@@ -162,7 +161,11 @@ class EtcdDriver(Driver):
             missing = Presence(PresenceState.UNKNOWN, age=age, detail=detail)
         else:
             missing = Presence(PresenceState.ABSENT, age=age, detail="no key on a living lease")
-        return {member: _present(lives, age) for member, lives in held.items()}, missing
+        present = PresenceState.PRESENT
+        return {
+            member: Presence(present, incarnations, age, detail)
+            for member, (incarnations, detail) in held.items()
+        }, missing
 
     @property
     def _process(self) -> _Process:
@@ -182,16 +185,6 @@ class _Process(NamedTuple):
     gateway: Gateway
     own: OwnKeys
     reader: Reader
-
-
-def _present(lives: Sequence[Held], age: float) -> Presence:
-    """Say who lives, and on what lease; whoever may write can plant thousands."""
-    told = lives[-TOLD:]
-    detail = ", ".join(f"lease 0x{life.lease:x} of {life.ttl or '?'} s" for life in told)
-    if len(lives) > TOLD:
-        detail += f" and {len(lives) - TOLD} more"
-    incarnations = frozenset(life.incarnation for life in lives)
-    return Presence(PresenceState.PRESENT, incarnations, age, detail)
 
 
 def _check(options: EtcdOptions) -> None:

@@ -16,6 +16,7 @@ import msgspec
 import urllib3
 from urllib3.exceptions import ProtocolError
 
+from servicegroup.decoding import decoder
 from servicegroup.drivers.etcd.causes import (
     EXHAUSTED,
     PASSED_OVER,
@@ -49,9 +50,10 @@ class KeyValue(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """The keys of a range."""
+    """The keys of a range that were asked for, and how many there are in all."""
 
     kvs: list[KeyValue] = []
+    count: int = 0
 
 
 class _RangeResponse(msgspec.Struct, frozen=True):
@@ -216,7 +218,7 @@ class Gateway:
     def _ask_one(self, endpoint: str, path: str, question: Any, answer: type[T], share: float) -> T:
         """Ask one endpoint, which has ``share`` seconds; raises what is in ``PASSED_OVER``."""
         data = self._post(f"{endpoint}/v3/{path}", msgspec.json.encode(question), share)
-        found = msgspec.json.decode(data, type=answer, strict=False)
+        found = decoder(answer, strict=False).decode(data)
         if isinstance(found, KeptAlive) and found.error is not None:
             raise Faulted(found.error.message, found.error.grpc_code)
         return found

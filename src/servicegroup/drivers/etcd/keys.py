@@ -1,4 +1,4 @@
-"""The keys that are members: those this process keeps on its lease, and those it reads.
+"""The keys that are members, and those of them that this process keeps on its lease.
 
 A key is ``<prefix>/<group>/<host>/<incarnation>``, percent-encoded, and its value says how long
 its lease was granted for: ``{"ttl": 10}``.
@@ -10,37 +10,25 @@ import math
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
 
+from servicegroup.decoding import decoder
 from servicegroup.drivers.etcd.gateway import (
     Done,
     Gateway,
     Granted,
-    Header,
     KeptAlive,
-    KeyValue,
     LeaseGone,
     Range,
-    Ranges,
 )
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member
 
 RENEWAL_SHARE = 0.05
 """Of a time to live: how old a renewal may be to serve another member of the same process."""
-
-RANGES_AT_ONCE = 100
-"""Ranges in one question; a server takes 128 unless told otherwise."""
-
-FEW = 8
-"""Members up to which a group is not read as a whole; a large group takes long to read."""
-
-USUAL_TTL = 10
-"""Seconds members are given to come back where none was seen that says its time to live."""
 
 # Decimal digits that fit in 63 bits.
 _INCARNATION = re.compile("0|[1-9][0-9]{0,17}")
@@ -85,12 +73,12 @@ class _Value(msgspec.Struct):
     ttl: Annotated[int, msgspec.Meta(gt=0, le=86_400)]
 
 
-class Held(NamedTuple):
-    """One life of a member that etcd holds."""
-
-    incarnation: int
-    lease: int
-    ttl: int | None
+def ttl_of(value: bytes) -> int | None:
+    """Return the time to live a value states, or None for a value of somebody else's."""
+    try:
+        return decoder(_Value).decode(value).ttl
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 class _Lease(NamedTuple):
@@ -171,102 +159,3 @@ class OwnKeys:
         now = time.monotonic()
         granted = self._gateway.ask("lease/grant", {"TTL": seconds}, Granted)
         return _Lease(granted.id, granted.ttl, now)
-
-
-class Reader:
-    """Reads members, and notices when what it reads is not yet the whole truth."""
-
-    def __init__(self, gateway: Gateway, prefix: str) -> None:
-        """Read the keys below ``prefix``."""
-        self._gateway = gateway
-        self._prefix = prefix
-        self._header = Header()
-        self._answered_at: float | None = None
-        self._missed = False
-        self._settled_at = 0.0
-        self.longest_ttl: int | None = None
-        """The longest time to live that was seen on a key, in seconds."""
-
-    @property
-    def silence(self) -> float | None:
-        """Seconds since the last answer; None before the first."""
-        return None if self._answered_at is None else time.monotonic() - self._answered_at
-
-    @property
-    def recovering(self) -> bool:
-        """Whether members may not yet have come back from an outage: for one time to live."""
-        return time.monotonic() < self._settled_at
-
-    def read(self, members: Collection[Member]) -> dict[Member, list[Held]]:
-        """Return what is held of the groups of these members. Raises DriverUnavailable."""
-        return self._held(self._ranges(members))
-
-    def read_group(self, group: str) -> dict[Member, list[Held]]:
-        """Return what is held of a whole group. Raises DriverUnavailable."""
-        return self._held([below(directory(self._prefix, group))])
-
-    def _held(self, wanted: Sequence[dict[str, bytes]]) -> dict[Member, list[Held]]:
-        held: dict[Member, list[Held]] = {}
-        for ranges in _in_batches(wanted):
-            for kv in self._ask(ranges):
-                key = parse(self._prefix, kv.key)
-                if key is not None:
-                    ttl = _ttl(kv.value)
-                    self.longest_ttl = max(self.longest_ttl or 0, ttl or 0) or None
-                    life = Held(key.incarnation, kv.lease, ttl)
-                    held.setdefault(key.member, []).append(life)
-        return held
-
-    def _ranges(self, members: Collection[Member]) -> list[dict[str, bytes]]:
-        """Return one range for each group, or for each member where only a few are asked for."""
-        groups: dict[str, list[str]] = {}
-        for member in members:
-            groups.setdefault(member.group, []).append(member.host)
-        ranges = []
-        for group, hosts in groups.items():
-            names = [(group, host) for host in hosts] if len(hosts) <= FEW else [(group,)]
-            ranges += [below(directory(self._prefix, *name)) for name in names]
-        return ranges
-
-    def _ask(self, ranges: Sequence[dict[str, bytes]]) -> Iterator[KeyValue]:
-        before = self._header
-        question: dict[str, Any] = {"success": [{"request_range": range_} for range_ in ranges]}
-        try:
-            answer = self._gateway.ask("kv/txn", question, Ranges)
-        except DriverUnavailable:
-            self._missed = True
-            raise
-        self._note(before, answer.header)
-        return (kv for response in answer.responses for kv in response.response_range.kvs)
-
-    def _note(self, before: Header, header: Header) -> None:
-        """Remember what the store looks like, and when it was last found wanting.
-
-        A store that has seen fewer changes than before the question, or is another one, was
-        emptied. One that had as many again had everybody come back (MC-5's sibling). A leader that
-        stalled until there was another may still end leases which that one renewed (ET-4); since
-        the new one gives every lease its whole time again, waiting for that costs nothing (ET-3).
-        """
-        now = time.monotonic()
-        replaced = before.raft_term > 0 and header.raft_term != before.raft_term
-        emptied = before.revision > 0 and (
-            header.revision < before.revision or header.cluster_id != before.cluster_id
-        )
-        if emptied or replaced or self._missed:
-            self._settled_at = now + (self.longest_ttl or USUAL_TTL)
-        self._missed = False
-        self._answered_at = now
-        self._header = header
-
-
-def _in_batches(ranges: Sequence[dict[str, bytes]]) -> Iterator[Sequence[dict[str, bytes]]]:
-    for start in range(0, len(ranges), RANGES_AT_ONCE):
-        yield ranges[start : start + RANGES_AT_ONCE]
-
-
-def _ttl(value: bytes) -> int | None:
-    """Return the time to live a value states, or None for a value of somebody else's."""
-    try:
-        return msgspec.json.decode(value, type=_Value).ttl
-    except (msgspec.DecodeError, RecursionError):
-        return None

@@ -52,7 +52,8 @@ def close(client: redis.Redis) -> None:
 def _guides(address: Address, limits: dict[str, Any], budget: float) -> Guides | None:
     served = {**limits, **address.server}
     if address.cluster:
-        return ClusterServers(address.cluster, served, served, budget)
+        return ClusterServers(address.cluster, address.master, served, served, budget)
     if address.sentinels:
-        return Sentinels(address.sentinels, {**limits, **address.sentinel}, served, budget)
+        asked = {**limits, **address.sentinel}
+        return Sentinels(address.sentinels, address.master, asked, served, budget)
     return None

@@ -7,6 +7,7 @@ it still serves. So a slot that has moved, or was failed over, is found by the s
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,13 +16,19 @@ import redis
 from redis.exceptions import AskError, TryAgainError
 
 from servicegroup.drivers.redis.causes import NoPrimary
-from servicegroup.drivers.redis.guides import Guides, follow_primary, guides_of, place_of
+from servicegroup.drivers.redis.guides import (
+    Guides,
+    Place,
+    Word,
+    follow_primary,
+    guides_of,
+    place_of,
+)
 from servicegroup.drivers.redis.keys import SLOT
 
 _PAUSE = 0.05
 """Seconds until what was refused, because its keys are moved, is tried again."""
 
-Place = tuple[str, int]
 T = TypeVar("T")
 
 
@@ -40,12 +47,13 @@ class Layout:
         """
         self.servers: list[Place] = []
         self.owner: Place | None = None
+        self.owner_id = ""
         try:
             for begin, end, *servers in shares:
                 places = [_place(server, asked_at) for server in servers]
                 self.servers += places
                 if int(begin) <= SLOT <= int(end):
-                    self.owner = places[0]
+                    self.owner, self.owner_id = places[0], servers[0][2].decode()
         except (TypeError, ValueError, LookupError, AttributeError):
             raise NoPrimary("its answer to CLUSTER SLOTS cannot be read") from None
 
@@ -58,8 +66,16 @@ class ClusterServers(Guides):
     _named: tuple[redis.Redis, ...] = ()
     _owner = ""
 
-    def asked(self, guide: redis.Redis, service_name: str) -> tuple[Place, str]:
-        """Ask a server which master serves the slot, and whether the cluster works for it."""
+    def __init__(self, *given: Any) -> None:
+        """Take what ``Guides`` takes; several answers may be learnt from at once."""
+        super().__init__(*given)
+        self._learning = threading.Lock()
+
+    def asked(self, guide: redis.Redis) -> Word:
+        """Ask a server which master serves the slot, and whether the cluster works for it.
+
+        The master goes by its id: servers may know each other by an address and by a host name.
+        """
         with guide.pipeline(transaction=False) as question:
             question.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             question.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
@@ -68,11 +84,12 @@ class ClusterServers(Guides):
         doubt = "" if state == "ok" else f"says cluster_state:{state}; see CLUSTER INFO there"
         layout = Layout(shares, str(guide.connection_pool.connection_kwargs["host"]))
         if not doubt:
-            self._learn(layout.servers)
+            with self._learning:
+                self._learn(layout.servers)
         if layout.owner is None:
             raise NoPrimary(f"no master serves the members' slot {SLOT}, {doubt or 'yet'}")
         self._owner = f"{layout.owner[0]}:{layout.owner[1]}"
-        return layout.owner, doubt
+        return Word(layout.owner, f"node {layout.owner_id}", doubt)
 
     def order(self) -> list[redis.Redis]:
         """Ask the master that holds the members last about itself."""

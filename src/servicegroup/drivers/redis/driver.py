@@ -34,8 +34,8 @@ from servicegroup.drivers.redis.entries import (
     parse_canary,
 )
 from servicegroup.drivers.redis.guides import (
-    do_guides_disagree,
     find_primary,
+    find_undisputed,
     follow_primary,
     guides_of,
     let_go,
@@ -132,10 +132,10 @@ class RedisDriver(Driver):
         """Say whether the server evicts, or will once its memory is full (RD-6).
 
         Raises DriverUnavailable for a server that is no primary, that refuses writes, or that
-        sentinels, or the other servers of its cluster, could not replace.
+        sentinels, or the other servers of its cluster, could not replace or do not agree on.
         """
         with self._asking():
-            if doubt := find_primary(self._redis):
+            if doubt := "; ".join(filter(None, find_undisputed(self._redis))):
                 raise NoPrimary(doubt)
             info, proof = self._look()[:2]
             if isinstance(proof, Exception):
@@ -179,9 +179,9 @@ class RedisDriver(Driver):
     def _list_groups(self, groups: Collection[str]) -> dict[str, GroupPresence]:
         try:
             with self._asking():
-                apart = find_primary(self._redis)
+                apart, divided = find_undisputed(self._redis)
                 info, proof, clock, marks, *listings = self._look(groups)
-                if not apart:  # else a missing entry proves nothing anyway
+                if divided:
                     self._prolong_doubt(marks)
         except DriverUnavailable as error:
             unknown = Presence(PresenceState.UNKNOWN, detail=str(error))
@@ -191,19 +191,19 @@ class RedisDriver(Driver):
         recovering = self._doubt(info, proof, canary, doubt)
         latest = latest_expiry(now, canary, longest)
         return {
-            group: listed(listing, now, latest, apart or recovering)
+            group: listed(listing, now, latest, apart or divided or recovering)
             for group, listing in zip(groups, listings, strict=True)
         }
 
     def _prolong_doubt(self, marks: list[bytes | None]) -> None:
-        """Let a doubt last one time to live longer than some guides name another primary (F-21).
+        """Let doubt last one time to live longer than the guides name two primaries (F-21).
 
-        Agents that ask those go on writing there, and it acknowledges what nobody reads.
+        It is for other control planes, too, unless the server takes no writes.
         """
-        canary, doubt, _ = marks
-        ttl = parse_canary(canary or b"")
-        if doubt is not None and ttl and do_guides_disagree(self._redis):
-            self._redis.set(self._keys.doubt, "1", px=math.ceil(ttl * 1000))
+        self._doubted_at = time.monotonic()
+        if ttl := parse_canary(marks[0] or b""):
+            with contextlib.suppress(redis.RedisError):
+                self._redis.set(self._keys.doubt, "1", px=math.ceil(ttl * 1000))
 
     def _look(self, groups: Collection[str] = ()) -> list[Any]:
         """Ask for INFO, the proof, the time, the marks and each group's entries, as of one moment.
@@ -249,5 +249,8 @@ class RedisDriver(Driver):
         if float(info.get("uptime_in_seconds", 0)) <= ttl + 1:
             return f"recovering: {self._where} has just started"
         if time.monotonic() - self._doubted_at < ttl:
-            return f"recovering: {self._where} did not answer, refused a write or evicted, lately"
+            return (
+                f"recovering: {self._where} did not answer, was replaced, refused a write or"
+                " evicted, lately"
+            )
         return ""

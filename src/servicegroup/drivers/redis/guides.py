@@ -1,4 +1,4 @@
-"""Whoever knows which server is the primary, asked one after the other.
+"""Whoever knows which server is the primary: one of them is asked, or all where it matters.
 
 They are sentinels, or the servers of a cluster. redis-py's pool for sentinels does the rest: it
 connects to the server that they name, and leaves it when they name another.
@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import time
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from servicegroup.drivers.redis.causes import NoPrimary, cause_of
+from servicegroup.drivers.redis.inquiries import Inquiries
+
+Place = tuple[str, int]
+
+MOST = 9
+"""Guides that one list asks: all sentinels there are, and enough servers of a large cluster."""
+
+
+class Word(NamedTuple):
+    """What a guide says: where the primary is, by which name alone it is known to all guides.
+
+    ``doubt`` says why that is worth little, or nothing.
+    """
+
+    place: Place
+    name: str
+    doubt: str
 
 
 class Guides(Sentinel, abc.ABC):
@@ -27,67 +43,65 @@ class Guides(Sentinel, abc.ABC):
 
     def __init__(
         self,
-        places: Collection[tuple[str, int]],
+        places: Collection[Place],
+        master: str,
         asked: dict[str, Any],
         served: dict[str, Any],
         budget: float,
     ) -> None:
         """Connect to nothing yet: to guides with arguments ``asked``, to the primary by ``served``.
 
-        After ``budget`` seconds no further one is asked: the next question begins there.
+        ``master`` is the primary's name, and ``budget`` the seconds that one search may take.
         """
         super().__init__(places, sentinel_kwargs=asked, **served)  # type: ignore[no-untyped-call]
+        self.master = master
         self._budget = budget
+        self._inquiries = Inquiries(self.asked)
         self._first: redis.Redis = self.sentinels[0]
         self.doubt = ""
+        self.found = ""
 
     @abc.abstractmethod
-    def asked(self, guide: redis.Redis, service_name: str) -> tuple[tuple[str, int], str]:
-        """Return where one of them says the primary is, and why its word is worth little.
+    def asked(self, guide: redis.Redis) -> Word:
+        """Return what one of them says. Raises NoPrimary, and redis-py's errors."""
 
-        Raises NoPrimary, and redis-py's errors.
-        """
-
-    def discover_master(self, service_name: str) -> tuple[str, int]:
+    def discover_master(self, service_name: str) -> Place:
         """Return where the primary is, by one who speaks for most where there is one.
 
         Without a majority nobody fails over, and who is cut off from the others may name a primary
-        that is none any more; ``doubt`` then says so. Raises NoPrimary.
+        that is none any more; ``doubt`` then says so. ``found`` is its name. Raises NoPrimary.
         """
         refusals: dict[str, list[str]] = {}
-        alone: tuple[tuple[str, int], str] | None = None
-        begun = time.monotonic()
-        for guide in self.order():
-            if time.monotonic() - begun >= self._budget:
-                self._first = guide
-                break
+        alone: Word | None = None
+        for guide, answer in self._inquiries.in_turn(self.order(), self._budget):
             try:
-                found, doubt = self.asked(guide, service_name)
+                word = answer.result()
             except (redis.RedisError, OSError) as error:
                 cause = cause_of(error, by_cluster=self.by_cluster)
                 refusals.setdefault(cause, []).append(place_of(guide))
                 continue
-            if not doubt:
-                self._first, self.doubt = guide, ""
-                return found
-            alone = alone or (found, f"{self.kind} {place_of(guide)} {doubt}")
+            if not word.doubt:
+                self._first, self.doubt, self.found = guide, "", word.name
+                return word.place
+            doubt = f"{self.kind} {place_of(guide)} {word.doubt}"
+            alone = alone or word._replace(doubt=doubt)
         if alone is None:
             said = [f"{cause} ({self.kind} {', '.join(who)})" for cause, who in refusals.items()]
-            raise NoPrimary("; ".join(said))
-        found, self.doubt = alone
-        return found
+            raise NoPrimary("; ".join(said) or f"no {self.kind} has answered")
+        self.doubt, self.found = alone.doubt, ""
+        return alone.place
 
-    def disagree(self, service_name: str) -> bool:
-        """Tell whether two who speak for most name different primaries, as after a failover."""
-        places = set()
-        begun = time.monotonic()
-        for guide in self.order():
-            if time.monotonic() - begun >= self._budget:
-                break
+    def named(self) -> set[str]:
+        """Return what those who speak for most call the primary: two names during a failover.
+
+        All are asked, and who hangs is not waited for.
+        """
+        names = set()
+        for answer in self._inquiries.of_all(self.order()[-MOST:], self._budget):
             with contextlib.suppress(redis.RedisError, OSError):
-                found, doubt = self.asked(guide, service_name)
-                places.update([] if doubt else [found])
-        return len(places) > 1
+                word = answer.result()
+                names.update([] if word.doubt else [word.name])
+        return names
 
     def order(self) -> list[redis.Redis]:
         """Return them in the order in which they are asked."""
@@ -127,12 +141,23 @@ def follow_primary(client: redis.Redis) -> None:
         find_primary(client)
 
 
-def do_guides_disagree(client: redis.Redis) -> bool:
-    """Tell whether some who are asked by agents may still name a primary that was replaced."""
-    pool = client.connection_pool
-    return isinstance(pool, SentinelConnectionPool) and bool(
-        pool.sentinel_manager.disagree(pool.service_name)
-    )
+def find_undisputed(client: redis.Redis) -> tuple[str, str]:
+    """Do what ``find_primary`` does, and ask all guides whether that is the primary for all.
+
+    Returns the doubt, and which primaries they name where it is more than one, as during a
+    failover: agents follow either of them, and each acknowledges what is written to it (F-21).
+    """
+    guides = guides_of(client)
+    if guides is None:
+        return "", ""
+    named = guides.named()
+    doubt = find_primary(client)
+    named.update([guides.found] if guides.found else [])
+    if len(named) < 2:
+        return doubt, ""
+    both = " and ".join(sorted(named))
+    what = f"{guides.kind}s name more than one primary, {both}, as while one is replaced"
+    return doubt, f"{what}; if it lasts, mend the one that is wrong"
 
 
 def let_go(client: redis.Redis) -> None:

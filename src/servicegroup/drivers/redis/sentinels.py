@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from servicegroup.drivers.redis.causes import NoPrimary, cause_of
-from servicegroup.drivers.redis.guides import Guides
+from servicegroup.drivers.redis.guides import Guides, Place, Word
 
 
 class Sentinels(Guides):
@@ -15,24 +15,34 @@ class Sentinels(Guides):
 
     kind = "sentinel"
 
-    def asked(self, guide: redis.Redis, service_name: str) -> tuple[tuple[str, int], str]:
+    def asked(self, guide: redis.Redis) -> Word:
         """Ask a sentinel for the primary by its name, and whether it has a quorum."""
         with guide.pipeline(transaction=False) as question:
-            question.sentinel_master(service_name)
-            question.sentinel_ckquorum(service_name)
-            state, quorum = question.execute(raise_on_error=False)
+            question.sentinel_master(self.master)
+            question.sentinel_get_master_addr_by_name(self.master)
+            question.sentinel_ckquorum(self.master)
+            state, place, quorum = question.execute(raise_on_error=False)
         if isinstance(state, Exception):
             raise state
         refusal = cause_of(quorum) if isinstance(quorum, Exception) else ""
-        found = _usable(state, refusal)
+        found = _usable(state, place, refusal)
         doubt = f"has no quorum: {refusal}; start or reach enough sentinels"
-        return found, doubt if refusal else ""
+        return Word(found, f"{found[0]}:{found[1]}", doubt if refusal else "")
 
 
-def _usable(state: dict[str, Any], quorum: str) -> tuple[str, int]:
-    """Return the address of a primary that is believed to be one. Raises NoPrimary."""
-    where = f"{state['ip']}:{state['port']}"
+def _usable(state: dict[str, Any], place: Any, quorum: str) -> Place:
+    """Return the address of a primary that is believed to be one. Raises NoPrimary.
+
+    Who leads a failover describes the former primary until all replicas follow the new one, and
+    gives the new one's address from the moment it was promoted, where it may be asked for that.
+    """
+    described = (str(state["ip"]), int(state["port"]))
+    found = (place[0].decode(), int(place[1])) if isinstance(place, tuple) else described
+    if found != described:
+        return found
     if not state["is_master"] or state["is_sdown"] or state["is_odown"]:
         why = f", without a quorum: {quorum}" if quorum else ""
-        raise NoPrimary(f"the primary {where} does not answer, and no other is elected yet{why}")
-    return str(state["ip"]), int(state["port"])
+        raise NoPrimary(
+            f"the primary {found[0]}:{found[1]} does not answer, and no other is elected yet{why}"
+        )
+    return found

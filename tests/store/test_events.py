@@ -411,7 +411,8 @@ def test_every_kind_is_an_operators_or_not() -> None:
     """A new kind has to be put somewhere: what has an actor is an operator's."""
     services = {
         *(EventKind.UP, EventKind.DOWN, EventKind.JOIN, EventKind.RESTART),
-        *(EventKind.LEAVE, EventKind.EXIT, EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF),
+        *(EventKind.LEAVE, EventKind.EXIT, EventKind.MIRROR),
+        *(EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF),
     }
     never_stored = {EventKind.GAP}
     assert set(EventKind) - OF_OPERATORS == services | never_stored

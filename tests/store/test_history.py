@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, update
 
 from servicegroup.errors import InvalidInput
-from servicegroup.events import Event, EventKind
+from servicegroup.events import Event, EventFilter, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Reason
 from servicegroup.store import history as store_history
@@ -76,6 +76,20 @@ def test_a_time_cannot_end_before_it_begins(group: ServiceGroup, uuid: str) -> N
         group.history(uuid, born + 2 * HOUR, born + HOUR)
     with pytest.raises(InvalidInput, match="is later than until"):
         group.history(uuid, since=datetime(9999, 1, 1))
+
+
+@pytest.mark.parametrize("extreme", [datetime(1, 1, 1), datetime(9999, 12, 31)])
+def test_a_period_may_end_as_early_and_as_late_as_a_time_can_be(
+    group: ServiceGroup, uuid: str, extreme: datetime
+) -> None:
+    created = group.get(uuid).created_at
+    assert group.history(uuid, until=extreme).since == created
+    told = [group.events(wanted, 9).events for wanted in _periods(extreme)]
+    assert sorted(map(len, told)) == [0, 5]
+
+
+def _periods(moment: datetime) -> list[EventFilter]:
+    return [EventFilter(since=moment), EventFilter(until=moment)]
 
 
 def test_what_is_not_kept_is_not_claimed(group: ServiceGroup, uuid: str, engine: Engine) -> None:

@@ -22,9 +22,11 @@ from servicegroup.events import EventFilter
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Leave, Refusals, Report
 from servicegroup.model import Limits, ServiceFilter
+from servicegroup.sessions import SessionEnd
 from servicegroup.store import migrate, snapshots, tokens
 from servicegroup.store.database import connect, reading, snapshot_read, write
 from servicegroup.store.postgresql import LIMITS, is_shared
+from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
 
 MANY = 8
@@ -62,6 +64,24 @@ def test_a_pooler_is_found(pooled: Engine, postgresql: PostgreSQL) -> None:
     with reading(direct) as connection:
         assert not is_shared(connection)
     direct.dispose()
+
+
+def test_sessions_are_written_by_several_control_planes(pooled: Engine) -> None:
+    """What one of them prepares, or sets, is met by the other."""
+    (group,) = _planes(pooled, 1)
+    uuids = [group.join(f"h{n}", "nova-compute").uuid for n in range(3)]
+    url = pooled.url.render_as_string(hide_password=False)
+    writers = [SessionWriter(connect(url), f"node{n}") for n in range(2)]
+    for number in range(1, MANY + 1):
+        writer = writers[number % 2]
+        opened = [Opening(uuid, 1, number, f"{uuid[:8]}-{number}") for uuid in uuids]
+        writer.begin_anew([])
+        assert writer.open(opened).outdated == {}
+        writer.end([Ending(one.uuid, one.session, SessionEnd.CLOSED) for one in opened[1:]])
+    held = Store(pooled, with_sessions=True).snapshot().sessions.values()
+    assert [one.ended_at is None for one in held] == [True, False, False]
+    for engine in (group._store.engine, *(writer._engine for writer in writers)):
+        engine.dispose()
 
 
 def test_doctor_says_what_is_between(pooled: Engine, postgresql: PostgreSQL) -> None:

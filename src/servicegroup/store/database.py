@@ -130,7 +130,8 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where on_begin says, not later
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        _use_wal(connection, engine.dialect.loaded_dbapi.OperationalError)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     def on_begin(connection: Connection) -> None:
@@ -141,6 +142,22 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
+
+
+def _use_wal(connection: Any, refusal: type[Exception]) -> None:
+    """Put a database into WAL mode, whoever else does at this moment.
+
+    Of several that find a new file, SQLite refuses all but one: here it knows no timeout (F-61).
+    """
+    attempts = Attempts()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except refusal as error:
+            if not (refusals.is_locked(error) and attempts.pause()):
+                raise
+        else:
+            return
 
 
 @contextmanager

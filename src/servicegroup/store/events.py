@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, select, union_all
 
+from servicegroup.decoding import converted, decoder
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Cursor, Event, EventFilter, EventKind, Log, Page, mark_of
 from servicegroup.history import INTENDED
@@ -40,7 +41,7 @@ _LOG = (
     .where(_ROW)
 )
 
-_decode_evidence = msgspec.json.Decoder(Evidence).decode
+_decode_evidence = decoder(Evidence).decode
 
 
 def append(connection: Connection, happened: Sequence[Event]) -> list[Event]:
@@ -255,7 +256,7 @@ def _row(event: Event) -> dict[str, Any]:
 def _event(row: Iterable[Any]) -> Event:
     stored = dict(zip(_COLUMNS, row, strict=True))
     evidence = stored.pop("evidence")
-    found = msgspec.convert(stored, Event)
+    found = converted(stored, Event)
     return msgspec.structs.replace(found, evidence=_evidence(evidence) if evidence else None)
 
 

@@ -24,7 +24,7 @@ from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
 from servicegroup.store.marks import deciding, heard_for, newest_unheard, register_now
-from servicegroup.store.tables import outbox, protections, services
+from servicegroup.store.tables import mirrors, outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
 BATCH = 500
@@ -206,7 +206,8 @@ def _keep_silence(connection: Connection, rows: Sequence[Row[Any]], now: datetim
 def _clamp_others(fencing_token: int, connection: Connection) -> None:
     fence(connection, fencing_token)
     now = register_now(connection)
-    for stamp in (protections.c.since, outbox.c.created_at, services.c.deleted_at):
+    stamps = (protections.c.since, outbox.c.created_at, services.c.deleted_at)
+    for stamp in (*stamps, mirrors.c.answered_at, mirrors.c.answered_before):
         connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
     clamp_future_tokens(connection, now)
 

@@ -31,10 +31,10 @@ def read_history(
     with reading(engine) as connection:
         now: datetime = connection.execute(select(utcnow())).scalar_one()
     end = min(until or now, now)
-    begin = max(since or end - USUAL_PERIOD, service.created_at)
     if since is not None and since > end:
         raise InvalidInput(f"since {since} is later than until {end}; give an earlier time.")
-    end = max(begin, end)
+    end = max(end, service.created_at)
+    begin = max(since or end - USUAL_PERIOD, service.created_at)
     # What came later tells how the service stood when nothing else does.
     told = read(engine, EventFilter(uuid=service.uuid, since=begin), MAX_EVENTS).events
     earlier = [

@@ -83,7 +83,12 @@ def is_refusal(error: DBAPIError) -> bool:
 
 def was_undone(error: DBAPIError) -> bool:
     """Tell whether the database undid a transaction that may well succeed the next time."""
-    return code_of(error.orig) in UNDONE or "database is locked" in str(error.orig)
+    return code_of(error.orig) in UNDONE or is_locked(error.orig)
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Tell whether SQLite gave up waiting for whoever else writes, in the words that it has."""
+    return "database is locked" in str(error)
 
 
 def watch(engine: Engine) -> None:

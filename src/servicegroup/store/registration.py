@@ -78,7 +78,7 @@ def _begin(connection: Connection, one: Beginning) -> Event:
     }
     renewed = (
         update(services)
-        .where(alive)
+        .where(alive, services.c.mirror.is_(None))
         .values(
             **life,
             incarnation=services.c.incarnation + 1,

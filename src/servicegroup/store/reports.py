@@ -141,7 +141,7 @@ class ReportWriter:
         wanted = {(leave.uuid, leave.incarnation): leave for leave in leaves}
 
         def work(connection: Connection) -> Refusals:
-            ids = dict(_looked_up(connection, [uuid for uuid, _ in wanted], services.c.id))
+            ids = dict(looked_up(connection, [uuid for uuid, _ in wanted], services.c.id))
             unmatched = {life for life in wanted if life[0] not in ids}
             happened: list[Event] = []
             for life in sorted(wanted.keys() - unmatched, key=lambda life: (ids[life[0]], life)):
@@ -170,7 +170,7 @@ class ReportWriter:
         ids = self._ids.found(uuids)
         unknown = [uuid for uuid in uuids if uuid not in ids]
         if unknown:
-            learnt: dict[str, int] = dict(_looked_up(connection, unknown, services.c.id))
+            learnt: dict[str, int] = dict(looked_up(connection, unknown, services.c.id))
             self._ids.add(learnt)
             ids |= learnt
         return ids
@@ -182,8 +182,8 @@ class ReportWriter:
         for uuid, _ in lives:
             self._ids.forget(uuid)
         columns = (services.c.incarnation, services.c.deleted, services.c.left_at)
-        found = _looked_up(connection, list({uuid for uuid, _ in lives}), *columns)
-        return _classified(lives, {uuid: rest for uuid, *rest in found})
+        found = looked_up(connection, list({uuid for uuid, _ in lives}), *columns)
+        return classified(lives, {uuid: rest for uuid, *rest in found})
 
 
 def _is_plain(said: OfLife, text: str | None) -> bool:
@@ -191,7 +191,7 @@ def _is_plain(said: OfLife, text: str | None) -> bool:
     return not text and bool(is_written(said.uuid))
 
 
-def _looked_up(
+def looked_up(
     connection: Connection, uuids: Sequence[str], *columns: ColumnElement[Any]
 ) -> Iterator[Any]:
     """Yield uuid and columns of those that have a record; a statement names so many at the most."""
@@ -254,7 +254,8 @@ def _named(connection: Connection, ids: Mapping[str, int], lives: set[Life]) -> 
     }
 
 
-def _classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:
+def classified(lives: set[Life], rows: Mapping[str, Sequence[Any]]) -> Refusals:
+    """Return why lives are refused, by each record's incarnation, deleted and left_at."""
     kinds: dict[str, set[str]] = {kind: set() for kind in Refusals.__struct_fields__}
     for uuid, incarnation in lives:
         kind = _refused_as(incarnation, rows.get(uuid))

@@ -5,27 +5,41 @@ Each query is made once and asked with values: making one costs more than runnin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindparam, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
 
 from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service, ServiceFilter
+from servicegroup.sessions import Session
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import latest_mark, unheard_that_matters
+from servicegroup.store.mirrors import beside_mirrors
 from servicegroup.store.register_clock import by_register
-from servicegroup.store.tables import services
+from servicegroup.store.tables import planes, services, sessions
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
 """The last two columns of a record, ``deleted`` and ``deleted_at``: not asked, because known."""
 
 COLUMNS = [services.c[name] for name in Service.__struct_fields__[: -1 - len(_OF_THE_LIVING)]]
+
+_WIDTH = len(COLUMNS)
 
 _COLUMN_OF = {name: services.c[name] for name in ("host", "binary", "zone", "disabled")}
 _COLUMN_OF["group"] = services.c.topic
@@ -38,23 +52,59 @@ BATCH = 2_000
 """Services of a batch: what a large listing holds at once."""
 
 
+_OF_MOMENT = 4
+"""The columns that are the same in each row: the clock, and who listened and observed when."""
+
+SESSION_COLUMNS = [
+    sessions.c.opened_at,
+    sessions.c.ended_at,
+    sessions.c.cause,
+    planes.c.name,
+    planes.c.marked_at,
+]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """Services as the database had them at ``listening.now``, not judged yet, ordered by id."""
+    """Services as the database had them at ``listening.now``, not judged yet, ordered by id.
+
+    ``sessions`` has the latest session of each life that ever held one, by the service's id, where
+    sessions are read.
+    """
 
     listening: Listening
     services: list[Service]
+    sessions: dict[int, Session] = {}
 
 
-def living() -> Select[Any]:
+def living(*, with_sessions: bool = False, with_moment: bool = True) -> Select[Any]:
     """Return the query for every service that is not deleted, to be read by ``read``."""
-    query = select(*COLUMNS, utcnow(), latest_mark(), latest_observation(), latest_holder())
+    moment = _moment() if with_moment else ()
+    if with_sessions:
+        query = select(*COLUMNS, *SESSION_COLUMNS, *moment).select_from(beside_sessions())
+    else:
+        query = select(*COLUMNS, *moment)
     return query.where(services.c.deleted == 0)
 
 
+def _moment() -> tuple[ColumnElement[Any], ...]:
+    """Return what is the same in each row of a statement: the clock, and who listened when."""
+    return (utcnow(), latest_mark(), latest_observation(), latest_holder())
+
+
+def beside_sessions() -> FromClause:
+    """Return services, each with the latest session of the life that it is in, if it has one."""
+    own = and_(
+        sessions.c.service_id == services.c.id, sessions.c.incarnation == services.c.incarnation
+    )
+    return services.outerjoin(sessions, own).outerjoin(planes, planes.c.id == sessions.c.plane)
+
+
 @cache
-def matching(filters: frozenset[str]) -> Select[Any]:
+def matching(
+    filters: frozenset[str], *, with_sessions: bool = False, with_moment: bool = True
+) -> Select[Any]:
     """Return the query for a set of filters, whose values are its parameters."""
-    query = living().order_by(services.c.id)
+    query = living(with_sessions=with_sessions, with_moment=with_moment).order_by(services.c.id)
     query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
     if "marker" in filters:
         query = query.where(services.c.id > bindparam("marker"))
@@ -83,35 +133,37 @@ def is_bounded(filters: ServiceFilter) -> bool:
 def read_lives(connection: Connection, filters: ServiceFilter) -> dict[Member, int]:
     """Return the members of the living services that match, each with its incarnation.
 
-    There are none after an unknown marker.
+    There are none after an unknown marker, and none that are mirrored: no backend knows those.
     """
     values = values_of(connection, msgspec.structs.replace(filters, marker=None))
     columns = (services.c.topic, services.c.host, services.c.incarnation)
     query = matching(frozenset(values)).with_only_columns(*columns)
     if filters.marker is not None:
         query = query.where(services.c.id > _id_of(filters.marker).scalar_subquery())
-    rows = connection.execute(query, values)
+    rows = connection.execute(query.where(services.c.mirror.is_(None)), values).all()
     return {Member(group, host): incarnation for group, host, incarnation in rows}
 
 
 @cache
-def of_ids() -> Select[Any]:
+def of_ids(*, with_sessions: bool = False) -> Select[Any]:
     """Return the query for services by their ``ids``."""
     ids = bindparam("ids", expanding=True, type_=services.c.id.type)
-    return living().where(services.c.id.in_(ids)).order_by(services.c.id)
+    query = living(with_sessions=with_sessions)
+    return query.where(services.c.id.in_(ids)).order_by(services.c.id)
 
 
 @cache
-def of_members() -> Select[Any]:
+def of_members(*, with_sessions: bool = False) -> Select[Any]:
     """Return the query for the services of members; its values are ``names``."""
-    return living().where(_named()).order_by(services.c.id)
+    return living(with_sessions=with_sessions).where(_named()).order_by(services.c.id)
 
 
 @cache
-def of_members_or_lacking() -> Select[Any]:
+def of_members_or_lacking(*, with_sessions: bool = False) -> Select[Any]:
     """Return the same with whoever is held, or absent at ``since`` the earliest."""
     lacking = or_(services.c.held_since.is_not(None), services.c.absent_since >= bindparam("since"))
-    return living().where(or_(_named(), lacking)).order_by(services.c.id)
+    query = living(with_sessions=with_sessions)
+    return query.where(or_(_named(), lacking)).order_by(services.c.id)
 
 
 def _named() -> ColumnElement[bool]:
@@ -136,30 +188,84 @@ def read(
 
     ``silence`` is ``service_down_time`` in seconds: it bounds the unheard times that are read.
     """
-    found: list[Service] = []
-    first = None
-    for rows in connection.execute(query, values).partitions(_AT_ONCE):
-        found += [Service(*(row[:-4] + _OF_THE_LIVING)) for row in rows]
-        first = first or rows[0]
-    if first is None:
-        now = connection.scalar(select(utcnow()))
-        return Snapshot(Listening(now), [])
+    found, held, moment = _found(connection, query, values, of_moment=_OF_MOMENT)
+    if moment is None:
+        return Snapshot(Listening(connection.scalar(select(utcnow()))), [])
+    listening = _beside_mirrors(connection, _listening(connection, silence, moment), found)
+    return Snapshot(listening, found, held)
+
+
+def read_listening(connection: Connection, silence: float) -> Listening:
+    """Return who listened and observed when; ``silence`` is as for ``read``."""
+    return _listening(connection, silence, connection.execute(select(*_moment())).one())
+
+
+def _listening(connection: Connection, silence: float, moment: Sequence[Any]) -> Listening:
     # These are read after the mark: one that is stored in between is then seen twice, never missed.
-    now, marked_at, observed_at, holder = first[-4:]
+    now, marked_at, observed_at, holder = moment
     now = by_register(now, marked_at)
     unheard = unheard_that_matters(connection, now, marked_at, silence)
-    return Snapshot(Listening.of(now, marked_at, unheard, observed_at, driver_of(holder)), found)
+    return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 
 
-def read_in_batches(engine: Engine, silence: float, filters: ServiceFilter) -> Iterator[Snapshot]:
+def _beside_mirrors(
+    connection: Connection, listening: Listening, found: Iterable[Service]
+) -> Listening:
+    """Return the same with who listened to the APIs that these services are mirrored from."""
+    if listening.mirrors or not any(service.mirror for service in found):
+        return listening
+    return beside_mirrors(connection, listening)
+
+
+def service_of(columns: Sequence[Any]) -> Service:
+    """Return a living service whose ``COLUMNS`` these are."""
+    return Service(*columns, *_OF_THE_LIVING)
+
+
+def _found(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None, of_moment: int
+) -> tuple[list[Service], dict[int, Session], Sequence[Any] | None]:
+    """Return services, the sessions beside them, and the first row's last columns, if any."""
+    found: list[Service] = []
+    held: dict[int, Session] = {}
+    moment: Sequence[Any] | None = None
+    for rows in connection.execute(query, values).partitions(_AT_ONCE):
+        found += [service_of(row[:_WIDTH]) for row in rows]
+        end = len(rows[0]) - of_moment
+        if end > _WIDTH:
+            # A life that never held a session has none that was ever opened.
+            held |= {row[0]: Session(*row[_WIDTH:end]) for row in rows if row[_WIDTH]}
+        moment = moment or rows[0][end:]
+    return found, held, moment
+
+
+Found = tuple[list[Service], dict[int, Session]]
+"""Services, ordered by id, and the sessions beside them."""
+
+Find = Callable[[Connection, Mapping[str, Any]], Found]
+"""Finds the services that match the values of filters, all as of one transaction's moment."""
+
+
+def read_in_batches(
+    engine: Engine, silence: float, filters: ServiceFilter, find: Find
+) -> Generator[Snapshot]:
     """Yield the services that match, BATCH at a time, all as of the first batch's moment."""
-    listening = None
     with snapshot_read(engine) as connection:
         values = values_of(connection, filters) | {"limit": BATCH}
+        # What is the same in each row is asked once: many rows would each bring it along.
+        listening = read_listening(connection, silence)
         while True:
-            batch = read(connection, silence, matching(frozenset(values)), values)
-            listening = listening or batch.listening
-            yield Snapshot(listening, batch.services)
-            if len(batch.services) < BATCH:
+            found, held = find(connection, values)
+            listening = _beside_mirrors(connection, listening, found)
+            yield Snapshot(listening, found, held)
+            if len(found) < BATCH:
                 return
-            values["marker"] = batch.services[-1].id
+            values["marker"] = found[-1].id
+
+
+def found_whole(connection: Connection, values: Mapping[str, Any], *, with_sessions: bool) -> Found:
+    """Find services by reading each row whole."""
+    names = frozenset(values)
+    query = matching(names, with_sessions=with_sessions, with_moment=False)
+    found, held, _ = _found(connection, query, values, of_moment=0)
+    return found, held

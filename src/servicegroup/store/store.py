@@ -30,14 +30,16 @@ from servicegroup.model import Member, ServiceFilter, VersionRange
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
-from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import latest_mark, undoubted_now, unheard_that_matters
+from servicegroup.store.marks import undoubted_now
+from servicegroup.store.memory import Memory, has_editions
 from servicegroup.store.outbox import enqueue
-from servicegroup.store.register_clock import by_register
 from servicegroup.store.registrar import Registrar
 from servicegroup.store.registration import Beginning
+from servicegroup.store.sessions import forget
 from servicegroup.store.snapshots import (
+    Found,
     Snapshot,
+    found_whole,
     is_bounded,
     living,
     matching,
@@ -47,6 +49,7 @@ from servicegroup.store.snapshots import (
     of_members_or_lacking,
     read,
     read_in_batches,
+    read_listening,
     read_lives,
     values_of,
 )
@@ -65,14 +68,19 @@ _REGISTRATION_ATTEMPTS = 20
 class Store:
     """The register's records in one database."""
 
-    def __init__(self, engine: Engine, silence: float = 86_400.0) -> None:
+    def __init__(
+        self, engine: Engine, silence: float = 86_400.0, *, with_sessions: bool = False
+    ) -> None:
         """Use the engine's database; its schema is in place (``servicegroup db upgrade``).
 
         ``silence`` is the longest ``service_down_time``, in seconds, that anybody judges by.
+        ``with_sessions`` reads sessions in the statement that reads the records.
         """
         self.engine = engine
         self.silence = silence
+        self.with_sessions = with_sessions
         self._registrar = Registrar(engine)
+        self._memory = Memory(with_sessions=with_sessions) if has_editions(engine) else None
 
     # -- questions -------------------------------------------------------------------------
 
@@ -85,7 +93,8 @@ class Store:
         filters = filters or ServiceFilter()
         with reading(self.engine) as connection:
             given = values_of(connection, filters)
-            return read(connection, self.silence, matching(frozenset(given)), given)
+            query = matching(frozenset(given), with_sessions=self.with_sessions)
+            return read(connection, self.silence, query, given)
 
     def batches(self, filters: ServiceFilter) -> Generator[Snapshot]:
         """Yield the same in batches, all as of one moment, so that memory holds some at a time.
@@ -95,7 +104,11 @@ class Store:
         if is_bounded(filters):
             yield self.snapshot(filters)
         else:
-            yield from read_in_batches(self.engine, self.silence, filters)
+            find = self._memory.finder() if self._memory else self._found_whole
+            yield from read_in_batches(self.engine, self.silence, filters, find)
+
+    def _found_whole(self, connection: Connection, values: Mapping[str, Any]) -> Found:
+        return found_whole(connection, values, with_sessions=self.with_sessions)
 
     def lives(self, filters: ServiceFilter) -> dict[Member, int]:
         """Return the members of the services that match, each with its incarnation.
@@ -109,15 +122,18 @@ class Store:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
         column = services.c.id if isinstance(service_id, int) else services.c.uuid
         with reading(self.engine) as connection:
-            return read(connection, self.silence, living().where(column == service_id))
+            query = living(with_sessions=self.with_sessions).where(column == service_id)
+            return read(connection, self.silence, query)
 
     def by_ids(self, ids: Sequence[int]) -> Snapshot:
         """Return the living services of these ids, ordered by id."""
         if len(ids) > _NAMED_AT_MOST:  # all at once is less work than so many by name
             found, wanted = self.snapshot(), set(ids)
-            return Snapshot(found.listening, [s for s in found.services if s.id in wanted])
+            some = [s for s in found.services if s.id in wanted]
+            return Snapshot(found.listening, some, found.sessions)
         with reading(self.engine) as connection:
-            return read(connection, self.silence, of_ids(), {"ids": list(ids)})
+            query = of_ids(with_sessions=self.with_sessions)
+            return read(connection, self.silence, query, {"ids": list(ids)})
 
     def by_members_or_lacking(self, members: Collection[Member], window: float) -> Snapshot:
         """Return the living services of these members, and whoever lacks its presence.
@@ -127,23 +143,22 @@ class Store:
         with reading(self.engine) as connection:
             since = connection.execute(select(utcnow())).scalar_one() - timedelta(seconds=window)
             values = {"since": since, **names((m.group, m.host) for m in members)}
-            return read(connection, self.silence, of_members_or_lacking(), values)
+            query = of_members_or_lacking(with_sessions=self.with_sessions)
+            return read(connection, self.silence, query, values)
 
     def listening(self) -> Listening:
         """Return who listened and observed when, without any service."""
-        query = select(utcnow(), latest_mark(), latest_observation(), latest_holder())
         with reading(self.engine) as connection:
-            now, marked_at, observed_at, holder = connection.execute(query).one()
-            now = by_register(now, marked_at)
-            unheard = unheard_that_matters(connection, now, marked_at, self.silence)
-            return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
+            return read_listening(connection, self.silence)
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""
         wanted = set(pairs)
         with reading(self.engine) as connection:
-            found = read(connection, self.silence, of_members(), names(wanted))
-        return Snapshot(found.listening, [s for s in found.services if (s.topic, s.host) in wanted])
+            query = of_members(with_sessions=self.with_sessions)
+            found = read(connection, self.silence, query, names(wanted))
+        some = [s for s in found.services if (s.topic, s.host) in wanted]
+        return Snapshot(found.listening, some, found.sessions)
 
     def hosts(self, uuids: Collection[str]) -> dict[str, str]:
         """Return the host of each of these services that has a record, deleted ones included."""
@@ -227,20 +242,24 @@ class Store:
                 return self._registrar.register(wanted, deadline)
             except IntegrityError:
                 # Another registration of the same service won the race, or the topic is taken.
-                holder = self._holder(host, topic)
-                if holder not in (None, binary):
-                    raise Conflict(
-                        f"Service with host {host} topic {topic} exists: it belongs to {holder};"
-                        " register with another group."
-                    ) from None
+                for holder, mirror in self._holders(host, topic):
+                    if mirror is not None:
+                        raise Conflict(
+                            f"Service {holder} on host {host} is mirrored from {mirror}; end the"
+                            " mirror there before it joins here itself."
+                        ) from None
+                    if holder != binary:
+                        raise Conflict(
+                            f"Service with host {host} topic {topic} exists: it belongs to"
+                            f" {holder}; register with another group."
+                        ) from None
         raise Conflict(f"Service {binary} on host {host} is being registered by too many at once.")
 
-    def _holder(self, host: str, topic: str) -> str | None:
-        query = select(services.c.binary).where(
-            services.c.host == host, services.c.topic == topic, services.c.deleted == 0
-        )
+    def _holders(self, host: str, topic: str) -> list[tuple[str, str | None]]:
+        own = (services.c.host == host, services.c.topic == topic, services.c.deleted == 0)
         with reading(self.engine) as connection:
-            return connection.scalar(query)
+            rows = connection.execute(select(services.c.binary, services.c.mirror).where(*own))
+            return [(binary, mirror) for binary, mirror in rows]
 
     def update(self, uuid: str, changes: Mapping[str, Any], actor: str | None = None) -> None:
         """Apply an administrator's edit; the stamp of liveness is never touched (SQL-1).
@@ -304,6 +323,7 @@ def _purge_batch(connection: Connection, age: timedelta) -> int:
     oldest = undoubted_now(connection) - age
     old = select(services.c.id).where(services.c.deleted != 0, services.c.deleted_at < oldest)
     ids = connection.scalars(old.order_by(services.c.id).limit(_PURGE_BATCH)).all()
+    forget(connection, ids)
     return connection.execute(services.delete().where(services.c.id.in_(ids))).rowcount
 
 

@@ -7,6 +7,7 @@ whose record may have made another state of it, or whose presence is missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,16 +16,22 @@ from sqlalchemy import Engine, Select, and_, bindparam, func, not_, or_, select,
 
 from servicegroup.liveness import MARK_INTERVAL, PATIENCE, Listening
 from servicegroup.model import Limits
+from servicegroup.sessions import Session
 from servicegroup.store.database import reading
 from servicegroup.store.findings import is_later
 from servicegroup.store.marks import KEPT
+from servicegroup.store.snapshots import SESSION_COLUMNS, beside_sessions
 from servicegroup.store.tables import services
+
+_WIDTH = 9
+"""Columns of a summary without its session."""
 
 
 class Summary(NamedTuple):
     """One service; ``may_have_changed`` says that its record may make another state of it.
 
-    ``is_ahead`` says that a stamp of it is later than now.
+    ``is_ahead`` says that a stamp of it is later than now, and ``is_mirrored`` that it is no member
+    of a backend. ``session`` is the latest of its life, where sessions are read.
     """
 
     id: int
@@ -35,10 +42,17 @@ class Summary(NamedTuple):
     was_up: bool
     may_have_changed: bool
     is_ahead: bool
+    is_mirrored: bool
+    session: Session | None = None
 
 
 def summaries(
-    engine: Engine, listening: Listening, limits: Limits, *, changed_only: bool
+    engine: Engine,
+    listening: Listening,
+    limits: Limits,
+    *,
+    changed_only: bool,
+    with_sessions: bool = False,
 ) -> list[Summary]:
     """Return the living services by id, all or those that may have changed.
 
@@ -54,11 +68,18 @@ def summaries(
     soon = now + timedelta(seconds=1 + MARK_INTERVAL)
     moments = {"soon": soon, "late": silent if changed_only else late, "silent": silent - unheard}
     with reading(engine) as connection:
+        if with_sessions:
+            rows = connection.execute(_query(changed_only, with_sessions=True), moments)
+            return [Summary(*(*row[:_WIDTH], _session(row[_WIDTH:]))) for row in rows]
         return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]
 
 
+def _session(columns: Sequence[Any]) -> Session | None:
+    return None if columns[0] is None else Session(*columns)
+
+
 @cache
-def _query(changed_only: bool) -> Select[Any]:
+def _query(changed_only: bool, *, with_sessions: bool = False) -> Select[Any]:
     c = services.c
     stamp = func.coalesce(c.last_seen_up, c.created_at)
     intended = or_(c.forced_down == true(), c.departure.is_not(None))
@@ -73,5 +94,8 @@ def _query(changed_only: bool) -> Select[Any]:
         and_(not_(was_up), not_(intended), stamp > bindparam("silent")),
     )
     named = (c.id, c.topic, c.zone, c.host, c.incarnation)
-    query = select(*named, was_up, may_have_changed, ahead).where(c.deleted == 0).order_by(c.id)
+    query = select(*named, was_up, may_have_changed, ahead, c.mirror.is_not(None))
+    if with_sessions:
+        query = query.add_columns(*SESSION_COLUMNS).select_from(beside_sessions())
+    query = query.where(c.deleted == 0).order_by(c.id)
     return query.where(may_have_changed) if changed_only else query

@@ -71,8 +71,11 @@ services = Table(
     Column("observed_state", String(4)),
     Column("observed_since", Stamp),
     Column("flapping_until", Stamp),
+    Column("mirror", Name),
     Column("deleted", Integer, nullable=False, server_default=text("0")),
     Column("deleted_at", Stamp),
+    # PostgreSQL draws it anew with every change of what no report changes; see ``memory``.
+    Column("edition", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("host", "topic", "deleted", name="uniq_services0host0topic0deleted"),
     UniqueConstraint("host", "binary", "deleted", name="uniq_services0host0binary0deleted"),
     Index("services_uuid_idx", "uuid", unique=True),
@@ -173,6 +176,44 @@ tokens = Table(
     Column("created_at", Stamp, nullable=False),
     Column("expires_at", Stamp),
     UniqueConstraint("name", "number", name="uniq_tokens0name0number"),
+    **_INNODB,
+)
+
+# The latest session of each service: it and its order within the life are what a write names.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("service_id", Integer, primary_key=True, autoincrement=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("session", String(36), nullable=False),
+    Column("plane", String(36), nullable=False),
+    Column("opened_at", Stamp, nullable=False),
+    Column("ended_at", Stamp),
+    Column("cause", String(16)),
+    # Whoever observes asks for what ended since it last asked.
+    Index("sessions_ended_idx", "ended_at"),
+    **_INNODB,
+)
+
+planes = Table(
+    "planes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Name, nullable=False),
+    Column("started_at", Stamp, nullable=False),
+    Column("marked_at", Stamp, nullable=False),
+    **_INNODB,
+)
+
+# The APIs that services are mirrored from, and when each answered last.
+mirrors = Table(
+    "mirrors",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("endpoint", Name, nullable=False),
+    Column("answered_at", Stamp, nullable=False),
+    Column("answered_before", Stamp, nullable=False),
     **_INNODB,
 )
 

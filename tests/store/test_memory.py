@@ -1,0 +1,298 @@
+"""What a list takes from memory is what the database has, whoever changed it, and however."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, event, select, text
+
+from servicegroup.driver import load
+from servicegroup.group import ServiceGroup
+from servicegroup.messages import Leave, Report
+from servicegroup.model import Departure, Limits, Service, ServiceFilter
+from servicegroup.store import migrate, snapshots
+from servicegroup.store.database import connect, write
+from servicegroup.store.memory import HOT
+from servicegroup.store.store import Store
+from servicegroup.store.tables import services
+
+if TYPE_CHECKING:
+    from servers.postgresql import PostgreSQL
+
+COUNT = 7
+BATCH = 3
+BATCHES = 3  # of COUNT
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "BATCH", BATCH)
+
+
+@pytest.fixture
+def engine(postgresql: PostgreSQL) -> Iterator[Engine]:
+    """Give a database that draws tokens."""
+    engine = connect(postgresql.database())
+    migrate.upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def plane(engine: Engine) -> ServiceGroup:
+    """Return a control plane's layer, with a memory of its own."""
+    return ServiceGroup(Store(engine), load("db"), Limits())
+
+
+def fill(group: ServiceGroup) -> list[str]:
+    lives = [group.join(f"h{n}", "web" if n % 2 else "db") for n in range(COUNT)]
+    group.report([Report(life.uuid, 1) for life in lives])
+    return [life.uuid for life in lives]
+
+
+def listed(group: ServiceGroup, filters: ServiceFilter | None = None) -> list[Service]:
+    """Return what a whole list reads, not judged."""
+    batches = group._store.batches(filters or ServiceFilter())
+    return [service for snapshot in batches for service in snapshot.services]
+
+
+def stored(engine: Engine, filters: ServiceFilter | None = None) -> list[Service]:
+    """Return the same as one statement finds it, without any memory."""
+    return Store(engine).snapshot(filters).services
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    asked: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def tokens(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        rows = connection.execute(select(services.c.uuid, services.c.edition))
+        return dict(map(tuple, rows))
+
+
+def other(column: Column[Any]) -> str:
+    """Return another value of a column, in SQL; none has it yet."""
+    if isinstance(column.type, Boolean):
+        return f'NOT "{column.name}"'
+    if isinstance(column.type, DateTime):
+        return "TIMESTAMP '2020-02-02 02:02:02'"
+    return f'"{column.name}" + 100' if isinstance(column.type, Integer) else "'else'"
+
+
+@pytest.mark.parametrize(
+    "column", [c for c in services.columns if c.name != "edition"], ids=lambda c: c.name
+)
+def test_each_column_is_read_each_time_or_draws_a_token(
+    engine: Engine, column: Column[Any]
+) -> None:
+    """A column that is new, and neither the one nor the other, would be shown as it once was."""
+    group = plane(engine)
+    uuid = fill(group)[1]
+    assert listed(group) == stored(engine)
+    before = tokens(engine)
+    change = f'UPDATE services SET "{column.name}" = {other(column)} WHERE uuid = :uuid'
+    write(engine, lambda c: c.execute(text(change), {"uuid": uuid}))
+    after = tokens(engine)
+    changed = {key for key in before if before[key] != after.get(key)}
+    assert changed == (set() if column.name in HOT else {uuid})
+    assert listed(group) == stored(engine)
+
+
+def test_each_table_that_a_list_reads_is_read_each_time(engine: Engine) -> None:
+    """Nothing but rows of services is kept."""
+    group = ServiceGroup(Store(engine, with_sessions=True), load("session"), Limits())
+    fill(group)
+    listed(group)
+    with statements(engine) as asked:
+        listed(group)
+    assert sum("LEFT OUTER JOIN sessions" in one and "planes" in one for one in asked) == BATCHES
+
+
+def test_who_changed_is_all_that_is_read_anew(engine: Engine) -> None:
+    group = plane(engine)
+    uuids = fill(group)
+    listed(group)
+    with statements(engine) as asked:
+        assert listed(group) == stored(engine)
+    unchanged = len(asked)
+    group.report([Report(uuid, 1) for uuid in uuids])
+    group.report([Report(uuids[0], 1, failing="no disk")])
+    with statements(engine) as asked:
+        assert listed(group) == stored(engine)
+    assert len(asked) == unchanged, "a report moves what is read each time"
+    group.update(uuids[4], disabled=True, disabled_reason="why not")
+    group.update(uuids[5], forced_down=True)
+    with statements(engine) as asked:
+        assert listed(group) == stored(engine)
+    assert len(asked) == unchanged + 1, "both are of one batch"
+
+
+def test_an_answered_edit_is_in_the_next_list_of_every_plane(engine: Engine) -> None:
+    """Read your writes, wherever they were written."""
+    planes = [plane(engine), plane(connect(engine.url.render_as_string(hide_password=False)))]
+    uuids = fill(planes[0])
+    for turn in range(150):
+        writer, uuid = planes[turn % 2], uuids[turn % COUNT]
+        reason = f"turn {turn}"
+        writer.update(uuid, disabled=True, disabled_reason=reason)
+        for reader in planes:
+            shown = {s.uuid: s.disabled_reason for batch in reader.reasons() for s, _ in batch}
+            assert shown[uuid] == reason
+    planes[1].close()
+
+
+class Walk:
+    """Changes of every kind, in any order, by whoever."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self._engine = engine
+        self._random = random.Random(seed)
+        self._backup: list[dict[str, Any]] = []
+        self.group = plane(engine)
+        self.ways = (
+            self.join, self.report, self.fail, self.depart, self.edit, self.delete, self.observe,
+            self.by_hand, self.back_up, self.restore,
+        )  # fmt: skip
+
+    def step(self) -> None:
+        self._random.choice(self.ways)()
+
+    def _one(self) -> Service:
+        return self._random.choice(stored(self._engine) or [self._join()])
+
+    def _join(self) -> Service:
+        host = f"h{self._random.randrange(2 * COUNT)}"
+        self.group.join(host, "web", zone=self._random.choice(["east", "west"]))
+        return stored(self._engine, ServiceFilter(host=host))[0]
+
+    def join(self) -> None:
+        self._join()
+
+    def report(self) -> None:
+        self.group.report([Report(s.uuid, s.incarnation) for s in stored(self._engine)])
+
+    def fail(self) -> None:
+        one = self._one()
+        self.group.report([Report(one.uuid, one.incarnation, failing=str(self._random.random()))])
+
+    def depart(self) -> None:
+        one = self._one()
+        how = self._random.choice(list(Departure))
+        self.group.depart([Leave(one.uuid, one.incarnation, how, detail="because")])
+
+    def edit(self) -> None:
+        reason, forced_down = str(self._random.random()), self._random.random() < 0.5
+        self.group.update(
+            self._one().uuid, disabled=True, disabled_reason=reason, forced_down=forced_down
+        )
+
+    def delete(self) -> None:
+        self.group.delete(self._one().uuid)
+
+    def observe(self) -> None:
+        self.by_hand("absent_since", "held_since", "observed_since", "flapping_until")
+
+    def by_hand(self, *names: str) -> None:
+        name = self._random.choice(names or ("version", "zone", "disabled", "created_at"))
+        where = services.c.id == self._one().id
+        value = text(other(services.c[name]))
+        change = services.update().where(where).values({name: value})
+        write(self._engine, lambda c: c.execute(change))
+
+    def back_up(self) -> None:
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(services)).mappings()
+            self._backup = [dict(row) for row in rows]
+
+    def restore(self) -> None:
+        """Put all rows back as they were, tokens included, as a restored dump does."""
+
+        def work(connection: Any) -> None:
+            connection.execute(services.delete())
+            if self._backup:
+                connection.execute(services.insert(), self._backup)
+
+        write(self._engine, work)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lists_are_what_is_stored_whatever_happens(engine: Engine, seed: int) -> None:
+    walk = Walk(engine, seed)
+    fill(walk.group)
+    seldom, often = plane(engine), plane(engine)
+    for number in range(120):
+        walk.step()
+        assert listed(often) == stored(engine)
+        if number % 9 == 0:
+            east = ServiceFilter(zone="east")
+            assert listed(seldom, east) == stored(engine, east)
+            assert listed(seldom) == stored(engine)
+
+
+def test_a_restored_backup_shows_at_once_and_so_does_what_follows(engine: Engine) -> None:
+    """What is lost is lost, and nobody counts to its tokens again (F-27)."""
+    often, seldom = plane(engine), plane(engine)
+    uuid = fill(often)[0]
+    walk = Walk(engine, 0)
+    walk.back_up()
+    often.update(uuid, disabled=True, disabled_reason="lost")
+    assert [listed(group)[0].disabled_reason for group in (often, seldom)] == ["lost", "lost"]
+    walk.restore()
+    assert listed(often)[0].disabled_reason is None
+    often.update(uuid, disabled=True, disabled_reason="after")
+    assert [listed(group)[0].disabled_reason for group in (often, seldom)] == ["after", "after"]
+
+
+def test_what_was_undone_was_never_shown(engine: Engine) -> None:
+    group = plane(engine)
+    fill(group)
+    before = listed(group)
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        connection.execute(services.update().values(zone="nowhere"))
+        assert listed(group) == before
+        connection.rollback()
+    assert listed(group) == before == stored(engine)
+
+
+def test_a_copy_without_its_trigger_is_read_whole(engine: Engine) -> None:
+    """Whoever copies tables alone has tokens that nobody draws."""
+    group = plane(engine)
+    uuid = fill(group)[0]
+    assert listed(group) == stored(engine)
+    drops = (
+        "ALTER TABLE services DISABLE TRIGGER ALL",
+        "DROP FUNCTION servicegroup_edition CASCADE",
+    )
+    for drop in map(text, drops):
+        write(engine, partial(Connection.execute, statement=drop))
+        group.update(uuid, disabled=True, disabled_reason=drop.text)
+        assert listed(group) == stored(engine)
+
+
+def test_whoever_is_gone_is_forgotten(engine: Engine) -> None:
+    """Else a fleet whose names come and go would fill the memory."""
+    group = plane(engine)
+    uuids = fill(group)
+    memory = group._store._memory
+    assert memory is not None
+    listed(group)
+    assert len(memory.known) == COUNT
+    for uuid in uuids[:4]:
+        group.delete(uuid)
+    listed(group, ServiceFilter(binary="web"))
+    assert len(memory.known) == COUNT, "a list of some says nothing of the others"
+    listed(group)
+    assert len(memory.known) == COUNT - 4

@@ -28,6 +28,9 @@ from support.waiting import until
 TTL = 1.0
 """Seconds a member lives, and for which a server that was just started cannot tell of anybody."""
 
+RECORD = "35b740bb-2a9f-4229-a7d5-b6bd5746af19"
+"""The uuid of a record of Nova's."""
+
 AT_ONCE = Limits(report_interval=0.0001)
 """With which a deleted process has been told as soon as it is deleted."""
 
@@ -153,10 +156,10 @@ def test_neither_does_one_wait_for_another_server_beside_nova(
         driver.heartbeat(member, 1, TTL)
     two[0].freeze()
     try:
-        nova = NovaEvictions(driver, 0.2)
+        nova = NovaEvictions(driver, Limits(heartbeat_interval=0.2, membership_ttl=TTL))
         for member in [*stuck, *free]:
-            nova.leave(member)
-        until(lambda: list(nova._owed.keys() - set(stuck)) == [], PATIENCE)
+            nova.leave(member, RECORD)
+        until(lambda: {one.member for one in nova._owed} <= set(stuck), PATIENCE)
         assert not any(p.incarnations for p in driver.presence(free).values())
     finally:
         two[0].thaw()

@@ -13,13 +13,21 @@ import pytest
 
 from drivers.reference import Directory, Reference, ReferenceOptions
 from servicegroup.model import Limits, Member, OnUnknown, PresenceState, Reason, Verdict
+from servicegroup.nova.evictions import LONGEST, PendingEvictions
 from servicegroup.nova.layer import Layer
-from servicegroup.nova.membership import STARTED, Membership
+from servicegroup.nova.lives import STARTED, life_of
+from servicegroup.nova.membership import Membership
+from servicegroup.nova.rpc.options import RpcSettings
+from servicegroup.nova.rpc.results import Told
 from support.waiting import until
 
 NOW = datetime(2026, 1, 1, 12)
 MEMBER = Member("compute", "node1")
+RECORD = "35b740bb-2a9f-4229-a7d5-b6bd5746af19"
+OTHER = "e81d66a4-ddd3-4aba-8a84-171d1cb4d339"
+"""Records of one member in two cells."""
 LIMITS = Limits(heartbeat_interval=0.05, membership_ttl=0.4)
+NOBODY_ASKED = Told(RpcSettings(True, 5, 100, 600, "/nowhere/servicegroup-rpc.json"))
 
 
 class Clock:
@@ -47,13 +55,13 @@ def driver(backend: Directory) -> Reference:
 
 
 def layer_of(driver: Reference | None, clock: Clock, limits: Limits = LIMITS) -> Layer:
-    return Layer(limits, driver, None, clock)
+    return Layer(limits, driver, None, clock, rpc=NOBODY_ASKED)
 
 
 def record(**changes: Any) -> dict[str, Any]:
     """Return Nova's record of a compute that has just reported."""
     return {
-        "uuid": "35b740bb-2a9f-4229-a7d5-b6bd5746af19",
+        "uuid": RECORD,
         "host": "node1",
         "topic": "compute",
         "created_at": datetime(2025, 1, 1, tzinfo=UTC),
@@ -115,7 +123,7 @@ def test_not_knowing_does_not_raise_the_dead(
     driver: Reference, backend: Directory, clock: Clock
 ) -> None:
     passed = [0.0]
-    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0])
+    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0], rpc=NOBODY_ASKED)
     assert layer.verdict(record()).reason is Reason.ABSENT
     backend.freeze()
     unknown = until(lambda: told(layer.verdict(record()), PresenceState.UNKNOWN))
@@ -130,7 +138,7 @@ def test_a_clock_that_steps_back_keeps_no_reporting_service_absent(
 ) -> None:
     """SQL-5: how long ago it was absent is no matter of Nova's clock."""
     passed = [0.0]
-    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0])
+    layer = Layer(LIMITS, driver, None, clock, lambda: passed[0], rpc=NOBODY_ASKED)
     assert layer.verdict(record()).reason is Reason.ABSENT
     backend.freeze()
     until(lambda: told(layer.verdict(record()), PresenceState.UNKNOWN))
@@ -165,7 +173,7 @@ def beating() -> bool:
 
 @contextmanager
 def joined(driver: Reference, clock: Clock) -> Iterator[Membership]:
-    membership = layer_of(driver, clock).join("compute", "node1")
+    membership = layer_of(driver, clock).join("compute", "node1", RECORD)
     try:
         until(lambda: state(driver) is PresenceState.PRESENT)
         yield membership
@@ -176,7 +184,7 @@ def joined(driver: Reference, clock: Clock) -> Iterator[Membership]:
 
 def test_a_member_joins_and_leaves_when_its_record_is_gone(driver: Reference, clock: Clock) -> None:
     with joined(driver, clock) as membership:
-        assert driver.presence([MEMBER])[MEMBER].incarnations == {STARTED}
+        assert driver.presence([MEMBER])[MEMBER].incarnations == {life_of(RECORD)}
         membership.end()
         until(lambda: not beating())
         assert state(driver) is PresenceState.ABSENT
@@ -203,15 +211,15 @@ def test_a_delete_frees_all_lives_once_the_backend_answers(
     driver: Reference, backend: Directory, clock: Clock
 ) -> None:
     layer = layer_of(driver, clock)
-    for life in (1, 2):
-        driver.heartbeat(MEMBER, life, 3600.0)
+    for ago in (2, 1):
+        driver.heartbeat(MEMBER, life_of(RECORD, STARTED - ago), 3600.0)
     backend.freeze()
-    layer.leave("compute", "node1")
-    layer.leave("compute", "node2")
+    layer.leave("compute", "node1", RECORD)
+    layer.leave("compute", "node2", OTHER)
     backend.thaw()
     until(lambda: state(driver) is not PresenceState.PRESENT)
-    driver.heartbeat(MEMBER, 3, 3600.0)
-    layer.leave("compute", "node1")
+    driver.heartbeat(MEMBER, life_of(RECORD), 3600.0)
+    layer.leave("compute", "node1", RECORD)
     until(lambda: state(driver) is not PresenceState.PRESENT)
 
 
@@ -220,16 +228,77 @@ def test_a_delete_while_the_one_before_is_under_way_is_not_lost(
 ) -> None:
     layer = layer_of(driver, clock)
     leave = driver.leave
-    lives = iter([2])
+    lives = iter([life_of(OTHER)])
 
     def leaves_and_comes_back(member: Member, incarnation: int | None = None) -> None:
         leave(member, incarnation)
         for life in lives:
             driver.heartbeat(member, life, 3600.0)
-            layer.leave(member.group, member.host)
+            layer.leave(member.group, member.host, OTHER)
 
     monkeypatch.setattr(driver, "leave", leaves_and_comes_back)
-    driver.heartbeat(MEMBER, 1, 3600.0)
-    layer.leave("compute", "node1")
-    until(lambda: not any(one.name == "servicegroup-evictions" for one in threading.enumerate()))
+    driver.heartbeat(MEMBER, life_of(RECORD), 3600.0)
+    layer.leave("compute", "node1", RECORD)
+    until(is_nothing_owed)
     assert state(driver) is PresenceState.ABSENT
+
+
+def is_nothing_owed() -> bool:
+    """Tell whether all backends have forgotten who was deleted."""
+    return not any(one.name == "servicegroup-evictions" for one in threading.enumerate())
+
+
+def test_a_delete_in_one_cell_ends_nobody_of_the_same_name_in_another(
+    driver: Reference, clock: Clock
+) -> None:
+    """F-44: two conductors of one host name are one member, and two records."""
+    layer = layer_of(driver, clock)
+    for record_of in (RECORD, OTHER):
+        driver.heartbeat(MEMBER, life_of(record_of), 3600.0)
+    layer.leave("compute", "node1", RECORD)
+    until(is_nothing_owed)
+    assert driver.presence([MEMBER])[MEMBER].incarnations == {life_of(OTHER)}
+
+
+def test_a_delete_ends_lives_that_the_first_release_began(driver: Reference, clock: Clock) -> None:
+    driver.heartbeat(MEMBER, STARTED, 3600.0)
+    layer_of(driver, clock).leave("compute", "node1", RECORD)
+    until(is_nothing_owed)
+    assert state(driver) is PresenceState.ABSENT
+
+
+def test_whoever_cannot_be_told_of_keeps_no_other_waiting(
+    driver: Reference, backend: Directory
+) -> None:
+    now = 0.0
+    evictions = PendingEvictions(driver, LIMITS, lambda: now)
+    driver.heartbeat(MEMBER, life_of(RECORD), 3600.0)
+    backend.freeze()
+    evictions.leave(Member("compute", "node2"), OTHER)
+    evictions.leave(MEMBER, RECORD)
+    backend.thaw()  # it has forgotten nothing, and does not know of node2 for a time to live
+    until(lambda: state(driver) is PresenceState.UNKNOWN)
+    assert not is_nothing_owed()
+    now = LONGEST * LIMITS.membership_ttl + 1
+    until(is_nothing_owed)
+
+
+def test_a_crowd_that_vanishes_is_held_for_as_long_as_it_reports(
+    driver: Reference, clock: Clock
+) -> None:
+    hosts = [f"node{number}" for number in range(5)]
+    for host in hosts:
+        driver.heartbeat(Member("compute", host), 1, 60.0)
+    layer = layer_of(driver, clock)
+
+    def reasons(**changes: Any) -> list[Reason]:
+        return [layer.verdict(record(host=host, **changes)).reason for host in hosts]
+
+    assert reasons() == [Reason.PRESENT] * 5
+    for host in hosts:
+        driver.leave(Member("compute", host))
+    until(lambda: state(driver) is PresenceState.ABSENT)
+    until(lambda: Reason.PRESENT not in reasons())
+    assert reasons() == [Reason.HELD] * 5
+    silent = NOW.replace(tzinfo=UTC) - timedelta(seconds=2.5 * LIMITS.report_interval)
+    assert reasons(last_seen_up=silent) == [Reason.ABSENT] * 5

@@ -10,12 +10,14 @@ from oslo_config import cfg
 from servicegroup.config import DriverChoice
 from servicegroup.errors import ConfigError
 from servicegroup.model import OnUnknown
+from servicegroup.nova.rpc.options import RpcSettings
 from servicegroup.nova.settings import Settings, load, register_options, require_tested
 
 NOVAS_OWN = [
     cfg.StrOpt("servicegroup_driver", default="db"),
     cfg.IntOpt("report_interval", default=10),
     cfg.IntOpt("service_down_time", default=60),
+    cfg.StrOpt("state_path", default="/var/lib/nova"),
 ]
 
 
@@ -78,3 +80,30 @@ def test_a_nova_that_was_not_tested_is_refused_unless_allowed() -> None:
     require_tested("35.0.0", allowed=True)
     with pytest.raises(ConfigError, match=r"this is 35\.0\.0: set .* allow_untested_nova = true"):
         require_tested("35.0.0", allowed=False)
+
+
+def test_the_probes_section_has_its_defaults(path: Path) -> None:
+    found = read(path, "").rpc
+    assert found == RpcSettings(False, 5, 150, 600, "/var/lib/nova/servicegroup-rpc.json")
+
+
+@pytest.mark.parametrize(
+    ("driver", "text", "sentence"),
+    [
+        ("db", "deaf = down", r"deaf = down needs a servicegroup_driver of servicegroup"),
+        ("mc", "deaf = down", r"deaf = down needs a servicegroup_driver of servicegroup"),
+        ("zk", "deaf = up", "deaf"),
+        ("zk", "timeout = 30\nkeep = 100", r"keep = 100 is too short for timeout = 30"),
+        ("zk", "rate = 0", "rate"),
+    ],
+)
+def test_a_contradiction_of_the_probe_is_one_sentence(
+    path: Path, driver: str, text: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        read(path, f"[DEFAULT]\nservicegroup_driver = {driver}\n[rpc]\n{text}\n")
+    assert "\n" not in str(refused.value)
+
+
+def test_deaf_may_be_down_where_the_layer_judges(path: Path) -> None:
+    assert read(path, "[DEFAULT]\nservicegroup_driver = zk\n[rpc]\ndeaf = down\n").rpc.deaf_is_down

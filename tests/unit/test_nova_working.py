@@ -14,11 +14,12 @@ import pytest
 from drivers.reference import Directory, Reference, ReferenceOptions
 from servicegroup.model import Limits, Member, PresenceState
 from servicegroup.nova import membership as memberships
-from servicegroup.nova.membership import STARTED, Membership
+from servicegroup.nova.membership import Membership
 from servicegroup.nova.working import why_idle
 from support.waiting import until
 
 MEMBER = Member("compute", "node1")
+LIFE = 4711
 LIMITS = Limits(heartbeat_interval=0.05, membership_ttl=60.0)
 
 ENDED = """
@@ -73,7 +74,7 @@ def driver(tmp_path: Path) -> Reference:
 
 
 def joined(driver: Reference, signs: Signs) -> Membership:
-    membership = Membership(MEMBER, [driver], LIMITS, lambda: signs.idle, lambda: signs.now)
+    membership = Membership(MEMBER, LIFE, [driver], LIMITS, lambda: signs.idle, lambda: signs.now)
     until(lambda: state(driver) is PresenceState.PRESENT)
     return membership
 
@@ -118,10 +119,10 @@ def test_who_takes_no_work_leaves_when_a_time_to_live_is_over(
     until(lambda: "the process runs, but it is deaf." in caplog.text)
     assert state(driver) is PresenceState.PRESENT, "a restart within it is no outage"
     driver.leave(MEMBER)
-    driver.heartbeat(MEMBER, STARTED - 1, 60.0)
+    driver.heartbeat(MEMBER, LIFE - 1, 60.0)
     signs.now = LIMITS.membership_ttl
     until(lambda: not beating())
-    assert driver.presence([MEMBER])[MEMBER].incarnations == {STARTED - 1}
+    assert driver.presence([MEMBER])[MEMBER].incarnations == {LIFE - 1}
     assert caplog.text.count("it is deaf") == 1
 
 
@@ -148,7 +149,7 @@ def test_a_worker_that_ends_leaves_the_life_that_it_shares(
     joined(driver, signs)
     signs.idle, signs.now = "it was told to stop", 0.0
     until(lambda: not _beats(signs))
-    assert driver.presence([MEMBER])[MEMBER].incarnations == {STARTED}
+    assert driver.presence([MEMBER])[MEMBER].incarnations == {LIFE}
 
 
 def _beats(signs: Signs) -> bool:

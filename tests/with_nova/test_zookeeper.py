@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -10,6 +12,9 @@ from kazoo.client import KazooClient
 
 from servers.cloud import Cloud
 from servers.zookeeper import ZooKeeper
+from servicegroup.driver import load
+from servicegroup.model import Member
+from servicegroup.nova.lives import life_of
 from support.waiting import until
 
 from .conftest import DETECTED, HOSTS, QUICK, SESSION, all_are_back, nobody_goes_down
@@ -155,3 +160,39 @@ def test_a_delete_while_zookeeper_is_down_frees_the_node_later(
     assert TWO not in zookeeper_cloud.states()
     zookeeper.start()
     stays_away(zookeeper_cloud, register)
+
+
+def test_a_delete_ends_nobody_of_the_same_name_in_another_cell(
+    zookeeper_cloud: Cloud, zookeeper: ZooKeeper, register: Register
+) -> None:
+    """F-44: conductors of one host name in two cells are one member, and each has a record."""
+    driver = load("zookeeper", {"address": zookeeper.address})
+    before = register.nodes("control", "conductor")
+    try:
+        other = life_of("e81d66a4-ddd3-4aba-8a84-171d1cb4d339")
+        driver.heartbeat(Member("conductor", "control"), other, 60.0)
+        (node,) = register.nodes("control", "conductor") - before
+        zookeeper_cloud.conductor.kill()
+        zookeeper_cloud.delete("control", "nova-conductor")
+        until(
+            lambda: register.nodes("control", "conductor") == {node},
+            SESSION / 2,
+            what="the nodes of the record that was deleted, and no other, before their session",
+        )
+    finally:
+        driver.close()
+
+
+def test_a_reload_of_nova_says_that_the_layer_needs_a_restart(
+    zookeeper_cloud: Cloud, register: Register
+) -> None:
+    """F-47: whoever gets a SIGHUP reads nova.conf again, and the layer in it does not."""
+    conductor = zookeeper_cloud.conductor
+    before = conductor.configuration.read_text()
+    try:
+        conductor.configuration.write_text(before + "[servicegroup]\nmembership_ttl = 9\n")
+        os.kill(conductor.pid, signal.SIGHUP)
+        until(lambda: "restart needed" in conductor.said(), 30, what="it says so in its log")
+    finally:
+        conductor.configuration.write_text(before)
+        conductor.kill()

@@ -5,9 +5,7 @@ It runs in the environment that Nova is installed in, and only reads.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -16,19 +14,25 @@ from servicegroup.cli.doctor import COLUMNS as CHECKS
 from servicegroup.cli.doctor import print_checks
 from servicegroup.cli.driver import DISAGREEMENTS, NOT_READY, summary
 from servicegroup.cli.main import EXIT_CODES
+from servicegroup.cli.nova_cells import Row, names_of, said, unjudged, with_unjudged
+from servicegroup.cli.nova_open import open_deployment as _open
+from servicegroup.cli.nova_probe import RPC, probe
 from servicegroup.cli.output import Column, output_options, pick, print_item, print_items, printable
 from servicegroup.cli.params import Text
 from servicegroup.cli.service import SHOWN, explained, nova_manage
-from servicegroup.errors import ConfigError, NotFound, Unavailable
+from servicegroup.errors import NotFound, StoreUnavailable, Unavailable
 from servicegroup.model import Service
 
 if TYPE_CHECKING:
-    from servicegroup.nova.deployment import Deployment, Listing
+    from servicegroup.nova.deployment import Listing
 
 _OURS = ("group", "detail", "incarnation", "flapping_until")
 """Columns of the register that Nova's records have nothing for."""
 
-COLUMNS: list[Column[Service]] = [column for column in SHOWN if column.key not in _OURS]
+COLUMNS: list[Column[Row]] = [
+    *(with_unjudged(column) for column in SHOWN if column.key not in _OURS),
+    with_unjudged(RPC),
+]
 
 
 @click.group()
@@ -43,6 +47,9 @@ def nova(ctx: click.Context, path: str) -> None:
     backend. It changes nothing. Exit code 4 says that a cell did not answer.
     """
     ctx.obj = path
+
+
+nova.add_command(probe)
 
 
 @nova.command("list")
@@ -69,10 +76,16 @@ def list_services(
         for one in listing.services
         if host in (None, one.host) and binary in (None, one.binary) and not (down and one.is_up)
     ]
-    if form == "nova-manage":
+    unknown = [] if down else [
+        one
+        for one in unjudged(listing.missing)
+        if host in (None, one.host) and binary in (None, one.binary)
+    ]  # fmt: skip
+    if form == "nova-manage":  # which knows two faces only
         click.echo("\n".join(nova_manage(found)))
     else:
-        print_items(form, columns, found)
+        rows: list[Row] = [*found, *unknown]
+        print_items(form, columns, rows)
     _end(ctx, listing)
 
 
@@ -85,14 +98,20 @@ def why(ctx: click.Context, host: str, binary: str | None, names: Sequence[str],
     """Explain why the services of HOST, or one BINARY there, are up or down."""
     columns = pick(COLUMNS, names, form)
     listing = _open(ctx).services()
-    found = [one for one in listing.services if one.host == host and binary in (None, one.binary)]
+    everybody: list[Row] = [*listing.services, *unjudged(listing.missing)]
+    found = [one for one in everybody if one.host == host and binary in (None, one.binary)]
     if not found:
         what = f"{binary} on host {host}" if binary else f"service on host {host}"
+        if listing.missing:
+            raise StoreUnavailable(
+                f"No cell that answers has a record of a {what}, and {names_of(listing.missing)}"
+                " does not answer."
+            )
         raise NotFound(f"Nova has no record of a {what}; see servicegroup nova list.")
     if form != "table":
         print_items(form, columns, found)
     for one in found if form == "table" else ():
-        print_item(form, columns if names else [*columns, *explained(one)], one)
+        print_item(form, columns if names else [*columns, *_explained(one)], one)
     _end(ctx, listing)
 
 
@@ -109,7 +128,11 @@ def compare(ctx: click.Context, names: Sequence[str], form: str) -> None:
     listing = deployment.services()
     compared = deployment.compare(listing.services)
     print_items(form, pick(columns, names, form), compared.disagreements)
-    click.echo(summary(compared), err=True)
+    if listing.missing:
+        missing = printable(names_of(listing.missing))
+        click.echo(f"Not ready: nobody knows of the services of {missing}.", err=True)
+    if not listing.missing or not compared.is_ready:
+        click.echo(summary(compared), err=True)
     _end(ctx, listing)
     if not compared.is_ready:
         ctx.exit(NOT_READY)
@@ -135,23 +158,17 @@ def doctor(ctx: click.Context, names: Sequence[str], form: str) -> None:
     ctx.exit(1 if any(check.result == "FAIL" for check in found) else 0)
 
 
-def _open(ctx: click.Context) -> Deployment:
-    if find_spec("nova") is None:
-        raise ConfigError(
-            f"Nova is not installed beside {sys.executable}; run the servicegroup of the"
-            " environment that Nova runs in."
-        )
-    from servicegroup.nova.deployment import Deployment
-
-    deployment = Deployment(ctx.obj)
-    ctx.call_on_close(deployment.close)
-    return deployment
+def _explained(one: Row) -> list[Column[Row]]:
+    """Return the lines below the columns; where nothing was judged, the cell is the explanation."""
+    if isinstance(one, Service):
+        return [with_unjudged(line) for line in explained(one)]
+    why = f"{one.why} The host belongs to it, and its services cannot be judged."
+    return [Column("Why", lambda _: why)]
 
 
 def _end(ctx: click.Context, listing: Listing) -> None:
-    """Say which cells are missing from what was printed, if any, and end accordingly."""
+    """Say which cells did not answer, if any, and end accordingly."""
     for cell in listing.missing:
-        said = f"Cell {cell} does not answer: its services are missing."
-        click.secho(printable(said), fg="yellow", err=True)
+        click.secho(printable(f"{said(cell)} Its services are UNKNOWN."), fg="yellow", err=True)
     if listing.missing:
         ctx.exit(EXIT_CODES[Unavailable])

@@ -9,6 +9,8 @@ import msgspec
 
 from servicegroup.cli.checks import Check, abbreviated, detection, forced_down, pinned_versions
 from servicegroup.cli.doctor import FEWEST_MISSES, backend
+from servicegroup.cli.nova_cells import said
+from servicegroup.cli.nova_probe import rpc_check
 from servicegroup.errors import StoreUnavailable
 from servicegroup.explanation import duration
 from servicegroup.liveness import LOOK_INTERVAL
@@ -35,9 +37,12 @@ def examine(deployment: Deployment) -> Iterator[Check]:
         yield Check("FAIL", "services", str(error), "Nothing else can be checked.")
         return
     for cell in listing.missing:
-        finding = f"Cell {cell} does not answer: its services are not judged."
+        finding = f"{said(cell)} Its services are UNKNOWN."
         yield Check("FAIL", "cells", finding, "Check its database and [database] in nova.conf.")
     yield from _presence(deployment, listing.services)
+    if not listing.missing:  # else nobody knows who has a record
+        yield from _strays(deployment.layer.driver, listing.services)
+    yield rpc_check(deployment.layer.rpc, listing.services)
     yield _clocks(listing.services)
     yield _remedied(pinned_versions(listing.services), "openstack compute service delete ID")
     yield _remedied(
@@ -92,7 +97,7 @@ def _deletes(deployment: Deployment) -> Check:
 
 
 def _presence(deployment: Deployment, services: Sequence[Service]) -> Iterator[Check]:
-    """Check that the driver can tell of everybody, and that it holds nobody who does not exist."""
+    """Check that the driver can tell of everybody."""
     driver = deployment.layer.driver
     if driver is None:
         return
@@ -106,13 +111,17 @@ def _presence(deployment: Deployment, services: Sequence[Service]) -> Iterator[C
         yield Check("FAIL", "presence", finding, remedy)
     else:
         yield Check("OK", "presence", f"{driver.name} can tell for all {len(services)} services.")
-    if strays := list(_strays(driver, services)):
+
+
+def _strays(driver: Driver | None, services: Sequence[Service]) -> Iterator[Check]:
+    """Check that the driver holds nobody who does not exist."""
+    if driver is not None and (strays := list(_without_record(driver, services))):
         finding = f"{driver.name} holds members without a record: {abbreviated(strays)}."
         remedy = "Deleted services that still run leave with their next report; else stop them."
         yield Check("WARN", "strays", finding, remedy)
 
 
-def _strays(driver: Driver, services: Sequence[Service]) -> Iterator[str]:
+def _without_record(driver: Driver, services: Sequence[Service]) -> Iterator[str]:
     """Return who is present without a record, in a backend that can list."""
     known = {(one.topic, one.host) for one in services}
     for group in sorted({topic for topic, _ in known}):

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from servicegroup.comparison import Compared, Disagreement, is_undetermined
-from servicegroup.errors import ConfigError, StoreUnavailable
+from servicegroup.errors import ConfigError
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Presence, PresenceState, Service, Verdict
-from servicegroup.nova import layer
+from servicegroup.nova import cells, layer
+from servicegroup.nova.cells import Away
 from servicegroup.nova.settings import GROUP
 
 _NEVER_REPORT = ("nova-osapi_compute", "nova-metadata")
@@ -23,10 +24,10 @@ _NEVER_REPORT = ("nova-osapi_compute", "nova-metadata")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """All services with their verdicts, and the cells that did not answer, by name."""
+    """All services with their verdicts, and the cells that did not answer."""
 
     services: list[Service]
-    missing: list[str]
+    missing: list[Away]
 
 
 class Deployment:
@@ -55,11 +56,17 @@ class Deployment:
 
     def services(self) -> Listing:
         """Return who exists and who is up. Raises StoreUnavailable where no cell answers."""
-        records, missing = _records()
+        answered, missing = cells.records()
+        records = [one for one in answered if one.binary not in _NEVER_REPORT]
         self._records = {record.uuid: record for record in records}
+        self.layer.meet(records)
         services = [_service(record, self._verdict(record)) for record in records]
         services.sort(key=lambda one: (one.binary, one.host))
         return Listing(services, missing)
+
+    def cell_of(self, service: Service) -> str:
+        """Return the uuid of the cell that has the record of a service just listed."""
+        return str(self._records[service.uuid].obj_context.cell_uuid)
 
     def compare(self, services: list[Service]) -> Compared:
         """Tell what obeying the shadow driver would change of services just listed.
@@ -100,6 +107,7 @@ class Deployment:
                 (self.layer.now() - stamp.replace(tzinfo=None)).total_seconds(),
                 forced_down=record.forced_down,
                 presence=Presence(state, detail="as Nova's driver mc has it"),
+                rpc=self.layer.rpc(record.uuid),
             )
         )
 
@@ -128,31 +136,6 @@ def _open(config_file: str) -> None:
 
         register(cfg.CONF)
     register_all()
-
-
-def _records() -> tuple[list[Any], list[str]]:
-    """Return the records of all cells, and which cells did not answer."""
-    import nova.context as context
-    from nova.objects.service import ServiceList
-    from oslo_db.exception import DBError
-
-    try:
-        answers = context.scatter_gather_all_cells(
-            context.get_admin_context(), ServiceList.get_all, None, set_zones=True
-        )
-    except DBError as error:
-        said = str(error).partition("\n")[0]
-        raise StoreUnavailable(f"Nova's API database does not answer: {said}.") from error
-    names = {cell.uuid: cell.identity for cell in context.CELLS}
-    records, missing = [], []
-    for uuid, answer in answers.items():
-        if context.is_cell_failure_sentinel(answer):
-            missing.append(names[uuid])
-        else:
-            records += [one for one in answer if one.binary not in _NEVER_REPORT]
-    if len(missing) == len(answers):
-        raise StoreUnavailable(f"No cell's database answers, of {', '.join(missing)}.")
-    return records, missing
 
 
 def _service(record: Any, verdict: Verdict) -> Service:
@@ -187,6 +170,7 @@ def _service(record: Any, verdict: Verdict) -> Service:
         observed_state=None,
         observed_since=None,
         flapping_until=None,
+        mirror=None,
         backend_error=None,
         deleted=0,
         deleted_at=None,

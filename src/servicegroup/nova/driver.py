@@ -26,8 +26,8 @@ class _JoiningDriver(DbDriver):
     def join(self, member: str, group: str, service: Any = None) -> None:
         """Start Nova's report, and the heartbeats of the membership."""
         super().join(member, group, service)
-        membership = layer.current().join(group, member, partial(why_idle, service))
-        _when_gone(service.service_ref, membership.end)
+        record, idle = service.service_ref, partial(why_idle, service)
+        _when_gone(record, layer.current().join(group, member, record.uuid, idle).end)
 
 
 class LayerDriver(_JoiningDriver):

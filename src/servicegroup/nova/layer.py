@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,12 +16,16 @@ from uuid import UUID
 import msgspec
 
 from servicegroup.config import DriverChoice
-from servicegroup.driver import Driver, load
+from servicegroup.driver import Driver
 from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
+from servicegroup.nova import drivers
+from servicegroup.nova.crowds import Crowds
 from servicegroup.nova.evictions import PendingEvictions
+from servicegroup.nova.lives import life_of, newest_start
 from servicegroup.nova.membership import Membership
+from servicegroup.nova.rpc.results import Told
 from servicegroup.nova.settings import load as load_settings
 from servicegroup.nova.snapshot import Snapshot
 from servicegroup.nova.working import why_idle
@@ -43,25 +47,31 @@ class _Side:
         self, driver: Driver | None, limits: Limits, monotonic: Callable[[], float]
     ) -> None:
         self.limits = msgspec.structs.replace(limits, driver=driver.name) if driver else limits
-        self._snapshot = Snapshot(driver, limits) if driver else None
+        self._snapshot = snapshot = Snapshot(driver, limits) if driver else None
+        self._crowds = None
+        if driver and snapshot and not drivers.holds_crowds(driver):
+            self._crowds = Crowds(driver.name, limits, snapshot.presences, monotonic)
         self._monotonic = monotonic
         self._absent_at: dict[Member, float] = {}
 
-    def presence(self, record: Record) -> tuple[Presence | None, float | None]:
-        """Return the driver's answer, and how many seconds ago the member was known absent."""
+    def presence(self, record: Record) -> tuple[Presence | None, float | None, float | None]:
+        """Return the driver's answer, and for how long the member was known absent, or is held."""
         topic = record["topic"]
         if self._snapshot is None or not topic:  # services of the API have no topic
-            return None, None
+            return None, None, None
         member = Member(topic, record["host"])
         presence = self._snapshot.presence(member)
-        if presence.state is PresenceState.ABSENT:
+        held_age = self._crowds.held_age(member, presence) if self._crowds else None
+        if held_age is not None:
+            self._absent_at.pop(member, None)
+        elif presence.state is PresenceState.ABSENT:
             self._absent_at[member] = self._monotonic()
         elif presence.state is PresenceState.PRESENT:
             if self._absent_at:
                 self._absent_at.pop(member, None)
         elif (absent_at := self._absent_at.get(member)) is not None:
-            return presence, self._monotonic() - absent_at
-        return presence, None
+            return presence, self._monotonic() - absent_at, None
+        return presence, None, held_age
 
     def close(self) -> None:
         """Ask no more in place of others."""
@@ -79,8 +89,10 @@ class Layer:
         shadow: Driver | None,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        rpc: Told,
     ) -> None:
-        """Obey ``driver``; None for one of Nova's own.
+        """Obey ``driver``; None for one of Nova's own. ``rpc`` tells who answers questions.
 
         ``now`` is the clock that stamps are aged by, naive and UTC: Nova's own. ``monotonic``, in
         seconds, measures how long ago something was seen here, whatever becomes of that clock.
@@ -88,13 +100,12 @@ class Layer:
         self.limits = limits
         self.driver, self.shadow = driver, shadow
         self.now = now
+        self.rpc = rpc
         self._obeyed, self._not_obeyed = (
             _Side(each, limits, monotonic) for each in (driver, shadow)
         )
         self._future_stamps = FutureStamps(monotonic)
-        self._evictions = [
-            PendingEvictions(each, limits.heartbeat_interval) for each in self.drivers
-        ]
+        self._evictions = [PendingEvictions(each, limits) for each in self.drivers]
 
     @property
     def drivers(self) -> list[Driver]:
@@ -109,6 +120,12 @@ class Layer:
             log.exception("A service that cannot be judged counts as down.")
             return False
 
+    def meet(self, records: Iterable[Record]) -> None:
+        """Ask about all of these before any is judged, so that a crowd is seen as one."""
+        for side in (self._obeyed, self._not_obeyed):
+            for record in records:
+                side.presence(record)
+
     def verdict(self, record: Record) -> Verdict:
         """Judge a record by its report and the driver that is obeyed."""
         return self._judged(record, self._obeyed)
@@ -117,20 +134,25 @@ class Layer:
         """Judge a record by its report and the shadow driver, which nobody obeys."""
         return self._judged(record, self._not_obeyed)
 
-    def join(self, group_id: str, member: str, idle: Callable[[], str] = why_idle) -> Membership:
-        """Begin to heartbeat a member to every driver; returns at once.
+    def join(
+        self, group_id: str, member: str, record: str, idle: Callable[[], str] = why_idle
+    ) -> Membership:
+        """Begin to heartbeat a member, for the record with this uuid, to every driver.
 
-        ``idle`` says why the service takes no work any more, "" while it does (F-40, F-48).
+        Returns at once. ``idle`` says why the service takes no work any more, "" while it does
+        (F-40, F-48).
         """
-        return Membership(Member(group_id, member), self.drivers, self.limits, idle)
+        joining = Member(group_id, member)
+        return Membership(joining, life_of(record), self.drivers, self.limits, idle)
 
-    def leave(self, group_id: str, member: str) -> None:
-        """Free what the backends hold of a deleted service (spec S4).
+    def leave(self, group_id: str, member: str, record: str) -> None:
+        """Free what the backends hold of a deleted record, by its uuid (spec S4).
 
-        Returns at once; it is done in a thread, as soon as each backend answers.
+        Other lives of the member belong to a record in another cell, and stay (F-44). Returns at
+        once; it is done in a thread, as soon as each backend answers.
         """
         for evictions in self._evictions:
-            evictions.leave(Member(group_id, member))
+            evictions.leave(Member(group_id, member), record)
 
     def close(self) -> None:
         """Ask no more, and close the connections to the backends."""
@@ -147,7 +169,7 @@ class Layer:
         if age < 0.0 or self._future_stamps.first_seen:
             ahead = max(0.0, -age)
             age = self._future_stamps.age(UUID(record["uuid"]).int, stamp, age)
-        presence, absent_age = side.presence(record)
+        presence, absent_age, held_age = side.presence(record)
         return judge(
             Evidence(
                 side.limits,
@@ -157,8 +179,15 @@ class Layer:
                 presence=presence,
                 absent_age=absent_age,
                 stamped_ahead=ahead,
+                held_age=held_age,
+                rpc=self.rpc(record["uuid"], _began(record["uuid"], presence)),
             )
         )
+
+
+def _began(record: str, presence: Presence | None) -> float | None:
+    """Return when the newest life of a record began, in seconds since 1970, where that is told."""
+    return newest_start(record, presence.incarnations) if presence is not None else None
 
 
 def current() -> Layer:
@@ -172,7 +201,11 @@ def _made() -> Layer:
 
     settings = load_settings(cfg.CONF)
     return Layer(
-        settings.limits, _driver(settings.driver), _driver(settings.shadow), timeutils.utcnow
+        settings.limits,
+        _driver(settings.driver),
+        _driver(settings.shadow),
+        timeutils.utcnow,
+        rpc=Told(settings.rpc),
     )
 
 
@@ -180,4 +213,4 @@ _layers = PerProcess(_made)
 
 
 def _driver(choice: DriverChoice | None) -> Driver | None:
-    return load(choice.name, choice.options) if choice else None
+    return drivers.load(choice) if choice else None

@@ -18,14 +18,8 @@ from servicegroup.driver import Driver
 from servicegroup.model import Limits, Member
 from servicegroup.nova.working import why_idle
 
-STARTED = int(time.time())
-"""Which life of its services this process is, in seconds since 1970: the incarnation they join by.
-
-It is taken before Nova forks its workers, so they share one, and none of them hides or ends another
-(ZK-15); a restart is a newer one.
-"""
-
 _STARTED_IN = os.getpid()
+"""The process that workers were forked from; they share its life, so none hides another (ZK-15)."""
 
 log = logging.getLogger("servicegroup.nova")
 
@@ -36,17 +30,20 @@ class Membership:
     def __init__(
         self,
         member: Member,
+        incarnation: int,
         drivers: Iterable[Driver],
         limits: Limits,
         idle: Callable[[], str] = why_idle,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin at once; does not wait for a backend.
+        """Begin at once, as this life of the member; does not wait for a backend.
 
         ``idle`` says why the process takes no work any more, "" while it does; that is for good.
         ``monotonic``, in seconds, measures how long ago that began.
         """
-        self._signals = [_Signal(member, driver, limits, idle, monotonic) for driver in drivers]
+        self._signals = [
+            _Signal(member, incarnation, driver, limits, idle, monotonic) for driver in drivers
+        ]
 
     def end(self) -> None:
         """Leave, and stay away until the process is restarted; does not wait for a backend."""
@@ -60,6 +57,7 @@ class _Signal:
     def __init__(
         self,
         member: Member,
+        incarnation: int,
         driver: Driver,
         limits: Limits,
         idle: Callable[[], str],
@@ -67,6 +65,7 @@ class _Signal:
     ) -> None:
         self.gone = False
         self._member = member
+        self._incarnation = incarnation
         self._driver = driver
         self._ttl = limits.membership_ttl
         self._idle = idle
@@ -80,14 +79,14 @@ class _Signal:
     def _beat(self) -> None:
         """Heartbeat; once the record or the service is gone, leave until that has succeeded."""
         if self.gone:
-            self._driver.leave(self._member, STARTED)
+            self._driver.leave(self._member, self._incarnation)
             self._heart.stop()
         elif self._has_stopped():
             if self._may_leave():
-                self._driver.leave(self._member, STARTED)
+                self._driver.leave(self._member, self._incarnation)
             self._heart.stop()
         elif self._idle_since is None:
-            self._driver.heartbeat(self._member, STARTED, self._ttl)
+            self._driver.heartbeat(self._member, self._incarnation, self._ttl)
 
     def _has_stopped(self) -> bool:
         """Tell whether the process has taken no work for a time to live, and say when it begins."""

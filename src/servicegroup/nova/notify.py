@@ -23,4 +23,4 @@ class ServiceGroupNotifier(Driver):
             return
         record = message["payload"]["nova_object.data"]
         if record["topic"]:
-            layer.current().leave(record["topic"], record["host"])
+            layer.current().leave(record["topic"], record["host"], record["uuid"])

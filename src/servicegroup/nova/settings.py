@@ -8,18 +8,17 @@ from __future__ import annotations
 import msgspec
 from oslo_config import cfg
 
-from servicegroup.config import DriverChoice, check_heartbeats, driver_choice
-from servicegroup.driver import driver_names
+from servicegroup.config import DriverChoice, check_heartbeats
 from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
+from servicegroup.nova import drivers
+from servicegroup.nova.rpc import options as rpc
+from servicegroup.nova.rpc.options import RpcSettings
 
 GROUP = "servicegroup"
 
 TESTED = "34."
 """What the version of a Nova begins with that the layer was tested with."""
-
-DRIVERS = {name: name for name in driver_names() if name != "db"} | {"zk": "zookeeper"}
-"""What ``servicegroup_driver`` may say besides Nova's own names, and the driver it means."""
 
 OPTIONS = [
     cfg.StrOpt("on_unknown", default="record", choices=["record", "down"], help=(
@@ -44,11 +43,13 @@ class Settings(msgspec.Struct, frozen=True):
     limits: Limits
     driver: DriverChoice | None
     shadow: DriverChoice | None
+    rpc: RpcSettings
 
 
 def register_options(conf: cfg.ConfigOpts) -> None:
-    """Let the section ``[servicegroup]`` hold the layer's options."""
+    """Let the sections ``[servicegroup]`` and ``[rpc]`` hold the layer's options."""
     conf.register_opts(OPTIONS, GROUP)
+    conf.register_opts(rpc.OPTIONS, rpc.GROUP)
 
 
 def require_tested(found: str, *, allowed: bool) -> None:
@@ -75,7 +76,7 @@ def load(conf: cfg.ConfigOpts) -> Settings:
 def _settings(conf: cfg.ConfigOpts) -> Settings:
     own = conf[GROUP]
     name, shadow = conf.servicegroup_driver, own.shadow_driver
-    obeyed = DRIVERS.get(name)
+    obeyed = drivers.NAMES.get(name)
     limits = Limits(
         report_interval=conf.report_interval,
         service_down_time=conf.service_down_time,
@@ -85,11 +86,12 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         on_unknown=OnUnknown(own.on_unknown),
     )
     check_heartbeats(limits)
-    if shadow and DRIVERS.get(shadow) in (None, obeyed):
-        others = ", ".join(other for other, driver in DRIVERS.items() if driver != obeyed)
+    if shadow and drivers.NAMES.get(shadow) in (None, obeyed):
+        others = ", ".join(other for other, driver in drivers.NAMES.items() if driver != obeyed)
         raise ConfigError(f"[servicegroup] shadow_driver = {shadow} must be one of {others}.")
     return Settings(
         limits,
-        driver_choice(conf, obeyed) if obeyed else None,
-        driver_choice(conf, DRIVERS[shadow]) if shadow else None,
+        drivers.choice(conf, obeyed) if obeyed else None,
+        drivers.choice(conf, drivers.NAMES[shadow]) if shadow else None,
+        rpc.load(conf, driver=obeyed),
     )

@@ -12,7 +12,7 @@ A backend that does not answer holds nobody up (F-18), and an absence is proven 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -51,6 +51,10 @@ class Snapshot:
         """Return the driver's answer for one member; never raises."""
         found = self._told(member)
         return self._asking.proven(member, found) if found.state is PresenceState.ABSENT else found
+
+    def presences(self, members: Iterable[Member]) -> dict[Member, Presence]:
+        """Return the driver's answer for each of these; never raises."""
+        return {member: self.presence(member) for member in members}
 
     def close(self) -> None:
         """Ask no more in place of others."""

@@ -6,9 +6,10 @@ and until they are told to stop; their reports go on in threads of their own aft
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any
+
+from servicegroup.green import are_threads_green
 
 
 def why_idle(service: Any = None) -> str:
@@ -29,7 +30,6 @@ def _has_main_thread_ended() -> bool:
 
     A fork makes the thread that forked the main thread of the new process.
     """
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is not None and patcher.is_monkey_patched("thread"):
+    if are_threads_green():
         return False
     return not threading.main_thread().is_alive()

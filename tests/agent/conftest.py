@@ -14,11 +14,12 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Give a running control plane that no test harms."""
+    """Give a running control plane with driver db that no test harms."""
     directory = tmp_path_factory.mktemp("plane")
     shared = ControlPlane(
         f"sqlite:///{directory / 'register.sqlite'}",
         directory,
+        servicegroup_driver="db",
         report_interval=1,
         service_down_time=4,
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicegroup.agent.client import HttpClient, Joined, _understood, attempt_timeout
+from servicegroup.agent.client import HttpClient, Joined, attempt_timeout, understood
 from servicegroup.agent.connection import Connection, Reply, _seconds
 from servicegroup.agent.heart import Busy
 from servicegroup.errors import (
@@ -32,13 +32,13 @@ PACE = {
 }
 
 
-def understood(status: int, body: bytes, retry_after: float = 0) -> Refusals:
-    return _understood("http://cp", Reply(status, retry_after, body), Refusals)
+def refusals(status: int, body: bytes, retry_after: float = 0) -> Refusals:
+    return understood("http://cp", Reply(status, retry_after, body), Refusals)
 
 
 def test_refusals_are_read() -> None:
     answer = b'{"deleted": ["a"], "superseded": [], "left": ["b"], "unknown": [], "later": 1}'
-    assert understood(200, answer) == Refusals(deleted=frozenset("a"), left=frozenset("b"))
+    assert refusals(200, answer) == Refusals(deleted=frozenset("a"), left=frozenset("b"))
 
 
 @pytest.mark.parametrize(
@@ -59,33 +59,33 @@ def test_a_status_is_an_error_with_the_control_planes_sentence(
     status: int, error: type[ServiceGroupError]
 ) -> None:
     with pytest.raises(error) as caught:
-        understood(status, b'{"anyName": {"code": 400, "message": "Say it better."}}')
+        refusals(status, b'{"anyName": {"code": 400, "message": "Say it better."}}')
     assert str(caught.value) == f"http://cp answered {status}: Say it better."
 
 
 @given(st.integers(201, 599), st.binary())
 def test_any_other_answer_is_an_error_of_ours_and_one_line(status: int, body: bytes) -> None:
     with pytest.raises(ServiceGroupError) as caught:
-        understood(status, body)
+        refusals(status, body)
     assert str(caught.value).startswith("http://cp answered ")
 
 
 @given(st.binary())
 def test_garbage_with_a_good_status_is_no_answer(body: bytes) -> None:
     with pytest.raises(ControlPlaneUnavailable):
-        _understood("http://cp", Reply(200, 0, body), Joined)
+        understood("http://cp", Reply(200, 0, body), Joined)
 
 
 @pytest.mark.parametrize("pace", [{"report_interval": 0}, {"heartbeat_interval": -1}])
 def test_a_pace_that_would_never_rest_is_refused(pace: dict[str, float]) -> None:
     body = msgspec.json.encode({"uuid": "u", "incarnation": 1, **PACE, **pace})
     with pytest.raises(ControlPlaneUnavailable):
-        _understood("http://cp", Reply(200, 0, body), Joined)
+        understood("http://cp", Reply(200, 0, body), Joined)
 
 
 def test_busy_carries_the_wish() -> None:
     with pytest.raises(Busy) as caught:
-        understood(503, b"{}", retry_after=7)
+        refusals(503, b"{}", retry_after=7)
     assert caught.value.retry_after == 7
 
 

@@ -22,6 +22,7 @@ from servicegroup.controlplane.metrics import collector as metrics_module
 from servicegroup.controlplane.metrics.collector import Metrics
 from servicegroup.controlplane.observer import Observer
 from servicegroup.controlplane.observer_loop import ObserverLoop
+from servicegroup.controlplane.sessions import Sessions
 from servicegroup.driver import load
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
@@ -36,6 +37,7 @@ from support.aging import backdate
 from support.control_plane import ControlPlane
 from support.monitoring import DASHBOARD, RULES, Asked
 from support.scrape import Scrape
+from support.session import Talker
 from support.waiting import until
 from support.workers import Workers
 
@@ -182,6 +184,24 @@ def test_a_backend_that_does_not_answer_is_measured(workers: Workers, backend: M
     assert after.total(name, driver="memcached") >= before.total(name) + COUNT
 
 
+def test_sessions_are_counted_with_how_they_end(workers: Workers) -> None:
+    plane = workers.plane
+    before = Scrape.of(plane)
+    assert before.values("sessions") == [0]
+    with Talker(plane.url) as talker:
+        for host in ("first", "second"):
+            talker.say({"register": {"host": host, "binary": "session", "group": "of-sessions"}})
+        held = Scrape.of(plane)
+        assert held.values("sessions") == [2]
+        assert held.values("sessions_opened_total") == [2]
+        talker.break_off()
+    after = workers.until(2, "sessions_ended_total", cause="broken")
+    assert after.total("sessions_ended_total") == 2
+    assert after.values("sessions") == [0]
+    workers.until(0, "sessions_unwritten_ends")
+    assert after.values("sessions_failed_commits_total") == [0]
+
+
 # -- what needs no server -----------------------------------------------------------------------
 
 
@@ -189,7 +209,8 @@ def metrics_of(group: ServiceGroup) -> Metrics:
     """Return the metrics of a control plane on this layer that has done nothing yet."""
     intake = Intake(lambda reports, marking, deadline: NOBODY, 10)
     observer_loop = ObserverLoop(group, Observer(group), lambda: None, timedelta(days=1))
-    return Metrics(group, intake, observer_loop, Feed(group), Clients())
+    sessions = Sessions(group.recorder().sessions("node1"), 10, 1, lambda members: None)
+    return Metrics(group, intake, observer_loop, Feed(group), Clients(), sessions)
 
 
 async def rendered(metrics: Metrics) -> Scrape:

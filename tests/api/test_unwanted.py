@@ -67,12 +67,14 @@ def accept(reports: Sequence[Report], marking: bool, deadline: float) -> Refusal
     return NOBODY
 
 
-@pytest.mark.parametrize("path", ["/v1/services", "/v2.1/os-services"])
+@pytest.mark.parametrize(
+    ("path", "door"), [("/v1/services", "batches"), ("/v2.1/os-services", "reasons")]
+)
 def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
-    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, path: str
+    group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, path: str, door: str
 ) -> None:
     """The one that is being made is made; its turn is free when it is done, and not before."""
-    begun, go_on, batches = [], threading.Event(), ServiceGroup.batches
+    begun, go_on, batches = [], threading.Event(), getattr(ServiceGroup, door)
 
     def slow(*given: Any, **named: Any) -> Any:
         begun.append(given)
@@ -96,7 +98,7 @@ def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
         assert len(begun) == 2
         assert last.status == 200
 
-    monkeypatch.setattr(ServiceGroup, "batches", slow)
+    monkeypatch.setattr(ServiceGroup, door, slow)
     asyncio.run(test())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ LIMITS: dict[str, Any] = {
 
 
 @pytest.mark.timeout(300)
-def test_fifty_services_move_to_zookeeper_and_on_to_memcached_and_back(
+def test_fifty_services_move_from_driver_to_driver_and_back(
     zookeeper_server: ZooKeeper, memcached_server: Memcached, tmp_path: Path
 ) -> None:
     plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path)
@@ -59,15 +60,14 @@ def test_fifty_services_move_to_zookeeper_and_on_to_memcached_and_back(
             until(lambda: all_because("reporting"), timeout=60, what="the crowd reports")
             incarnations = {s["incarnation"] for s in plane.services(f"?binary={BINARY}").values()}
             with Watcher(plane, BINARY, COUNT) as watcher:
-                restart_with("db", "zookeeper")
-                until(ready, timeout=60, interval=0.5, what="ready for zookeeper")
-                restart_with("zookeeper", "db")
-                until(lambda: all_because("present"), timeout=60, what="present in zookeeper")
-                restart_with("zookeeper", "memcached")
-                until(ready, timeout=60, interval=0.5, what="ready for memcached")
-                restart_with("memcached", "zookeeper")
-                until(lambda: all_because("present"), timeout=60, what="present in memcached")
-                restart_with("zookeeper", "memcached")
+                for former, latter in pairwise(
+                    ("db", "session", "zookeeper", "memcached", "session")
+                ):
+                    restart_with(former, latter)
+                    until(ready, timeout=60, interval=0.5, what=f"ready for {latter}")
+                    restart_with(latter, former)
+                    until(lambda: all_because("present"), timeout=60, what=f"present, {latter}")
+                restart_with("memcached", "session")
                 until(lambda: all_because("present"), timeout=60, what="rolled back")
             assert watcher.flips == []
             assert watcher.answers > 50

@@ -20,11 +20,15 @@ from servicegroup.store.database import connect
 from servicegroup.store.store import Store
 from support.control_plane import ControlPlane
 from support.fleet import Agent, fleet
+from support.session import Talker
 from support.waiting import until
 
 pytestmark = pytest.mark.long
 
 LIMITS: dict[str, Any] = {"report_interval": 1, "service_down_time": 4}
+SILENCE = {**LIMITS, "servicegroup_driver": "db"}
+"""Options of a control plane for which silence alone shows who is down."""
+
 DOWN_TIME = 4.0
 HOSTS = ["h1", "h2", "h3"]
 
@@ -67,7 +71,7 @@ def then_a_dead_agent_is_found(plane: ControlPlane, agent: Agent) -> None:
 
 
 def test_a_control_plane_that_was_away_accuses_nobody(tmp_path: Path) -> None:
-    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **SILENCE)
     plane.start()
     try:
         with fleet(plane.url, HOSTS, tmp_path) as agents:
@@ -87,7 +91,7 @@ def test_a_control_plane_that_was_away_accuses_nobody(tmp_path: Path) -> None:
 def test_a_control_plane_that_hung_accuses_nobody(tmp_path: Path) -> None:
     """Nor does another reader of the same record, asked meanwhile (SQL-6)."""
     url = f"sqlite:///{tmp_path / 'r.sqlite'}"
-    plane = ControlPlane(url, tmp_path, **LIMITS)
+    plane = ControlPlane(url, tmp_path, **SILENCE)
     plane.start()
     try:
         with fleet(plane.url, HOSTS, tmp_path) as agents:
@@ -108,7 +112,7 @@ def test_a_database_that_was_away_accuses_nobody(
     how: str, own_postgresql: Callable[[], PostgreSQL], tmp_path: Path
 ) -> None:
     server = own_postgresql()
-    plane = ControlPlane(server.database(), tmp_path, **LIMITS)
+    plane = ControlPlane(server.database(), tmp_path, **SILENCE)
     plane.start()
     try:
         with fleet(plane.url, HOSTS, tmp_path) as agents:
@@ -124,9 +128,13 @@ def test_a_database_that_was_away_accuses_nobody(
         plane.stop()
 
 
-def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["db", "session"])
+def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(
+    driver: str, tmp_path: Path
+) -> None:
     """SQL-7: it lay in a socket of the control plane while its sender died."""
-    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    options = {**LIMITS, "servicegroup_driver": driver}
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **options)
     plane.start()
     try:
         with fleet(plane.url, ["h1"], tmp_path) as (agent,):
@@ -145,9 +153,31 @@ def test_a_report_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Pa
         plane.stop()
 
 
+def test_a_frame_from_before_a_pause_does_not_stamp_who_died_in_it(tmp_path: Path) -> None:
+    """SQL-7: the report lies in the session's socket, and behind it that its sender has gone."""
+    options = {**LIMITS, "servicegroup_driver": "session"}
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **options)
+    plane.start()
+    try:
+        with Talker(plane.url) as talker:
+            who = {"host": "h1", "binary": "nova-compute"}
+            life = talker.say({"register": who})["registered"]
+            reports = {"reports": [{name: life[name] for name in ("uuid", "incarnation")}]}
+            assert not talker.say(reports)["reported"]["unknown"]
+            plane.freeze()
+            stamp = _stored_stamp(tmp_path)
+            time.sleep(3)  # the pause is the subject: longer than what the control plane tolerates
+            talker.send(reports)
+        plane.thaw()
+        until(lambda: fleet_states(plane).get("h1") == "down", PATIENCE, what="h1 down")
+        assert _stored_stamp(tmp_path) == stamp
+    finally:
+        plane.stop()
+
+
 def test_a_registration_from_before_a_pause_begins_no_life(tmp_path: Path) -> None:
     """LC-4: its sender has gone, and would be told that nobody's life superseded its own."""
-    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **SILENCE)
     plane.start()
     try:
         assert _register(plane, "h1") == 1
@@ -187,7 +217,7 @@ def _stored_stamp(directory: Path) -> str:
 
 
 def test_who_died_while_nobody_listened_is_found_afterwards(tmp_path: Path) -> None:
-    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **LIMITS)
+    plane = ControlPlane(f"sqlite:///{tmp_path / 'r.sqlite'}", tmp_path, **SILENCE)
     plane.start()
     try:
         with fleet(plane.url, HOSTS, tmp_path) as agents:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Engine, select, update
 
 from servicegroup.store.clock import utcnow
-from servicegroup.store.tables import listening, outbox, services
+from servicegroup.store.tables import listening, outbox, planes, services
 
 
 def backdate(engine: Engine, seconds: float, **where: str) -> None:
@@ -27,6 +27,13 @@ def backdate_mark(engine: Engine, seconds: float) -> None:
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         now = connection.scalar(select(utcnow()))
         connection.execute(listening.update().values(marked_at=now - timedelta(seconds=seconds)))
+
+
+def backdate_plane(engine: Engine, seconds: float) -> None:
+    """Make the latest mark of every control plane that many seconds old."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        now = connection.scalar(select(utcnow()))
+        connection.execute(planes.update().values(marked_at=now - timedelta(seconds=seconds)))
 
 
 def age_everything(engine: Engine, seconds: float) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+from weakref import WeakSet
 
 import pytest
 import uvicorn
@@ -18,7 +22,8 @@ from servers.process import LOOPBACK, PATIENCE, free_port
 from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.endpoint import Endpoint, body_of
 from servicegroup.api.transport.protocol import MAX_MESSAGE, Protocol
-from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, Clients, Limit
+from servicegroup.api.upgrade import Upgrade
+from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, ClientQuota, Clients, Limit
 from support.waiting import until
 
 TIME = 0.5
@@ -26,11 +31,33 @@ LARGE = 64 * MAX_BODY
 GET = b"GET / HTTP/1.1\r\nHost: cp\r\n"
 
 
+class Session(asyncio.Protocol):
+    """What goes on with a connection after HTTP."""
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        client: ClientQuota,
+        clients: Clients,
+        gone: Callable[[], None],
+    ) -> None:
+        self.gone = gone
+        transport.set_protocol(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone()
+
+    def shutdown(self) -> None:
+        """Wait for the client to go."""
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Read the body, and answer with one that is larger than what sockets hold, if asked to."""
 
-    async def stage(request: Request) -> Answer:
+    async def stage(request: Request) -> Answer | Upgrade:
         await body_of(request)
+        if request.url.path == "/session":
+            return Upgrade("key", Session())
         return Answer(body=b"x" * LARGE if request.url.path == "/large" else b"ok")
 
     await Endpoint(stage)(scope, receive, send)
@@ -40,6 +67,11 @@ class Bounded(Protocol):
     clients = Clients()
     request_time = TIME
     read_time = TIME
+    all: ClassVar[WeakSet[Protocol]] = WeakSet()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.all.add(self)
+        super().connection_made(transport)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +120,19 @@ def pour(line: socket.socket, head: bytes, piece: bytes) -> int:
             line.sendall(piece)
             sent += len(piece)
     return sent
+
+
+def test_a_session_keeps_nothing_of_its_request(line: socket.socket) -> None:
+    """A fleet holds its sessions for weeks."""
+    line.sendall(b"GET /session HTTP/1.1\r\nHost: cp\r\n\r\n")
+    assert line.recv(65536).startswith(b"HTTP/1.1 101")
+
+    def is_freed() -> bool:
+        gc.collect()
+        return not Bounded.all
+
+    until(is_freed, PATIENCE)
+    assert Bounded.clients.connections == 1
 
 
 @pytest.mark.parametrize(

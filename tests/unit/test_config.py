@@ -36,7 +36,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     settings = config.load()
     limits = settings.limits
     assert (limits.report_interval, limits.service_down_time) == (10, 60)
-    assert (limits.driver, limits.on_unknown) == ("db", OnUnknown.RECORD)
+    assert (limits.driver, limits.on_unknown) == ("session", OnUnknown.RECORD)
     assert (settings.host, settings.port) == ("127.0.0.1", 8774)
     assert settings.connection == f"sqlite:///{tmp_path}/servicegroup.sqlite"
     assert settings.uses_default_database
@@ -72,7 +72,10 @@ def test_a_named_file_comes_first_and_must_be_there(
         ("service_down_time = 10", "service_down_time = 10 must be longer than report_interval"),
         ("membership_ttl = 3", "membership_ttl = 3 must be longer than heartbeat_interval = 3"),
         ("servicegroup_driver = consul", "no driver named 'consul'; choose one of: db"),
-        ("servicegroup_shadow_driver = db", "servicegroup_shadow_driver = db is the driver itself"),
+        (
+            "servicegroup_shadow_driver = session",
+            "servicegroup_shadow_driver = session is the driver itself",
+        ),
         ("report_interval = soon", "report_interval"),
         ("report_interval = -1", "report_interval"),
         ("on_unknown = maybe", "on_unknown"),

@@ -10,6 +10,7 @@ from servicegroup.events import Protection, Signal
 from servicegroup.explanation import explain, suspicion
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Presence, PresenceState, Reason
+from servicegroup.rpc import Rpc, RpcState
 
 LIMITS = Limits(driver="zookeeper")
 THERE = Presence(PresenceState.PRESENT, frozenset({1}))
@@ -64,3 +65,17 @@ def test_a_protection_in_a_sentence(signal: str, other: str) -> None:
         f"Protection: {signal} of group compute, zone az1 is suspect since 2026-01-31 12:00:00;"
         f" 20 that lost it are up by their {other}."
     )
+
+
+@pytest.mark.parametrize(
+    ("rpc", "said"),
+    [
+        (Rpc(RpcState.ANSWERS, 12), "answers, asked 12 s ago"),
+        (Rpc(RpcState.DEAF, 12, 200, "it took no question in 5 s"),
+         "deaf for 3 min 20 s, asked 12 s ago: it took no question in 5 s"),
+    ],
+)  # fmt: skip
+def test_what_a_question_came_to_is_told(rpc: Rpc, said: str) -> None:
+    explanation = explain(judge(Evidence(LIMITS, 4, incarnation=1, presence=THERE, rpc=rpc)))
+    assert [f.value for f in explanation.facts if f.name == "questions"] == [said]
+    assert ("no longer deaf when" in explanation.otherwise) is rpc.is_deaf

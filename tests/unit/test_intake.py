@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -265,24 +266,97 @@ def test_what_was_set_aside_is_first_in_the_next_batch(monkeypatch: pytest.Monke
     assert commits.batches[3:] == [["s0", "s1"], ["s2", "s3"]]
 
 
-def test_what_a_batch_left_over_waits_no_other_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_batch_left_over_waits_no_other_window() -> None:
     commits = Commits()
-    windows: list[float] = []
-    sleep = asyncio.sleep
+    windows: list[str] = []
 
-    async def counted(seconds: float) -> None:
-        windows.append(seconds)
-        await sleep(seconds)
+    class Counted(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            windows.append("a window")
+            return await super().wait()
 
     async def scenario(intake: Intake) -> None:
-        monkeypatch.setattr(asyncio, "sleep", counted)
+        intake._enough = Counted()
         await asyncio.gather(*(intake.report([Report("a", life)]) for life in range(1, 11)))
-        assert windows == [module.WINDOW]
+        assert len(windows) == 1
         await intake.report(report("b"))
-        assert windows == [module.WINDOW] * 2
+        assert len(windows) == 2
 
     run(scenario, commits)
     assert len(commits.batches) == 11
+
+
+def test_batches_keep_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACE", 0.3)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        begun = time.monotonic()
+        for name in "abc":
+            await intake.report(report(name))
+        assert time.monotonic() - begun >= 2 * module.PACE
+
+    run(scenario, commits)
+    assert commits.batches == [["a"], ["b"], ["c"]]
+
+
+def test_a_large_batch_waits_for_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACE", 3600)
+    monkeypatch.setattr(module, "ENOUGH", 3)
+    commits = Commits()
+
+    async def scenario(intake: Intake) -> None:
+        for turn in range(3):
+            await asyncio.gather(*(intake.report(report(f"{turn}{name}")) for name in "abc"))
+
+    run(scenario, commits)
+    assert [len(batch) for batch in commits.batches] == [3, 3, 3]
+
+
+def test_an_answer_that_cannot_be_given_costs_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: object) -> None:
+        raise OSError("gone")
+
+    async def scenario(intake: Intake) -> None:
+        intake.submit(report("a"), broken)
+        assert await intake.report(report("b")) == Refusals()
+        assert await intake.report(report("c")) == Refusals()
+
+    commits = Commits()
+    run(scenario, commits)
+    assert commits.batches == [["a", "b"], ["c"]]
+    assert "could not be given" in caplog.text
+
+
+def test_who_reports_on_when_told_of_the_end_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    commits = Commits()
+    commits.may_go_on.clear()
+    told: list[object] = []
+
+    async def main() -> None:
+        intake = Intake(commits, 10.0)
+        intake.start()
+
+        def again(outcome: object) -> None:
+            told.append(outcome)
+            intake.submit(report("c"), told.append)
+
+        first = asyncio.create_task(intake.report(report("a")))
+        await asyncio.to_thread(commits.entered.wait, 10)
+        for _ in range(2):
+            intake.submit(report("b"), again)
+        stopping = asyncio.create_task(intake.stop())
+        await asyncio.sleep(0)
+        commits.may_go_on.set()
+        await stopping
+        await asyncio.sleep(0)
+        first.cancel()
+
+    asyncio.run(main())
+    assert [type(outcome) for outcome in told] == [Unavailable] * 4
+    assert caplog.text == ""
 
 
 def test_one_client_holds_a_quarter_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:

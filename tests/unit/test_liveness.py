@@ -20,6 +20,7 @@ from servicegroup.model import (
     Reason,
     Verdict,
 )
+from servicegroup.rpc import Rpc, RpcState
 
 LIMITS = Limits(report_interval=10, service_down_time=60, driver="memcached")
 STRICT = msgspec.structs.replace(LIMITS, on_unknown=OnUnknown.DOWN)
@@ -28,6 +29,10 @@ PRESENT = Presence(PresenceState.PRESENT, frozenset({3}))
 PREDECESSOR = Presence(PresenceState.PRESENT, frozenset({2}))
 ABSENT = Presence(PresenceState.ABSENT)
 UNKNOWN = Presence(PresenceState.UNKNOWN)
+
+ANSWERS = Rpc(RpcState.ANSWERS, 3.0)
+DEAF = Rpc(RpcState.DEAF, 3.0, 60.0, "nobody takes messages from its queue")
+DEAF_IS_DOWN = msgspec.structs.replace(DEAF, decides=True)
 
 
 def evidence(age: float = 1, **facts: object) -> Evidence:
@@ -47,6 +52,7 @@ TABLE = [
     (evidence(900, forced_down=True, departure=Departure.EXITED), Reason.FORCED_DOWN),
     (evidence(0, departure=Departure.STOPPED, presence=PRESENT), Reason.LEFT),
     (evidence(900, departure=Departure.EXITED), Reason.EXITED),
+    (evidence(0, departure="told_down", presence=PRESENT), Reason.TOLD_DOWN),
     (evidence(61, presence=PRESENT), Reason.SILENT),
     (evidence(61, presence=ABSENT), Reason.SILENT),
     (evidence(presence=PRESENT), Reason.PRESENT),
@@ -86,6 +92,16 @@ TABLE = [
     (evidence(presence=ABSENT, observed=True), Reason.UNCONFIRMED),
     (evidence(1, presence=ABSENT, observed=True, absent_age=0.5), Reason.ABSENT),
     (evidence(61, presence=ABSENT, observed=True), Reason.SILENT),
+    # who is up but for that, and answers no RPC, is deaf (F-40)
+    (evidence(rpc=ANSWERS), Reason.REPORTING),
+    (evidence(rpc=DEAF), Reason.DEAF),
+    (evidence(presence=PRESENT, rpc=DEAF), Reason.DEAF),
+    (evidence(presence=UNKNOWN, rpc=DEAF), Reason.DEAF),
+    (evidence(presence=ABSENT, rpc=DEAF), Reason.ABSENT),
+    (evidence(61, rpc=DEAF), Reason.SILENT),
+    (evidence(61, rpc=ANSWERS), Reason.SILENT),
+    (evidence(presence=ABSENT, rpc=ANSWERS), Reason.ABSENT),
+    (evidence(forced_down=True, rpc=ANSWERS), Reason.FORCED_DOWN),
 ]
 
 
@@ -121,6 +137,7 @@ anything = st.builds(
     absent_age=st.none() | seconds,
     held_age=st.none() | seconds,
     observed=st.booleans(),
+    rpc=st.none() | st.sampled_from([ANSWERS, DEAF, DEAF_IS_DOWN]),
 )
 
 
@@ -168,6 +185,18 @@ def test_either_signals_down_wins(facts: Evidence) -> None:
         suspect = facts.held_age is not None and is_present(facts)
         assert facts.silence <= facts.limits.service_down_time or suspect
         assert facts.presence is None or reading(facts) is not PresenceState.ABSENT
+
+
+@given(anything)
+def test_an_answer_raises_nobody_and_only_deafness_that_decides_downs(facts: Evidence) -> None:
+    without = judge(msgspec.structs.replace(facts, rpc=None))
+    deaf = judge(msgspec.structs.replace(facts, rpc=DEAF))
+    decided = judge(msgspec.structs.replace(facts, rpc=DEAF_IS_DOWN))
+    assert judge(msgspec.structs.replace(facts, rpc=ANSWERS)).reason is without.reason
+    assert deaf.is_up == without.is_up
+    assert (deaf.reason is Reason.DEAF) == without.is_up
+    assert not decided.is_up
+    assert decided.reason is deaf.reason
 
 
 @given(anything)

@@ -100,3 +100,14 @@ def test_a_look_that_is_a_little_late_is_no_pause(clock: Clock, pauses: Pauses) 
         look(pauses)
         clock.now += TICK + TOLERANCE
         assert not pauses.just_ended
+
+
+def test_only_what_is_older_than_the_pause_is_suspect(clock: Clock, pauses: Pauses) -> None:
+    """SQL-7: over a connection that was made after a pause nothing comes that was sent before."""
+    look(pauses)
+    before = clock.now
+    clock.now += A_PAUSE
+    look(pauses)
+    clock.now += TICK / 2
+    assert pauses.ended_since(before)
+    assert not pauses.ended_since(clock.now)

@@ -14,6 +14,7 @@ from servicegroup.agent.connection import Reply
 from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.credentials import TlsFiles
 from servicegroup.agent.heart import Busy
+from servicegroup.decoding import decoder
 from servicegroup.errors import (
     Conflict,
     ControlPlaneUnavailable,
@@ -21,6 +22,7 @@ from servicegroup.errors import (
     InvalidInput,
     ServiceGroupError,
 )
+from servicegroup.keepalive import Keepalive
 from servicegroup.messages import Leave, Refusals, Report, Reported
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class DriverSettings(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What every member keeps to; ``fingerprint`` changes when anything of it does.
 
-    Durations are seconds. ``drivers`` are those with a signal of their own beside the record.
+    Durations are seconds. ``drivers`` are those with a backend that members write to; with a
+    ``session`` they hold one with a control plane.
     """
 
     report_interval: _Seconds
@@ -61,6 +64,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_interval: _Seconds
     membership_ttl: _Seconds
     drivers: tuple[DriverSettings, ...] = ()
+    session: Keepalive | None = None
     fingerprint: str = ""
 
 
@@ -77,9 +81,11 @@ class Client(Protocol):
     Each call takes at most ``timeout`` seconds, which the membership sets. Each raises
     ControlPlaneUnavailable for what may work later, and InvalidInput, Conflict or Forbidden.
     ``unanswered`` counts the requests without an answer: each may have been, or may be, obeyed.
+    ``planes`` are the control planes that a session can be held with, None for none.
     """
 
     timeout: float
+    planes: ControlPlanes | None
 
     @property
     def unanswered(self) -> int:
@@ -122,7 +128,8 @@ class HttpClient:
 
     def __init__(self, url: str, token: str | Path = "", files: TlsFiles | None = None) -> None:
         """Use the control planes of a comma separated list of URLs. Raises InvalidInput."""
-        self._planes = ControlPlanes(url, token, files)
+        self.planes: ControlPlanes | None = ControlPlanes(url, token, files)
+        self._planes = self.planes
         self.timeout = DEFAULT_TIMEOUT
 
     @property
@@ -190,7 +197,7 @@ class HttpClient:
             path,
             content,
             timeout,
-            lambda url, reply: _understood(url, reply, answer),
+            lambda url, reply: understood(url, reply, answer),
             timeout * hearing,
         )
 
@@ -220,17 +227,17 @@ REFUSALS: dict[int, type[ServiceGroupError]] = {
 def fault_messages(body: bytes) -> list[str]:
     """Return the sentences of a fault in Nova's or Keystone's envelope, none for anything else."""
     try:
-        faults = msgspec.json.decode(body, type=dict[str, _Fault]).values()
+        faults = decoder(dict[str, _Fault]).decode(body).values()
     except msgspec.MsgspecError:
         return []
     return [fault.message for fault in faults]
 
 
-def _understood(url: str, reply: Reply, answer: type[T]) -> T:
+def understood(url: str, reply: Reply, answer: type[T]) -> T:
     """Return the decoded answer of a control plane, or raise what its status means."""
     if reply.status == 200:
         try:
-            return msgspec.json.decode(reply.body, type=answer)
+            return decoder(answer).decode(reply.body)
         except msgspec.MsgspecError as error:
             raise ControlPlaneUnavailable(
                 f"{url} gave an answer that is not a control plane's ({error})."

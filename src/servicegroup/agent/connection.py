@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from servicegroup.agent.credentials import TlsFiles
+from servicegroup.agent.polling import poller
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.per_process import PerProcess
 
@@ -65,7 +66,8 @@ class Connection:
             )
         if parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
             raise InvalidInput(f"Control plane URL {url!r} must end with the port or a path.")
-        self._path = parts.path
+        self.path = parts.path
+        self.authority = parts.netloc
         self._tls: Tls | None = None
         if parts.scheme == "https":
             from servicegroup.agent.tls import Tls
@@ -95,22 +97,24 @@ class Connection:
         connection = self._take()
         if connection.sock is None:
             try:
-                connection.sock = self._dial(deadline - hearing)
+                connection.sock = self.dial(deadline - hearing)
             except (OSError, UnicodeError) as error:
-                cause = self._cause(error)
-                raise NotSent(f"{self.url} gave no answer ({cause}).") from error
+                raise NotSent(str(self.no_answer(error))) from error
         try:
             reply = self._exchange(connection, method, path, body, headers, deadline)
         except (OSError, HTTPException, UnicodeError) as error:
             connection.close()
-            cause = self._cause(error)
-            raise ControlPlaneUnavailable(f"{self.url} gave no answer ({cause}).") from error
+            raise self.no_answer(error) from error
         except BaseException:
             connection.close()
             raise
         if connection.sock is not None:
             self._idle.get().append(connection)
         return reply
+
+    def no_answer(self, error: Exception) -> ControlPlaneUnavailable:
+        """Return what it means that this went wrong, in a sentence."""
+        return ControlPlaneUnavailable(f"{self.url} gave no answer ({self._cause(error)}).")
 
     def close(self) -> None:
         """Close what is idle; the next request connects anew."""
@@ -129,7 +133,7 @@ class Connection:
         deadline: float,
     ) -> Reply:
         connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        connection.request(method, self._path + path, body, dict(headers))
+        connection.request(method, self.path + path, body, dict(headers))
         response = connection.getresponse()
         content = response.read(MAX_ANSWER)
         if response.length and len(content) < MAX_ANSWER:  # to http.client that is no error
@@ -138,8 +142,11 @@ class Connection:
             raise OSError(f"more than {MAX_ANSWER} bytes")
         return Reply(response.status, _seconds(response.getheader("Retry-After")), content)
 
-    def _dial(self, deadline: float) -> socket:
-        """Return a socket to whichever address answers, what answered last being tried first."""
+    def dial(self, deadline: float) -> socket:
+        """Return a socket to whichever address answers, what answered last being tried first.
+
+        Raises OSError, TimeoutError at the ``deadline``, in seconds of ``time.monotonic``.
+        """
         from servicegroup.agent.dialing import connect, look_up, secure
 
         addresses = look_up(self._host, self._port or (443 if self._tls else 80), deadline)
@@ -184,7 +191,7 @@ class Connection:
 
 def _has_input(connection: HTTPConnection) -> bool:
     """Whether an idle connection has something to read, which is the end of it."""
-    poll = select.poll()
+    poll = poller()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
 

@@ -44,6 +44,15 @@ class ControlPlanes:
         """Their URLs, in the order in which the next request tries them."""
         return [plane.url for plane in self._planes]
 
+    @property
+    def connections(self) -> list[Connection]:
+        """Each of them."""
+        return self._planes
+
+    def headers(self) -> dict[str, str]:
+        """Return what shows who asks."""
+        return self._token.headers()
+
     def request(
         self,
         method: str,

@@ -17,6 +17,8 @@ import time
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from servicegroup.agent.polling import poller
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ssl import SSLContext, SSLSocket
@@ -71,7 +73,7 @@ def connect(addresses: list[Address], deadline: float) -> tuple[socket.socket, A
     Raises the OSError of the last one that refused, and TimeoutError at the ``deadline``.
     """
     waiting: dict[int, tuple[socket.socket, Address]] = {}
-    poll = select.poll()
+    poll = poller()
     left = list(addresses)
     failure: OSError = TimeoutError()
     try:
@@ -137,7 +139,7 @@ def secure(plain: socket.socket, context: SSLContext, host: str, deadline: float
 
 
 def _wait(sock: socket.socket, event: int, deadline: float) -> None:
-    poll = select.poll()
+    poll = poller()
     poll.register(sock, event)
     if not poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
         raise TimeoutError

@@ -10,9 +10,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from servicegroup.agent.health import one_line
 from servicegroup.agent.heart import Heart
 from servicegroup.errors import ServiceGroupError
 
@@ -36,6 +37,12 @@ def own_options(settings: DriverSettings, environment: Mapping[str, str]) -> dic
         if name.startswith(prefix)
     }
     return {**settings.options, **own}
+
+
+def refusal(heartbeats: Iterable[Heartbeats]) -> str | None:
+    """Return what keeps a service out of a backend, first of the one that is obeyed."""
+    obeyed_first = sorted(heartbeats, key=lambda one: one.settings.shadow)
+    return next((one_line(one.error) for one in obeyed_first if one.error), None)
 
 
 class Heartbeats:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from servicegroup.agent.client import DEFAULT_URL, Client, HttpClient
 from servicegroup.agent.credentials import TlsFiles
-from servicegroup.agent.membership import Membership, State
+from servicegroup.agent.membership import Membership
+from servicegroup.agent.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ Deleted and superseded end the membership for good; left and unknown begin a new
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import os
 import threading
@@ -18,13 +17,16 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from servicegroup.agent.alarm import Alarm
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_timeout
-from servicegroup.agent.health import Health, one_line
+from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
-from servicegroup.agent.heartbeats import Heartbeats
+from servicegroup.agent.heartbeats import Heartbeats, refusal
 from servicegroup.agent.leaving import leave_until
+from servicegroup.agent.session import SessionHeartbeats
+from servicegroup.agent.state import State
 from servicegroup.errors import InvalidInput, ServiceGroupError
-from servicegroup.messages import Leave, Refusals, Report
+from servicegroup.messages import Leave, Refusals, Report, Reported
 from servicegroup.model import Departure, Member
 from servicegroup.names import check_name, topic_of
 
@@ -40,18 +42,6 @@ _IN_DOUBT = 3 * DEFAULT_TIMEOUT
 
 A control plane undoes one that takes it longer than ``DEFAULT_TIMEOUT``.
 """
-
-
-class State(enum.StrEnum):
-    """Where a membership stands; the last three are its ends."""
-
-    JOINING = "joining"
-    REPORTING = "reporting"
-    FAILING = "failing"
-    LOST = "lost"
-    LEFT = "left"
-    DELETED = "deleted"
-    SUPERSEDED = "superseded"
 
 
 class Membership:
@@ -89,9 +79,13 @@ class Membership:
         self._closing = closing
         self._who = f"{binary} on {host}"
         self._health = Health(self._who, healthy)
-        self._heart = Heart(self._who, "the control plane", self._beat, _INTERVAL_BEFORE_JOINING)
+        self._alarm = Alarm()
+        self._heart = Heart(
+            self._who, "the control plane", self._beat, _INTERVAL_BEFORE_JOINING, stop=self._alarm
+        )
         self._thread = threading.Thread(target=self._run, name="servicegroup-report", daemon=True)
         self._heartbeats: list[Heartbeats] = []
+        self._session: SessionHeartbeats | None = None
         self._joined: Joined | None = None
         self._failing: str | None = None
         self._in_doubt_until = 0.0
@@ -189,8 +183,9 @@ class Membership:
                 self._report_leave(self._joined, deadline)
         self._stop_heartbeats()
         self._close()
-        for heartbeats in self._heartbeats:
-            heartbeats.wait(deadline - time.monotonic())
+        for heartbeats in (*self._heartbeats, self._session):
+            if heartbeats is not None:
+                heartbeats.wait(deadline - time.monotonic())
 
     def _report_leave(self, joined: Joined, deadline: float) -> None:
         how, detail = self._departure
@@ -210,8 +205,8 @@ class Membership:
         self._failing = self._health.ask()
         if self._heart.is_stopping:
             return
-        report = Report(joined.uuid, joined.incarnation, self._failing, self._backend_error())
-        answer = self._client.report([report])
+        report = Report(joined.uuid, joined.incarnation, self._failing, refusal(self._heartbeats))
+        answer = self._send(report)
         if report.failing and joined.uuid in answer.invalid:
             # The database has not all of its letters; a reason with gaps is better than none (F-2).
             plain = report.failing.encode("ascii", "replace").decode()
@@ -219,6 +214,13 @@ class Membership:
         self._obey(answer, joined)
         if self._joined is joined and answer.terms != joined.fingerprint:
             self._renew(joined)
+
+    def _send(self, report: Report) -> Reported:
+        """Return the answer to a report, over the session while one is open."""
+        answer = None
+        if self._session is not None:
+            answer = self._session.report([report], self._client.timeout / 2)
+        return self._client.report([report]) if answer is None else answer
 
     def _register(self) -> Joined:
         unanswered = self._client.unanswered
@@ -279,6 +281,22 @@ class Membership:
         self._heartbeats = [*kept.values(), *new.values()]
         for heartbeats in new.values():
             heartbeats.start()
+        self._hold_session(joined)
+
+    def _hold_session(self, joined: Joined) -> None:
+        """Hold a session where the control plane wants one, and none where it does not."""
+        session, planes, wanted = self._session, self._client.planes, joined.session
+        if wanted is None or planes is None:
+            self._session = None
+            if session is not None:
+                session.stop()
+        elif session is not None:
+            session.renew(joined, wanted)
+        else:
+            self._session = SessionHeartbeats(
+                self._who, wanted, joined, self._health, planes, self._alarm.ring
+            )
+            self._session.start()
 
     def _obey(self, refusals: Refusals, joined: Joined) -> None:
         """Do what the control plane's answer asks for; nothing when the report was accepted."""
@@ -324,11 +342,7 @@ class Membership:
         if self._closing is not None:
             self._closing()
 
-    def _backend_error(self) -> str | None:
-        """Return what keeps this service out of a backend, first of the one that is obeyed."""
-        obeyed_first = sorted(self._heartbeats, key=lambda heartbeats: heartbeats.settings.shadow)
-        return next((one_line(one.error) for one in obeyed_first if one.error), None)
-
     def _stop_heartbeats(self) -> None:
-        for heartbeats in self._heartbeats:
-            heartbeats.stop()
+        for heartbeats in (*self._heartbeats, self._session):
+            if heartbeats is not None:
+                heartbeats.stop()

@@ -8,7 +8,7 @@ for their group commit. Whatever is not ours speaks Nova and goes to ``compute``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import parse_qsl
@@ -20,27 +20,28 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan
 
 from servicegroup.api import faults, ui
-from servicegroup.api.access.certificates import client_of
-from servicegroup.api.access.host_binding import Hosts
-from servicegroup.api.access.strategies import Authenticator, refuse_foreign_pages
+from servicegroup.api.access.certificates import client_of, has_expired, may_expire
+from servicegroup.api.access.strategies import EVERYBODY, Authenticator, refuse_foreign_pages
 from servicegroup.api.call import NOT_ASKED, Answer, Call, Caller, Handler, Rule, json_answer
 from servicegroup.api.compute import routes as compute
 from servicegroup.api.connection import connection_of
 from servicegroup.api.endpoint import Endpoint, Stage, body_of
 from servicegroup.api.listing import Lists
+from servicegroup.api.reporting import Reporting
 from servicegroup.api.streaming import MAX_WAIT, Stream, open_stream, wait_for
+from servicegroup.api.transport.websocket import WebSocket
+from servicegroup.api.upgrade import NO_UPGRADE, Upgrade, key_of, without_connection
 from servicegroup.api.v1 import routes as v1
 from servicegroup.api.v1.openapi import document
 from servicegroup.api.v1.query import event_filter, values, whole_number
-from servicegroup.api.v1.routes import EVENTS, REPORTS, STREAM
-from servicegroup.bodies import Elements, Reports
-from servicegroup.controlplane.feed import PAGE, Feed
+from servicegroup.api.v1.routes import EVENTS, REPORTS, SESSION, STREAM
+from servicegroup.api.v1.session import SessionTalk
+from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.intake import NOBODY
+from servicegroup.controlplane.pauses import READING
 from servicegroup.controlplane.plane import Plane
-from servicegroup.controlplane.terms import reported, terms
-from servicegroup.errors import Forbidden, InvalidInput
+from servicegroup.errors import Forbidden, InvalidInput, Unauthorized, Unavailable
 from servicegroup.events import EventFilter
-from servicegroup.messages import Report
 
 ROOTS = ("v1", "healthz", "readyz", "metrics", "ui")
 """The first parts of paths that are ours for every method, and never Nova's."""
@@ -58,14 +59,13 @@ class Handlers:
         self._feed = plane.feed
         self._pauses = plane.pauses
         self._metrics = plane.metrics
-        fingerprint = terms(group).fingerprint
+        self._sessions = plane.sessions
+        self._keepalive = plane.keepalive
         self._lists = Lists()
-        self._reported = partial(reported, fingerprint=fingerprint)
-        self._accepted = json_answer(self._reported(NOBODY))
+        self._reporting = Reporting(group, plane.intake)
+        self._accepted = Answer(200, self._reporting.answer(NOBODY))
         self._authenticator = authenticator
-        self._hosts = Hosts(group)
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
-        self._reports = Elements(Reports, "reports", Report)
         self._own = self._own_routes()
 
     def routes(self) -> list[Route]:
@@ -90,6 +90,7 @@ class Handlers:
                 for route in v1.ROUTES
                 if route.handler is not None
             ),
+            _route(SESSION.path, Endpoint(self.session), "GET"),
             _route(EVENTS.path, Endpoint(self.events), "GET"),
             _route(STREAM.path, Endpoint(self.stream), "GET"),
             _route("/v1/openapi.json", Endpoint(self.openapi), "GET"),
@@ -146,16 +147,36 @@ class Handlers:
     async def report(self, request: Request) -> Answer:
         """Wait for the group commit of these reports."""
         caller = await self._caller(request, REPORTS.rule)
-        reports, invalid = self._reports.decode(await self._body(request))
+        body = await self._body(request)
         client = caller.host or client_of(request.scope)
         with connection_of(request.scope).wait():
-            if caller.host is not None:
-                await self._hosts.check(caller.host, {report.uuid for report in reports})
-            refused = await self._intake.report(reports, client)
-        if invalid:
-            self._intake.statistics.refused_reports["invalid"] += len(invalid)
-            refused = msgspec.structs.replace(refused, invalid=refused.invalid | invalid)
-        return self._accepted if refused is NOBODY else json_answer(self._reported(refused))
+            refused = await self._reporting.commit(caller, client, body)
+        return self._accepted if refused is NOBODY else Answer(200, self._reporting.answer(refused))
+
+    async def session(self, request: Request) -> Answer | Upgrade:
+        """Begin a session, for as long as its connection lives."""
+        caller = await self._caller(request, SESSION.rule)
+        await self._body(request)
+        if "origin" in request.headers:
+            raise Forbidden("A session is of services; a browser's page has none.")
+        key = key_of(request.headers)
+        if key is None:
+            return NO_UPGRADE
+        if self._sessions.stopping:
+            raise Unavailable("The control plane is stopping; open a session elsewhere.")
+        client = caller.host or client_of(request.scope)
+        stays = caller is EVERYBODY and not may_expire(request.scope)
+        again = None if stays else partial(self._still, without_connection(request))
+        talk = SessionTalk(
+            self._group, self._sessions, self._reporting, self._pauses, caller, client, again
+        )
+        return Upgrade(key, WebSocket(talk, self._keepalive))
+
+    async def _still(self, request: Request) -> Caller:
+        """Return who holds a session by now. Raises Unauthorized, Forbidden."""
+        if has_expired(request.scope):
+            raise Unauthorized("The client's certificate has expired; show a new one.")
+        return await self._caller(request, SESSION.rule)
 
     async def events(self, request: Request) -> Answer:
         """Tell events, waiting for the first one if asked to."""
@@ -235,22 +256,24 @@ def create_app(plane: Plane, authenticator: Authenticator) -> Application:
         async with plane.running(authenticator.run()):
             yield
 
-    return Application(Handlers(plane, authenticator).routes(), lifespan, plane.feed)
+    return Application(Handlers(plane, authenticator).routes(), lifespan, plane.stop_serving)
 
 
 class Application(Router):
     """The routes with what runs beside them."""
 
-    def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Router], feed: Feed) -> None:
+    def __init__(
+        self, routes: Sequence[Route], lifespan: Lifespan[Router], stop: Callable[[], None]
+    ) -> None:
         """Answer by ``routes``; ``lifespan`` begins and ends what runs beside them."""
         # No pattern takes a path with a newline in it; the last route takes what is left.
         last = routes[-1].app
         super().__init__(routes, redirect_slashes=False, default=last, lifespan=lifespan)
-        self._feed = feed
+        self._stop = stop
 
     def close_streams(self) -> None:
         """End every answer that goes on for ever, so that the server can stop in order."""
-        self._feed.stop()
+        self._stop()
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
@@ -273,5 +296,5 @@ def _headers(request: Request) -> dict[str, str]:
 
 async def _has_gone(request: Request) -> bool:
     """Tell whether the sender closed its connection, once the loop has read all there is."""
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(READING)
     return connection_of(request.scope).has_ended

@@ -8,10 +8,11 @@ could wait for long ends with that request.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from anyio import CancelScope
 from starlette.requests import ClientDisconnect
@@ -24,15 +25,51 @@ _UNLIMITED = Clients()
 _ANYBODY = ClientQuota("anybody", math.inf, 0.0, math.inf)
 
 
+class Successor(Protocol):
+    """What speaks another protocol on a connection once a request has asked for that."""
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        client: ClientQuota,
+        clients: Clients,
+        gone: Callable[[], None],
+    ) -> None:
+        """Go on with a client's connection; ``gone`` is called when it has ended."""
+        ...
+
+    def shutdown(self) -> None:
+        """End in order: the server stops."""
+        ...
+
+
+Switch = Callable[[bytes, Successor], None]
+"""Sends bytes as the last of HTTP and hands the connection over."""
+
+
 class Connection:
     """One connection, on which one request is answered at a time; for one event loop."""
 
-    __slots__ = ("_client", "_clients", "_until_next", "_waiting", "has_ended", "is_followed")
+    __slots__ = (
+        "_client",
+        "_clients",
+        "_switch",
+        "_until_next",
+        "_waiting",
+        "has_ended",
+        "is_followed",
+    )
 
-    def __init__(self, client: ClientQuota = _ANYBODY, clients: Clients = _UNLIMITED) -> None:
-        """Begin the connection of ``client``, one of ``clients``."""
+    def __init__(
+        self,
+        client: ClientQuota = _ANYBODY,
+        clients: Clients = _UNLIMITED,
+        switch: Switch | None = None,
+    ) -> None:
+        """Begin the connection of ``client``, one of ``clients``; ``switch`` hands it over."""
         self._client = client
         self._clients = clients
+        self._switch = switch
         self.has_ended = False
         self.is_followed = False
         self._waiting: CancelScope | None = None
@@ -53,6 +90,15 @@ class Connection:
     def go_on(self, *, is_followed: bool) -> None:
         """Note that a request was answered, and whether another lies behind the next one."""
         self.is_followed = is_followed
+
+    def switch(self, head: bytes, successor: Successor) -> None:
+        """Send the end of HTTP, and let ``successor`` go on with the connection.
+
+        Raises ClientDisconnect once it has ended.
+        """
+        if self.has_ended or self._switch is None:
+            raise ClientDisconnect
+        self._switch(head, successor)
 
     @contextmanager
     def wait(self, *, until_next: bool = False) -> Iterator[None]:

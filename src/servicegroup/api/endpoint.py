@@ -20,10 +20,11 @@ from servicegroup.api.call import MAX_BODY, Answer
 from servicegroup.api.connection import Connection, connection_of
 from servicegroup.api.large import Large
 from servicegroup.api.streaming import Stream
+from servicegroup.api.upgrade import Upgrade
 from servicegroup.controlplane.clients import MAX_LARGE
 from servicegroup.errors import ServiceGroupError
 
-Stage = Callable[[Request], Awaitable[Answer | Stream]]
+Stage = Callable[[Request], Awaitable[Answer | Stream | Upgrade]]
 
 
 class TooLarge(ServiceGroupError):
@@ -52,6 +53,8 @@ class Endpoint:
         with suppress(ClientDisconnect):
             if isinstance(answer, Stream):
                 await answer.run(connection_of(scope), send)
+            elif isinstance(answer, Upgrade):
+                answer.run(connection_of(scope))
             elif answer.large is not None:
                 await _send_large(answer, answer.large, connection_of(scope), send)
             else:

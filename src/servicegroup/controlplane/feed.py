@@ -72,18 +72,29 @@ class Feed:
         self._before = Cursor(0)  # the place before all that is recent
         self._last: Cursor | None = None
         self._followers: set[Follower] = set()
+        self._clients = 0
         self._nudge = asyncio.Event()
         self.stopped = False
 
     @property
     def followers(self) -> int:
-        """How many follow now."""
+        """How many follow now: clients, and this control plane itself while it has sessions."""
         return len(self._followers)
 
     @contextmanager
     def follow(self) -> Iterator[Follower]:
-        """Give a follower that is woken by every news. Raises Unavailable for one too many."""
+        """Give a client's follower, woken by every news. Raises Unavailable for one too many."""
         self.check_room()
+        self._clients += 1
+        try:
+            with self.watch() as follower:
+                yield follower
+        finally:
+            self._clients -= 1
+
+    @contextmanager
+    def watch(self) -> Iterator[Follower]:
+        """Give a follower of this control plane's own, which takes no client's room."""
         follower = Follower()
         self._followers.add(follower)
         self._nudge.set()
@@ -94,7 +105,7 @@ class Feed:
 
     def check_room(self) -> None:
         """Raise Unavailable where no more can follow."""
-        if len(self._followers) >= MAX_FOLLOWERS or self.stopped:
+        if self._clients >= MAX_FOLLOWERS or self.stopped:
             raise Unavailable("No more can follow the events here; try again elsewhere or later.")
 
     async def end(self) -> Cursor:

@@ -28,7 +28,7 @@ from servicegroup.protection import (
 Place = tuple[str, str]
 """A group and a zone: those who share the paths of their signals."""
 
-_INTENDED = frozenset({Reason.FORCED_DOWN, Reason.LEFT, Reason.EXITED})
+_INTENDED = frozenset({Reason.FORCED_DOWN, Reason.LEFT, Reason.EXITED, Reason.TOLD_DOWN})
 """Down for these reasons, a service neither accuses a signal nor needs to be held."""
 
 

@@ -11,8 +11,9 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 from anyio import to_thread
@@ -24,6 +25,12 @@ from servicegroup.messages import Refusals, Report
 
 WINDOW = 0.01
 """Seconds a batch gathers after its first report."""
+
+PACE = 0.03
+"""Seconds from one batch to the next: a commit costs as much as tens of reports."""
+
+ENOUGH = 500
+"""Reports that wait for no pace."""
 
 MAX_BATCH = 5_000
 """Reports after which a batch takes no further request."""
@@ -42,11 +49,16 @@ STALLED = 10.0
 
 NOBODY = Refusals()
 
+_STOPPING = "The control plane is stopping; report again elsewhere."
+
 Commit = Callable[[Sequence[Report], bool, float], Refusals]
 """Commits a batch, with a mark or without, and returns who was refused; runs in a thread.
 
 What is not done by the last argument, seconds of ``time.monotonic``, is to be undone.
 """
+
+Done = Callable[[Refusals | Exception], object]
+"""Takes the answer to one request: who was refused, or why none of it is stored."""
 
 LOG = logging.getLogger(__name__)
 
@@ -56,13 +68,14 @@ class Waiting(msgspec.Struct):
 
     reports: Sequence[Report]
     arrived: float
-    answer: asyncio.Future[Refusals]
+    done: Done
     client: str | None
+    size: int = 0
+    """The reports it counts for: one without any takes memory, too."""
 
-    @property
-    def size(self) -> int:
-        """The reports it counts for: one without any takes memory, too."""
-        return len(self.reports) or 1
+    def __post_init__(self) -> None:
+        """Count them once."""
+        self.size = len(self.reports) or 1
 
 
 class Statistics(msgspec.Struct):
@@ -94,11 +107,13 @@ class Intake:
         self._waiting = 0
         self._held: Counter[str] = Counter()
         self._wake = asyncio.Event()
+        self._enough = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "intake")
         self._runner: asyncio.Task[None] | None = None
         self._marked = float("-inf")
         self._healthy = True
         self._awaits_standby = False
+        self._stopping = False
         self.statistics = Statistics()
 
     @property
@@ -133,8 +148,9 @@ class Intake:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
-        for entry in self._queue:
-            _fail(entry, Unavailable("The control plane is stopping; report again elsewhere."))
+        self._stopping = True  # whoever is told so may have more to report
+        while self._queue:
+            _tell(self._queue.popleft(), Unavailable(_STOPPING))
         await to_thread.run_sync(self._thread.shutdown, abandon_on_cancel=True)
 
     async def report(self, reports: Sequence[Report], client: str | None = None) -> Refusals:
@@ -144,14 +160,23 @@ class Intake:
         Raises Unavailable when too much waits already or the wait got too long, StoreUnavailable
         when the commit failed; then none of these reports is stored.
         """
-        future: asyncio.Future[Refusals] = asyncio.get_running_loop().create_future()
-        entry = Waiting(_of_latest_lives(reports), time.monotonic(), future, client)
-        self._append(entry)
+        answer: asyncio.Future[Refusals] = asyncio.get_running_loop().create_future()
+        self.submit(reports, partial(_settle, answer), client)
+        return await answer
+
+    def submit(self, reports: Sequence[Report], done: Done, client: str | None = None) -> None:
+        """Have ``done`` called on the loop with what ``report`` returns, or with what it raises."""
+        entry = Waiting(_of_latest_lives(reports), time.monotonic(), done, client)
+        try:
+            self._append(entry)
+        except Unavailable as error:
+            asyncio.get_running_loop().call_soon(_tell, entry, error)
         self._wake.set()
-        return await future
 
     def _append(self, entry: Waiting) -> None:
         """Let a request wait; raises Unavailable when too much waits, in all or of its client."""
+        if self._stopping:
+            raise Unavailable(_STOPPING)
         if self._waiting + entry.size > MAX_WAITING:
             self.statistics.refused_requests += 1
             raise Unavailable(f"{self._waiting} reports wait for their commit; report again later.")
@@ -166,6 +191,8 @@ class Intake:
             self._held[entry.client] = held + entry.size
         self._queue.append(entry)
         self._waiting += entry.size
+        if self._waiting >= ENOUGH:
+            self._enough.set()
 
     def _release(self, entry: Waiting) -> None:
         """Count a request no more: it is in a batch, or refused."""
@@ -177,14 +204,19 @@ class Intake:
 
     async def _run(self) -> None:
         waited = False
+        taken_at = float("-inf")
         while True:
             until_mark = self._marked + MARK_INTERVAL - time.monotonic()
             if not self._queue and until_mark > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), until_mark)
             if self._queue and not waited:
-                await asyncio.sleep(WINDOW)
+                pause = max(WINDOW, taken_at + PACE - time.monotonic())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), pause)
             self._wake.clear()
+            self._enough.clear()
+            taken_at = time.monotonic()
             batch = self._take()
             waited = bool(self._queue)  # what a batch left over has had its window
             await self._commit_batch(batch)
@@ -207,11 +239,12 @@ class Intake:
             if entry.arrived < oldest:
                 self._release(entry)
                 self.statistics.refused_requests += 1
-                _fail(entry, Unavailable("The report waited too long for its commit."))
-            elif batch and any(lives.get(r.uuid, r.incarnation) != r.incarnation for r in reports):
+                _tell(entry, Unavailable("The report waited too long for its commit."))
+            elif batch and not _fits(reports, lives):
                 aside.append(entry)
             else:
-                lives.update((report.uuid, report.incarnation) for report in reports)
+                for report in reports:
+                    lives[report.uuid] = report.incarnation
                 self._release(entry)
                 batch.append(entry)
                 size += entry.size
@@ -233,13 +266,13 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             self._failed(batch, error)
             return
-        self._succeeded(batch, refused, time.monotonic() - started)
+        self._succeeded(len(reports), refused, time.monotonic() - started)
+        is_nobody = refused == NOBODY
         for entry in batch:
-            if not entry.answer.done():
-                entry.answer.set_result(NOBODY if refused == NOBODY else _own(entry, refused))
+            _tell(entry, NOBODY if is_nobody else _own(entry, refused))
 
-    def _succeeded(self, batch: Sequence[Waiting], refused: Refusals, seconds: float) -> None:
-        statistics, size = self.statistics, sum(len(entry.reports) for entry in batch)
+    def _succeeded(self, size: int, refused: Refusals, seconds: float) -> None:
+        statistics = self.statistics
         if refused != NOBODY:
             for kind, uuids in msgspec.structs.asdict(refused).items():
                 statistics.refused_reports[kind] += len(uuids)
@@ -262,7 +295,7 @@ class Intake:
             LOG.error("Unexpected failure of a commit", exc_info=error)
             error = StoreUnavailable("The reports could not be committed; report again.")
         for entry in batch:
-            _fail(entry, error)
+            _tell(entry, error)
 
 
 def _of_latest_lives(reports: Sequence[Report]) -> Sequence[Report]:
@@ -281,9 +314,29 @@ def _of_latest_lives(reports: Sequence[Report]) -> Sequence[Report]:
     return [report for report in reports if report.incarnation == latest[report.uuid]]
 
 
-def _fail(entry: Waiting, error: Exception) -> None:
-    if not entry.answer.done():
-        entry.answer.set_exception(error)
+def _fits(reports: Iterable[Report], lives: Mapping[str, int]) -> bool:
+    """Tell whether none of these services is in ``lives`` with another incarnation."""
+    for report in reports:  # for each report of a fleet, and a generator costs as much as that
+        if lives.get(report.uuid, report.incarnation) != report.incarnation:
+            return False
+    return True
+
+
+def _tell(entry: Waiting, outcome: Refusals | Exception) -> None:
+    """Give a request its answer; whatever becomes of it, others get theirs (LC-9)."""
+    try:
+        entry.done(outcome)
+    except Exception:
+        LOG.exception("An answer to reports could not be given")
+
+
+def _settle(answer: asyncio.Future[Refusals], outcome: Refusals | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
 
 
 def _own(entry: Waiting, refused: Refusals) -> Refusals:

@@ -9,11 +9,12 @@ keeps in the record, since when a member is known absent or held, makes every re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
+from servicegroup.answers import answers_for
 from servicegroup.controlplane.holds import Holds, Observed, Place, age
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
@@ -28,6 +29,7 @@ from servicegroup.model import (
 )
 from servicegroup.protection import WINDOW, Thresholds
 from servicegroup.recording import Finding, LeaseLost, Snapshot, Summary, holder_for
+from servicegroup.sessions import is_open, presence_of
 
 
 class Observer:
@@ -164,20 +166,40 @@ class Observer:
         self._is_ahead = any(entry.is_ahead for entry in everybody)
         if not changed_only:
             judge.forget_others({entry.id for entry in everybody})
-        presences = judge.asking.ask(
-            {Member(entry.group, entry.host): entry.incarnation for entry in everybody}
-        )
-        self._blind = _is_blind(presences)
+        presences = self._presences(everybody, listening)
+        # What is recorded looks the same to everybody: another observer would see no more.
+        self._blind = judge.driver.capabilities.is_asked and _is_blind(presences)
         self._present = {}
         wanted = []
+        is_recorded = judge.driver.capabilities.recorded
         for entry in everybody:
+            if is_recorded and entry.session is not None and is_open(entry.session, listening.now):
+                # Nearly everybody, and so no more is made of it.
+                self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
+                if entry.may_have_changed:
+                    wanted.append(entry.id)
+                continue
             presence = presences.get(Member(entry.group, entry.host))
             if presence is not None and has_life(presence, entry.incarnation):
                 self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
-                judge.saw_present(entry.id, entry.incarnation)
+                judge.saw_present([(entry.id, entry.incarnation)])
             if self._needs_judging(entry, presence):
                 wanted.append(entry.id)
         return self._see(self._recorder.by_ids(wanted), presences)
+
+    def _presences(
+        self, everybody: Collection[Summary], listening: Listening
+    ) -> Mapping[Member, Presence]:
+        judge = self._group.judge
+        if judge.driver.capabilities.recorded:
+            return _Recorded(everybody, listening, judge.limits.membership_ttl)
+        return judge.asking.ask(
+            {
+                Member(entry.group, entry.host): entry.incarnation
+                for entry in everybody
+                if not entry.is_mirrored
+            }
+        )
 
     def _needs_judging(self, entry: Summary, presence: Presence | None) -> bool:
         """Tell whether the verdict of a service may be another one than what is recorded."""
@@ -192,7 +214,7 @@ class Observer:
     def _look_at(self, members: Collection[Member]) -> tuple[list[Observed], datetime]:
         """See these members, and whoever is held or lost its presence lately."""
         snapshot = self._recorder.by_members_or_lacking(members, WINDOW)
-        presences = self._group.judge.ask(snapshot.services)
+        presences = answers_for(self._group.judge, snapshot)
         for service in snapshot.services:
             present = self._present.setdefault((service.topic, service.zone), set())
             presence = presences.get(service.member)
@@ -254,6 +276,28 @@ def _by_place(observations: Iterable[Observed]) -> dict[Place, list[Observed]]:
     for observed in observations:
         places.setdefault((observed.service.topic, observed.service.zone), []).append(observed)
     return places
+
+
+class _Recorded(Mapping[Member, Presence]):
+    """What the record says of the lives that ever held a session, made of each when asked for."""
+
+    def __init__(self, everybody: Iterable[Summary], listening: Listening, ttl: float) -> None:
+        self._lives = {
+            (entry.group, entry.host): (entry.session, entry.incarnation)
+            for entry in everybody
+            if entry.session is not None
+        }
+        self._listening = listening
+        self._ttl = ttl
+
+    def __getitem__(self, member: Member) -> Presence:
+        return presence_of(*self._lives[member.group, member.host], self._listening, self._ttl)
+
+    def __iter__(self) -> Iterator[Member]:
+        return (Member(*life) for life in self._lives)
+
+    def __len__(self) -> int:
+        return len(self._lives)
 
 
 def _is_blind(presences: Mapping[Member, Presence]) -> bool:

@@ -36,6 +36,9 @@ MEMBERS = 1_000
 SHARE = 0.2
 """Part of one processor that looks may take, unless they would be too far apart."""
 
+REST = 0.25
+"""Part of the time that a look took, waits included, for which the database rests after it."""
+
 LONGEST_PAUSE = OBSERVER_TOLERANCE / 2
 """Seconds at most between two looks: longer, and readers take the observer for gone."""
 
@@ -124,20 +127,26 @@ class ObserverLoop:
         """Look at everybody at intervals, and in between at whoever was pushed."""
         next_whole = time.monotonic()
         while True:
-            started = time.monotonic()
+            started, worked = time.monotonic(), 0.0
             is_whole = started >= next_whole or self._changed is None
             members, self._changed = None if is_whole else self._changed, set()
             self._wake.clear()
             with self.recurring["look"] as attempt:
-                events = await attempt.run(partial(self._observer.look, members))
+                events, worked = await attempt.run(partial(self._worked_look, members))
                 self._looked(events, time.monotonic() - started)
             taken = time.monotonic() - started
             if is_whole:
-                pause = min(max(LOOK_INTERVAL, taken / SHARE), taken + LONGEST_PAUSE)
+                pause = min(max(LOOK_INTERVAL, worked / SHARE), taken + LONGEST_PAUSE)
                 next_whole = started + pause
-            await asyncio.sleep(min(max(COALESCE, taken), LONGEST_PAUSE))
+            await asyncio.sleep(min(max(COALESCE, worked, taken * REST), LONGEST_PAUSE))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, next_whole - time.monotonic()))
+
+    def _worked_look(self, members: Collection[Member] | None) -> tuple[list[Event], float]:
+        """Look, and return also the seconds of a processor that it took: waits are not its work."""
+        begun = time.thread_time()
+        events = self._observer.look(members)
+        return events, time.thread_time() - begun
 
     def _looked(self, events: Sequence[Event], taken: float) -> None:
         """Count, log and tell what a look of so many seconds recorded."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from servicegroup.agent.client import DriverSettings, Joined, Terms
+from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.join import Membership, join
 from servicegroup.controlplane.intake import Intake
 from servicegroup.controlplane.terms import joined, reported, terms
@@ -41,6 +42,7 @@ class InProcessClient:
         """Report to the intake that runs on ``loop``."""
         self.timeout = group.limits.report_interval
         self.unanswered = 0
+        self.planes: ControlPlanes | None = None
         self._group = group
         self._intake = intake
         self._loop = loop
@@ -82,5 +84,5 @@ def _with_secrets(group: ServiceGroup) -> tuple[DriverSettings, ...]:
     return tuple(
         DriverSettings(driver.name, shadow, msgspec.structs.asdict(driver.options))
         for driver, shadow in group.drivers()
-        if driver.capabilities.separate_signal
+        if driver.capabilities.is_asked
     )

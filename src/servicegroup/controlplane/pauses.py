@@ -21,6 +21,9 @@ SUSPICION = 5.0
 """Seconds after a pause in which what arrives may be from before it: a large fleet's backlog takes
 its time, and the suspicion costs a report no more than a wait."""
 
+READING = 0.1
+"""Seconds in which the loop reads what lies in a socket, and the connection's end behind it."""
+
 
 class Pauses:
     """Watches the event loop it runs on; for that loop's thread only."""
@@ -41,6 +44,14 @@ class Pauses:
         now = self._clock()
         self._notice(now)
         return now < self._until
+
+    def ended_since(self, moment: float) -> bool:
+        """Whether what arrives now on a connection may have been sent before a pause.
+
+        The connection was made at that moment, in seconds of the clock; all that came over one
+        that was made after the pause is of after it.
+        """
+        return self.just_ended and self._until - SUSPICION > moment
 
     async def watch(self) -> None:
         """Look at the clock again and again, until cancelled."""

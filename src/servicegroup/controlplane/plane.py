@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,6 +24,10 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.controlplane.own_membership import join_itself
 from servicegroup.controlplane.pauses import Pauses
+from servicegroup.controlplane.session_ends import follow_ends
+from servicegroup.controlplane.session_news import tell_sessions
+from servicegroup.controlplane.sessions import Sessions
+from servicegroup.drivers.session import SessionDriver, SessionOptions
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS
 from servicegroup.group import ServiceGroup
 from servicegroup.protection import Thresholds
@@ -56,12 +61,28 @@ class Plane:
         self.intake = intake
         self.pauses = Pauses()
         self.feed = Feed(group)
+        drivers = [driver for driver, _ in group.drivers() if isinstance(driver, SessionDriver)]
+        self._session_driver = drivers[0] if drivers else SessionDriver(SessionOptions())
+        self.keepalive = self._session_driver.options.keepalive
+        self.sessions = Sessions(
+            group.recorder().sessions(own_name or socket.gethostname()),
+            group.limits.membership_ttl,
+            self._session_driver.options.linger,
+            self._session_driver.changed,
+        )
         self._own_name = own_name
         self._endings = endings
         self._observer_loop = ObserverLoop(
             group, Observer(group, thresholds), self.feed.nudge, keep_events, keep_of_operators
         )
-        self.metrics = Metrics(group, intake, self._observer_loop, self.feed, clients or Clients())
+        self.metrics = Metrics(
+            group, intake, self._observer_loop, self.feed, clients or Clients(), self.sessions
+        )
+
+    def stop_serving(self) -> None:
+        """Begin to stop: end what goes on for ever, and let sessions go elsewhere."""
+        self.feed.stop()
+        self.sessions.stop_accepting()
 
     @asynccontextmanager
     async def running(self, *beside: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
@@ -80,6 +101,9 @@ class Plane:
             self.pauses.watch(),
             self._observer_loop.run(),
             self.feed.run(),
+            self.sessions.run(),
+            tell_sessions(self.feed, self.sessions),
+            follow_ends(self.group, self._session_driver, lambda: self._observer_loop.observes),
             *beside,
         )
         tasks = [asyncio.create_task(one) for one in work]
@@ -94,6 +118,7 @@ class Plane:
 
     async def _stop(self, own: Membership | None) -> None:
         """Give back and write what is to be written, as long as the database takes it."""
+        await self.sessions.commits.stop()
         await self._observer_loop.stop()
         if own is not None:
             await to_thread.run_sync(own.leave, abandon_on_cancel=True)

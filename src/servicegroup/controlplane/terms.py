@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from servicegroup.agent.client import DriverSettings, Joined, Terms
+from servicegroup.drivers.session import SessionDriver
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Refusals, Registration, Reported
 
@@ -22,7 +23,10 @@ def terms(group: ServiceGroup) -> Terms:
         drivers=tuple(
             DriverSettings(driver.name, shadow, driver.shared_options())
             for driver, shadow in group.drivers()
-            if driver.capabilities.separate_signal
+            if driver.capabilities.is_asked
+        ),
+        session=next(
+            (d.options.keepalive for d, _ in group.drivers() if isinstance(d, SessionDriver)), None
         ),
     )
     fingerprint = hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:16]

@@ -31,6 +31,11 @@ class Hosts:
         self._known: Remembered[str, str] = Remembered(REMEMBERED)
         self._threads = CapacityLimiter(AT_ONCE)
 
+    def are_known(self, host: str, uuids: AbstractSet[str]) -> bool:
+        """Tell whether all of these services are remembered, as those of the host."""
+        found = self._known.found(uuids)
+        return len(found) == len(uuids) and set(found.values()) <= {host}
+
     async def check(self, host: str, uuids: AbstractSet[str]) -> None:
         """Raise Forbidden unless all of these services are on the host; StoreUnavailable.
 

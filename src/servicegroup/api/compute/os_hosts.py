@@ -21,7 +21,8 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
     def answer() -> Answer:
         hosts = [
             {"host_name": s.host, "service": s.topic, "zone": s.zone}
-            for s in call.group.services(filters)
+            for batch in call.group.reasons(filters)
+            for s, _ in batch
             if s.binary not in UNLISTED
         ]
         return json_answer({"hosts": hosts})

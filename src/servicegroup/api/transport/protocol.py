@@ -11,9 +11,9 @@ import asyncio
 import enum
 import math
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -22,9 +22,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from servicegroup.api import faults
-from servicegroup.api.access.certificates import certify, host_of
+from servicegroup.api.access.certificates import certify, end_of, host_of
 from servicegroup.api.call import MAX_BODY, Answer
-from servicegroup.api.connection import Connection, connect
+from servicegroup.api.connection import Connection, Successor, connect
 from servicegroup.api.endpoint import Endpoint, headers_of
 from servicegroup.controlplane.clients import MAX_HEAD, MAX_URL, ClientQuota, Clients, Limit
 
@@ -68,6 +68,7 @@ class Protocol(HttpToolsProtocol):
     _connection = Connection()
     _answered: RequestResponseCycle | None = None
     _host: str | None = None
+    _certificate_ends: float | None = None
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _taken = 0
@@ -78,12 +79,14 @@ class Protocol(HttpToolsProtocol):
         """Let the client in, or tell it why not."""
         super().connection_made(transport)
         self._serve = self.app
-        self._host = host_of(transport.get_extra_info("peercert"))
+        if certificate := transport.get_extra_info("peercert"):
+            self._host = host_of(certificate)
+            self._certificate_ends = end_of(certificate)
         address = self.client[0] if self.client else ""
         found = self.clients.connect(self._host, address, self.loop.time())
         if isinstance(found, ClientQuota):
             self._admitted = found
-            self._connection = Connection(found, self.clients)
+            self._connection = Connection(found, self.clients, self._switch)
             self._start_deadline()
         else:
             self._close_with(_TOO_MANY[found])
@@ -127,8 +130,8 @@ class Protocol(HttpToolsProtocol):
         self._phase = _HEAD
         self._taken = self._arriving
         connect(self.scope, self._connection)
-        if self._host is not None:
-            certify(self.scope, self._host)
+        if self._certificate_ends is not None:
+            certify(self.scope, self._host, self._certificate_ends)
 
     def on_headers_complete(self) -> None:
         """Answer the request, or say why it is refused."""
@@ -151,6 +154,31 @@ class Protocol(HttpToolsProtocol):
         """Go on with the next request."""
         super().on_response_complete()
         self._connection.go_on(is_followed=bool(self.pipeline))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: what asks for another protocol is answered like any other request."""
+
+    def _switch(self, head: bytes, successor: Successor) -> None:
+        """Hand the connection over, and what is counted for its client with it."""
+        client = self._admitted
+        if client is None or self.transport.is_closing():
+            raise ClientDisconnect
+        self._admitted = None
+        self._cancel()
+        self._unset_keepalive_if_required()
+        self.cycle.disconnected = True  # nothing more is answered in HTTP
+        # uvicorn stops what is among its connections, whatever it speaks.
+        connections: set[Any] = self.connections
+        clients = self.clients
+        connections.discard(self)
+        connections.add(successor)
+
+        def gone() -> None:  # by itself, or the request would be kept as long as the session
+            connections.discard(successor)
+            clients.disconnect(client)
+
+        self.transport.write(head)
+        successor.take_over(self.transport, client, clients, gone)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle

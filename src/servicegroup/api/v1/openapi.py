@@ -56,8 +56,8 @@ _FAULT_SCHEMA = {
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the given routes."""
-    routes = list(routes)
+    """Return the OpenAPI 3.1 document of the given routes; it has no words for a WebSocket."""
+    routes = [route for route in routes if route.status != 101]
     types = [kind for route in routes for kind in (route.takes, route.gives) if kind is not None]
     unique = list(dict.fromkeys(types))
     schemas, components = msgspec.json.schema_components(

@@ -38,11 +38,14 @@ from servicegroup.bodies import (
 from servicegroup.comparison import Compared
 from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.terms import joined, terms
+from servicegroup.decoding import decoder
+from servicegroup.errors import Forbidden
 from servicegroup.events import Page, moment
 from servicegroup.explanation import explain
 from servicegroup.group import ServiceGroup
 from servicegroup.history import History
 from servicegroup.messages import Leave, Refusals, Reported
+from servicegroup.mirrors import Look, Looked
 from servicegroup.model import Service, ServiceFilter
 from servicegroup.pruning import pruned
 
@@ -80,7 +83,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode(call: Call, kind: type[T]) -> T:
     """Return the body as the given type; raises InvalidInput that names the field at fault."""
-    return decode_with(msgspec.json.Decoder(kind), call.body)
+    return decode_with(decoder(kind), call.body)
 
 
 def register(call: Call) -> Answer:
@@ -97,6 +100,17 @@ def register(call: Call) -> Answer:
         deadline=call.arrived + DEFAULT_TIMEOUT,  # by then its sender has given it up
     )
     return json_answer(joined(call.group, registration))
+
+
+def mirror(call: Call) -> Answer:
+    """Keep what a mirror saw of another control plane's API."""
+    look = decode(call, Look)
+    if call.caller.host is not None:
+        raise Forbidden(
+            f"{look.mirror} has services of many hosts, and this credential is for host"
+            f" {call.caller.host}; mirror with a token without a host."
+        )
+    return json_answer(call.group.recorder().mirror(look))
 
 
 def show_terms(call: Call) -> Answer:
@@ -193,8 +207,8 @@ def list_groups(call: Call) -> Answer:
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service in itertools.chain.from_iterable(group.batches()):
-        (up if service.is_up else down)[service.topic] += 1
+    for service, reason in itertools.chain.from_iterable(group.reasons()):
+        (up if reason.is_up else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())
     return [GroupCount(name, up[name], down[name], disabled[name]) for name in names]
@@ -238,11 +252,16 @@ EVENTS = Route(method="GET", path="/v1/events", rule=READ,
 STREAM = Route(method="GET", path="/v1/events/stream", rule=READ,
                summary="Tell what happens as it happens, as server-sent events",
                query=STREAM_QUERY)
-WAITING = (REPORTS, EVENTS, STREAM)
+SESSION = Route(method="GET", path="/v1/session", rule=REPORT, status=101,
+                summary="Hold a session: a WebSocket that is presence, and takes reports")
+WAITING = (REPORTS, SESSION, EVENTS, STREAM)
 
 ROUTES = (
     Route(method="POST", path="/v1/services", handler=register, rule=REPORT,
           summary="Register a service", takes=NewService, gives=Joined),
+    Route(method="POST", path="/v1/mirrors", handler=mirror, rule=REPORT,
+          summary="Keep what a mirror saw of another control plane's API", takes=Look,
+          gives=Looked),
     Route(method="POST", path="/v1/leave", handler=leave, rule=REPORT,
           summary="Record departures", takes=Leaves, gives=Refusals),
     Route(method="GET", path="/v1/terms", handler=show_terms, rule=REPORT,

@@ -26,8 +26,10 @@ from servicegroup.controlplane.metrics.instruments import (
     of_clients,
     of_intake,
     of_observer,
+    of_sessions,
 )
 from servicegroup.controlplane.observer_loop import ObserverLoop
+from servicegroup.controlplane.sessions import Sessions
 from servicegroup.errors import StoreUnavailable
 from servicegroup.events import Protection
 from servicegroup.group import ServiceGroup
@@ -59,6 +61,7 @@ class Metrics:
         observer_loop: ObserverLoop,
         feed: Feed,
         clients: Clients,
+        sessions: Sessions,
     ) -> None:
         """Measure these parts of a control plane."""
         self._group = group
@@ -66,6 +69,7 @@ class Metrics:
         self._observer_loop = observer_loop
         self._feed = feed
         self._clients = clients
+        self._sessions = sessions
         self._question: asyncio.Task[bytes] | None = None
         self._thread = CapacityLimiter(1)
 
@@ -98,12 +102,17 @@ class Metrics:
             {
                 judge.driver.name: judge.asking.questions
                 for judge in self._group.judges()
-                if judge.driver.capabilities.separate_signal
+                if judge.driver.capabilities.is_asked
             }
         )
         yield from of_observer(self._observer_loop)
-        yield gauge("followers", "Clients that follow the events here now.", self._feed.followers)
+        yield gauge(
+            "followers",
+            "Who follows the events here now; with sessions, itself too.",
+            self._feed.followers,
+        )
         yield from of_clients(self._clients)
+        yield from of_sessions(self._sessions)
 
 
 class _Families(Collector):

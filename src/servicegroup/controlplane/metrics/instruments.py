@@ -1,4 +1,4 @@
-"""What this process measures, for Prometheus: its intake, backends, observer and followers.
+"""What this process measures, for Prometheus: its intake, sessions, backends and observer.
 
 Each part counts for itself, in plain numbers and distributions; here they get their names.
 """
@@ -21,6 +21,7 @@ from servicegroup.controlplane.metrics.families import (
     histograms,
 )
 from servicegroup.controlplane.observer_loop import ObserverLoop
+from servicegroup.controlplane.sessions import Sessions
 from servicegroup.measuring import Questions
 
 
@@ -44,6 +45,23 @@ def of_intake(intake: Intake) -> Iterator[Metric]:
     yield gauge("intake_waiting", "Reports that wait for their commit now.", intake.waiting)
     age = intake.last_commit_age
     yield gauge("intake_last_commit_age_seconds", "Seconds since the latest commit.", age)
+
+
+def of_sessions(sessions: Sessions) -> Iterator[Metric]:
+    """Return who holds a session here, and how sessions began and ended."""
+    yield gauge("sessions", "Services that hold a session here now.", sessions.held)
+    yield counter("sessions_opened", "Sessions that were opened here.", sessions.opened)
+    yield counters("sessions_ended", "Sessions that ended here.", "cause", sessions.ended)
+    yield gauge(
+        "sessions_unwritten_ends",
+        "Ends of sessions that the record does not have yet.",
+        sessions.commits.pending_ends,
+    )
+    yield counter(
+        "sessions_failed_commits",
+        "Attempts to write sessions that failed.",
+        sessions.commits.failures,
+    )
 
 
 def of_clients(clients: Clients) -> Iterator[Metric]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kazoo.client import KazooClient
-from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import CREATED_EVENT, DELETED_EVENT, ConnectionHandler
 from kazoo.protocol.serialization import Auth, Connect, Watch, int_struct, write_string
 from kazoo.protocol.states import Callback
+
+from servicegroup.drivers.zookeeper.handlers import handler
 
 LONGEST_PAUSE = 0.5
 """Seconds at most, give or take two fifths, between two attempts to connect."""
@@ -75,8 +76,12 @@ class Client(KazooClient):  # type: ignore[misc]  # kazoo has no annotations
     on_node: Callable[[str, bool], None] | None = None
 
     def __init__(self, **options: Any) -> None:
+        waiting = handler(lambda: self.attempt_timeout)
         super().__init__(
-            handler=_Handler(self), connection_retry=RETRY, logger=_Demoted(), **options
+            handler=waiting,
+            connection_retry={**RETRY, "sleep_func": waiting.sleep_func},
+            logger=_Demoted(),
+            **options,
         )
         self.negotiated_timeout: float | None = None
         self.heard_at = time.monotonic()
@@ -132,24 +137,6 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no anno
             change = (self.client.unchroot(event.path), event.type == CREATED_EVENT)
             callback = Callback("watch", self.client.on_node, change)
             self.client.handler.dispatch_callback(callback)
-
-
-class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no annotations
-    """Gives up on a server that does not answer before the session is lost to it.
-
-    kazoo would wait for a whole session timeout on a host that is down, while two thirds of it
-    have passed already when it starts to look for another server.
-    """
-
-    def __init__(self, client: Client) -> None:
-        super().__init__()
-        self._client = client
-
-    def create_connection(self, *arguments: Any, **options: Any) -> Any:
-        """Open a connection within the client's ``attempt_timeout``."""
-        return super().create_connection(
-            *arguments, **{**options, "timeout": self._client.attempt_timeout}
-        )
 
 
 class _Demoted(logging.LoggerAdapter[logging.Logger]):

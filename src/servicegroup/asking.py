@@ -32,9 +32,10 @@ class Asking:
     def ask(self, lives: Lives) -> Mapping[Member, Presence]:
         """Ask the backend once about all of these; whoever is ABSENT is proven to be.
 
-        Nobody is told of by a driver like ``db``, which has no signal of its own.
+        Nobody is told of by a driver like ``db``, which has no signal of its own, or ``session``,
+        whose answers are read with the record.
         """
-        if not lives or not self.driver.capabilities.separate_signal:
+        if not lives or not self.driver.capabilities.is_asked:
             return {}
         return self._proofs.believed(lives, self._members.ask(lives))
 

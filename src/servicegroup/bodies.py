@@ -8,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sized
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 
-from servicegroup.driver import DriverState
+from servicegroup.decoding import decoder
+from servicegroup.driver_state import DriverState
 from servicegroup.errors import InvalidInput
 from servicegroup.events import Protection
 from servicegroup.explanation import Explanation
-from servicegroup.messages import Leave, OfLife, Report
+from servicegroup.messages import Hold, Leave, OfLife, Report
 from servicegroup.model import BinaryVersions, Service
+from servicegroup.names import Given, Name
 from servicegroup.uuids import LONGEST, one_form
 
 L = TypeVar("L", bound=OfLife)
@@ -27,9 +30,6 @@ MOST_LIVES = 5_000
 """Reports, or departures, of one request: as many as a batch of everybody's (F-60)."""
 
 _MANY = msgspec.Meta(extra_json_schema={"maxItems": MOST_LIVES})
-_PRINTABLE = {"format": "printable"}
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, extra_json_schema=_PRINTABLE)]
-Given = Annotated[str, msgspec.Meta(max_length=255, extra_json_schema=_PRINTABLE)]
 
 PrunableReason = Literal["left", "exited", "silent", "forced_down"]
 """Reasons to be down of services that are not heard of."""
@@ -67,6 +67,33 @@ class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Raise InvalidInput for more than a request may hold."""
         _check_number("leaves", self.leaves)
+
+
+class Holds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lives, up to 5,000, that a session is to speak for."""
+
+    hold: Annotated[list[Hold], _MANY]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for more than a frame may hold."""
+        _check_number("hold", self.hold)
+
+
+class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lives, up to 5,000, that a session speaks for no longer."""
+
+    release: Annotated[list[OfLife], _MANY]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for more than a frame may hold."""
+        _check_number("release", self.release)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is said of an error, in whichever envelope."""
+
+    code: int
+    message: str
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -177,17 +204,30 @@ class Protections(msgspec.Struct, frozen=True):
     protections: list[Protection]
 
 
+@cache
+def _list_named(field: str) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a body whose one field is a list of anything."""
+    return decoder(
+        msgspec.defstruct("List", [(field, list[msgspec.Raw])], forbid_unknown_fields=True)
+    )
+
+
 class Elements(Generic[L]):
     """Decodes a body with a list, and refuses of it what does not fit by its name (F-2)."""
 
-    def __init__(self, body: type[Reports | Leaves], field: str, element: type[L]) -> None:
+    def __init__(self, body: type[Reports | Leaves | Holds], field: str, element: type[L]) -> None:
         """Decode bodies of this type, whose field is a list of elements."""
-        self._body = msgspec.json.Decoder(body)
-        self._list = msgspec.json.Decoder(
-            msgspec.defstruct("List", [(field, list[msgspec.Raw])], forbid_unknown_fields=True)
-        )
-        self._element = msgspec.json.Decoder(element)
+        self._body = decoder(body)
+        self._list = _list_named(field)
+        self._element = decoder(element)
         self._field = field
+
+    def whole(self, body: bytes) -> list[L] | None:
+        """Return the elements of a body in which every one fits, None for any other."""
+        try:
+            return getattr(decode_with(self._body, body), self._field)  # type: ignore[no-any-return]
+        except InvalidInput:
+            return None
 
     def decode(self, body: bytes) -> tuple[list[L], frozenset[str]]:
         """Return the elements that fit, and the names of those that do not.
@@ -227,7 +267,7 @@ class _Named(msgspec.Struct):
 def _name(element: msgspec.Raw) -> str:
     """Return the uuid of what is refused, empty where it has none that can be repeated."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return one_form(msgspec.json.decode(element, type=_Named).uuid)
+        return one_form(decoder(_Named).decode(element).uuid)
     return ""
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from servicegroup.judging import Judge
-from servicegroup.liveness import Listening
+from servicegroup.judging import Judge, Presences
+from servicegroup.liveness import Listening, judge
 from servicegroup.model import Reason, Service, Verdict
 
 
@@ -32,6 +32,8 @@ _UNTOLD = frozenset({Reason.JOINING, Reason.UNCONFIRMED, Reason.UNKNOWN})
 
 def is_undetermined(verdict: Verdict) -> bool:
     """Tell whether the verdict's driver cannot tell yet whether the service is present."""
+    if verdict.reason is Reason.DEAF:  # which says nothing of the driver
+        verdict = judge(msgspec.structs.replace(verdict.evidence, rpc=None))
     return verdict.reason in _UNTOLD
 
 
@@ -62,10 +64,18 @@ class Comparison:
         self._monotonic = monotonic
         self._since: dict[str, float] = {}
 
-    def of(self, driver: str, services: Sequence[Service], listening: Listening) -> Compared:
-        """Compare services judged by ``driver``; those that disagree come longest first."""
+    def of(
+        self,
+        driver: str,
+        services: Sequence[Service],
+        listening: Listening,
+        presences: Presences,
+    ) -> Compared:
+        """Compare services judged by ``driver``; those that disagree come longest first.
+
+        ``presences`` are the answers that the shadow driver goes by.
+        """
         now = self._monotonic()
-        presences = self.judge.ask(services)
         shadows = self.judge.verdicts(services, listening, presences)
         differing = {
             service.uuid: (service, shadow)

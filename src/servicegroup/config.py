@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from servicegroup.driver import Options, driver_class
 from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
-from servicegroup.options import driver_options, own_options
+from servicegroup.options import options_of, own_options
 from servicegroup.protection import Threshold, Thresholds
 from servicegroup.values import register
 
@@ -202,7 +203,12 @@ def driver_choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:
 
     Raises ConfigError for a driver that there is not, or whose client library is missing.
     """
-    options = driver_options(name)
+    return choice_of(conf, name, driver_class(name).Options)
+
+
+def choice_of(conf: cfg.ConfigOpts, name: str, structure: type[Options]) -> DriverChoice:
+    """Read the section of that name, which takes what the structure has. Raises ConfigError."""
+    options = options_of(structure)
     register(conf, name, options)
     given = {option.name: conf[name][option.name] for option in options}
     return DriverChoice(name, {key: value for key, value in given.items() if value is not None})

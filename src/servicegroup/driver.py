@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 import msgspec
 
+from servicegroup.decoding import converted
 from servicegroup.errors import ConfigError
 from servicegroup.model import Member, Presence
 
@@ -30,11 +31,17 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     ``separate_signal``: presence is a signal beside the record; without it the driver is never
     asked. ``pushes``: ``watch`` calls back when a member changes; else changes are found by
-    asking.
+    asking. ``recorded``: presence is read with the record, and the driver is never asked.
     """
 
     separate_signal: bool = True
     pushes: bool = False
+    recorded: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is a backend to ask, to heartbeat to and to free."""
+        return self.separate_signal and not self.recorded
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,21 +72,6 @@ class GroupPresence(msgspec.Struct, frozen=True):
     others: Presence
 
 
-class DriverState(msgspec.Struct, frozen=True):
-    """A driver in use, and how fast it and the record find a crash; seconds, at the most.
-
-    ``detection_seconds`` is until the driver says absent, None where it has no signal;
-    ``silence_seconds`` is until the record is silent, whatever the driver.
-    """
-
-    name: str
-    shadow: bool
-    separate_signal: bool
-    pushes: bool
-    detection_seconds: float | None
-    silence_seconds: float
-
-
 _Options = Options  # within Driver the name is the class's own
 
 
@@ -103,7 +95,7 @@ class Driver(abc.ABC):
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """Build the driver from plain values; raises ConfigError naming the option at fault."""
         try:
-            return cls(msgspec.convert(dict(options), cls.Options, strict=False))
+            return cls(converted(dict(options), cls.Options, strict=False))
         except msgspec.ValidationError as error:
             raise ConfigError(f"Section [{cls.name}] of the configuration: {error}.") from error
 

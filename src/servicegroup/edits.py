@@ -5,10 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from servicegroup.errors import InvalidInput
+from servicegroup.errors import Conflict, InvalidInput
+from servicegroup.model import Service
 from servicegroup.names import check_name
 
 _EDITABLE = frozenset({"disabled", "disabled_reason", "forced_down"})
+
+EDITED_BY = {
+    "nova": "openstack --os-cloud {cloud} compute service set",
+    "cinder": "openstack --os-cloud {cloud} volume service set",
+    "neutron": "openstack --os-cloud {cloud} network agent set",
+}
+"""The command that edits a service where it is mirrored from, by API."""
+
+
+def own(service: Service) -> Service:
+    """Return a service that may be edited here. Raises Conflict for one that is mirrored."""
+    if service.mirror is None:
+        return service
+    cloud, _, api = service.mirror.rpartition("/")
+    where = f"edit it in {cloud or service.mirror}"
+    if api in EDITED_BY:
+        where = f"edit it there, with '{EDITED_BY[api].format(cloud=cloud)}'"
+    raise Conflict(
+        f"Service {service.binary} on host {service.host} is mirrored from {service.mirror} and"
+        f" read only here; {where}, and the change comes here by itself."
+    )
 
 
 def checked(changes: Mapping[str, Any]) -> dict[str, Any]:

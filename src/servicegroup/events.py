@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from servicegroup.decoding import converted, decoder
 from servicegroup.enumeration import OpenEnum
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.model import Evidence, Reason
@@ -50,6 +51,7 @@ class EventKind(OpenEnum):
     DISABLE = "service-disable", "An operator disabled it."
     FORCE_DOWN = "service-force-down", "An operator or a fencer forced it down."
     UNFORCE = "service-unforce", "An operator took the force-down back."
+    MIRROR = "service-mirror", "The API that it is mirrored from says something else of it."
     TOKEN_CREATE = "token-create", "An operator made a token."
     TOKEN_ROTATE = "token-rotate", "An operator gave a token a new secret."
     TOKEN_REVOKE = "token-revoke", "An operator ended a token."
@@ -266,10 +268,10 @@ class RawPage(msgspec.Struct, frozen=True):
 def _decoded(told: msgspec.Raw) -> Event:
     """Return an event; without its evidence where a newer release made that of other parts."""
     try:
-        return msgspec.json.decode(told, type=Event)
+        return decoder(Event).decode(told)
     except msgspec.ValidationError:
-        fields = msgspec.json.decode(told, type=dict[str, object])
-        return msgspec.convert({**fields, "evidence": None}, Event)
+        fields = decoder(dict[str, object]).decode(told)
+        return converted({**fields, "evidence": None}, Event)
 
 
 class Protection(msgspec.Struct, frozen=True):

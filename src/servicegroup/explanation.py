@@ -9,7 +9,8 @@ import msgspec
 
 from servicegroup.events import Protection, Signal
 from servicegroup.liveness import PATIENCE, is_present, reading
-from servicegroup.model import Evidence, OnUnknown, Presence, Reason, Verdict
+from servicegroup.model import Evidence, Limits, OnUnknown, Presence, Reason, Verdict
+from servicegroup.rpc import Rpc
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -31,6 +32,9 @@ def explain(verdict: Verdict) -> Explanation:
     """Return the explanation of a verdict, made of its evidence alone."""
     evidence = verdict.evidence
     facts = [Fact("report", _report(evidence))]
+    if evidence.mirror:
+        told = "down" if evidence.departure == Reason.TOLD_DOWN else "up"
+        facts.append(Fact("mirror", f"mirrored from {evidence.mirror}, whose API says {told}"))
     if evidence.unheard > 0:
         facts.append(Fact("unheard", f"for {duration(evidence.unheard)} of it nobody listened"))
     if evidence.stamped_ahead > 0:
@@ -40,6 +44,8 @@ def explain(verdict: Verdict) -> Explanation:
         facts.append(Fact("life", f"{life} {duration(evidence.registered_age)} ago"))
     if evidence.presence is not None:
         facts.append(Fact("presence", _presence(evidence, evidence.presence)))
+    if evidence.rpc is not None:
+        facts.append(Fact("questions", answered(evidence.rpc)))
     if evidence.backend_error:
         facts.append(Fact("heartbeats", f"fail; its agent hears: {evidence.backend_error}"))
     if evidence.absent_age is not None:
@@ -56,6 +62,14 @@ def _report(evidence: Evidence) -> str:
     if evidence.never_reported:
         return f"none yet, created {duration(evidence.report_age)} ago; {limit}"
     return f"{duration(evidence.report_age)} ago; {limit}"
+
+
+def answered(rpc: Rpc) -> str:
+    """Say whether a service answers what it is asked over RPC."""
+    asked = f"asked {duration(rpc.age)} ago"
+    if rpc.deaf_for is None:
+        return f"{rpc.state}, {asked}"
+    return f"{rpc.state} for {duration(rpc.deaf_for)}, {asked}: {rpc.detail}"
 
 
 def _presence(evidence: Evidence, presence: Presence) -> str:
@@ -113,8 +127,13 @@ def _until_believed(evidence: Evidence) -> str:
     return (
         f"The hold ends by itself when it is back in {limits.driver}, {stays}"
         f" {duration(limits.membership_ttl)} passed without a change. It goes down after"
-        f" {duration(left)} more without a report; check the backend."
+        f" {duration(left)} more without a report; check {_backend(limits)}."
     )
+
+
+def _backend(limits: Limits) -> str:
+    """Return what holds the other signal, in words; of sessions it is the register itself."""
+    return "the control planes" if limits.driver == "session" else "the backend"
 
 
 def _otherwise(verdict: Verdict) -> str:
@@ -122,6 +141,8 @@ def _otherwise(verdict: Verdict) -> str:
     limits = evidence.limits
     if verdict.reason is Reason.HELD:
         return _until_believed(evidence)
+    if verdict.reason is Reason.DEAF:
+        return "It is no longer deaf when it answers the next probe; restart it, and see its log."
     if verdict.is_up:
         left = limits.service_down_time - evidence.silence
         return f"It goes down after {duration(max(0.0, left))} more without a report" + (
@@ -131,10 +152,11 @@ def _otherwise(verdict: Verdict) -> str:
         Reason.FORCED_DOWN: "Unset force-down once the host is known to be safe.",
         Reason.LEFT: "It is up again when it is started and registers.",
         Reason.EXITED: "It is up again when it is started and registers; see its log for the exit.",
+        Reason.TOLD_DOWN: f"It is up again when {evidence.mirror} says so; look there for why.",
         Reason.SILENT: "It is up again with its next report; check the process, its agent and the"
         " way from it to the control plane.",
-        Reason.ABSENT: f"It is up again when it joins {limits.driver}; check the way from its host"
-        " to the backend.",
+        Reason.ABSENT: f"It is up again when it joins {limits.driver}; check its process, its agent"
+        f" and the way from its host to {_backend(limits)}.",
         Reason.UNKNOWN: f"It is up again when {limits.driver} answers, or with on_unknown ="
         f" {OnUnknown.RECORD}.",
     }.get(verdict.reason, "See the documentation of the release that the control plane runs.")

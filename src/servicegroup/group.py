@@ -10,24 +10,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from servicegroup import edits
+from servicegroup.answers import answers_for
+from servicegroup.batches import Batches, Reasoned
 from servicegroup.comparison import Compared, Comparison
-from servicegroup.driver import Driver, DriverState
+from servicegroup.driver import Driver
+from servicegroup.driver_state import DriverState
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.events import EventFilter, Log, Page, Protection
 from servicegroup.evictions import PendingEvictions, run_all
 from servicegroup.history import History
-from servicegroup.judging import NOT_ASKED, Judge, Presences
+from servicegroup.judging import Judge
 from servicegroup.liveness import LOOK_INTERVAL
 from servicegroup.messages import Leave, Refusals, Registration, Report
 from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceFilter, VersionRange
-from servicegroup.names import check_name, check_state, check_text, topic_of, zone_of
+from servicegroup.names import check_name, check_text, topic_of, zone_of
 from servicegroup.recording import Recorder
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
@@ -35,7 +35,6 @@ from servicegroup.store.history import read_history
 from servicegroup.store.lease import ObserverStatus, obeys, observer_status
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.retention import purge
-from servicegroup.store.snapshots import Snapshot, is_bounded
 from servicegroup.store.store import Store
 from servicegroup.uuids import uuid_of
 
@@ -70,6 +69,7 @@ class ServiceGroup:
             PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
         ]
         self.judge = Judge(driver, limits, monotonic)
+        self._batches = Batches(store, self.judge)
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
         )
@@ -94,32 +94,20 @@ class ServiceGroup:
 
         Read them without a pause: the database waits. Raises as ``services``, between batches too.
         """
-        check_state(state)
-        filters = filters or ServiceFilter()
-        for field, value in msgspec.structs.asdict(filters).items():
-            if isinstance(value, str):
-                check_text(field, value)
-        room = filters.limit
-        if state is not None:  # SQL cannot count what is judged here
-            filters = msgspec.structs.replace(filters, limit=None)
-        # A reading in batches holds a connection to its end, so the backend is asked before (F-18).
-        asks_first = self.driver.capabilities.separate_signal and not is_bounded(filters)
-        presences = self.judge.asking.ask(self._store.lives(filters)) if asks_first else None
-        with closing(self._store.batches(filters)) as snapshots:
-            for snapshot in snapshots:
-                found = self._judged(snapshot, presences)
-                if state is not None:
-                    found = [s for s in found if s.judged.state == state][:room]
-                yield found
-                room = None if room is None else room - len(found)
-                if room == 0:
-                    return
+        return self._batches.services(filters or ServiceFilter(), state)
+
+    def reasons(self, filters: ServiceFilter | None = None) -> Iterator[list[Reasoned]]:
+        """Yield the same without verdicts, each with the reason that its verdict would have.
+
+        It costs much less, since evidence is made of a few only. Raises as ``batches``.
+        """
+        return self._batches.reasons(filters or ServiceFilter())
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
         if isinstance(service_id, str):
             service_id = uuid_of(service_id)
-        found = self._judged(self._store.by_id(service_id))
+        found = self._batches.judged(self._store.by_id(service_id))
         if not found:
             raise NotFound(f"Service {service_id} could not be found.")
         return found[0]
@@ -135,7 +123,7 @@ class ServiceGroup:
         """Tell whether a service or the member of a group is up now; an unknown one is not."""
         members = [service if isinstance(service, Member) else service.member]
         pairs = [(member.group, member.host) for member in members]
-        return any(found.is_up for found in self._judged(self._store.by_members(pairs)))
+        return any(found.is_up for found in self._batches.judged(self._store.by_members(pairs)))
 
     def versions(self, binaries: Sequence[str] = ()) -> list[VersionRange]:
         """Return the version range of the given binaries, or of all that exist (spec S8)."""
@@ -249,7 +237,11 @@ class ServiceGroup:
         if self._comparison is None:
             raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
         snapshot = self._store.snapshot()
-        return self._comparison.of(self.driver.name, self._judged(snapshot), snapshot.listening)
+        judged, shadows = (
+            self._batches.judged(snapshot),
+            answers_for(self._comparison.judge, snapshot),
+        )
+        return self._comparison.of(self.driver.name, judged, snapshot.listening, shadows)
 
     # -- changing --------------------------------------------------------------------------
 
@@ -296,21 +288,21 @@ class ServiceGroup:
         """Apply an operator's edit: ``disabled``, ``disabled_reason``, ``forced_down``.
 
         Never changes liveness other than by ``forced_down`` (SQL-1); see ``edits.checked``. ``by``
-        is who did it, for the events. Raises NotFound, InvalidInput.
+        is who did it, for the events. Raises NotFound, InvalidInput, Conflict.
         """
         columns = edits.checked(changes)
-        uuid = self.get(service_id).uuid
+        uuid = edits.own(self.get(service_id)).uuid
         self._store.update(uuid, columns, by)
         return self.get(uuid)
 
     def delete(self, service_id: int | str, *, by: str | None = None) -> Service:
-        """Soft-delete a service, as the operator ``by`` wants (spec S4). Raises NotFound.
+        """Soft-delete a service, as the operator ``by`` wants (spec S4). Raises NotFound, Conflict.
 
         The record goes at once, and with it an eviction for each driver: whoever deletes does not
         wait for a backend (P12), which ``free_deleted`` of any control plane frees in a second.
         """
-        service = self.get(service_id)
-        drivers = [d.name for d, _ in self.drivers() if d.capabilities.separate_signal]
+        service = edits.own(self.get(service_id))
+        drivers = [d.name for d, _ in self.drivers() if d.capabilities.is_asked]
         self._store.delete(service.uuid, drivers, by)
         return service
 
@@ -328,22 +320,3 @@ class ServiceGroup:
             judge.driver.close()
         for store in (self._store, self._reserved):
             store.engine.dispose()
-
-    # -- judging ---------------------------------------------------------------------------
-
-    def _judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
-        """Give each service its verdict; asks the backend once unless ``presences`` are given."""
-        answers = presences
-        if answers is None:
-            answers = self.judge.ask(snapshot.services)
-        verdicts = self.judge.verdicts(snapshot.services, snapshot.listening, answers)
-        now = snapshot.listening.now
-        for service, verdict in zip(snapshot.services, verdicts, strict=True):
-            # The record becomes whole here, before anybody else has seen it.
-            msgspec.structs.force_setattr(service, "verdict", verdict)
-            if service.flapping_until is not None and service.flapping_until <= now:
-                msgspec.structs.force_setattr(service, "flapping_until", None)
-        if presences is None:
-            return snapshot.services
-        # Who registered after the backend was asked about a whole list is of the next one.
-        return [s for s in snapshot.services if s.judged.evidence.presence is not NOT_ASKED]

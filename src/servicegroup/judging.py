@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -65,7 +65,7 @@ class Judge:
 
     def ask(self, services: Sequence[Service]) -> Presences:
         """Ask the backend once about the lives of all of these; see ``Asking.ask``."""
-        return self.asking.ask({service.member: service.incarnation for service in services})
+        return self.asking.ask({s.member: s.incarnation for s in services if not s.mirror})
 
     def verdicts(
         self,
@@ -79,18 +79,28 @@ class Judge:
         if not self.driver.capabilities.separate_signal:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
+        is_asked = self.driver.capabilities.is_asked
+        otherwise = NOT_ASKED if is_asked else None
         for service in services:
-            presence = presences.get(service.member, NOT_ASKED)
-            if has_life(presence, service.incarnation):
-                self.saw_present(service.id, service.incarnation)
+            presence = None if service.mirror else presences.get(service.member, otherwise)
+            if presence is None:  # it never held a session or is mirrored, and cannot lose one
+                found.append(judge(self._evidence(service, None, listening, told)))
+                continue
+            if has_life(presence, service.incarnation) or not is_asked:
+                self.saw_present([(service.id, service.incarnation)])
             if len(presence.incarnations) > _LIVES_TOLD:
                 presence = _bounded(presence, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening, told)))
         return found
 
-    def saw_present(self, service_id: int, incarnation: int) -> None:
-        """Remember that this life of a service was present: it is joining no more."""
-        self._seen_present[service_id] = incarnation
+    @property
+    def goes_by_stamps(self) -> bool:
+        """Whether ages are plain differences: no stamp is known to have been ahead of the clock."""
+        return not self._future_stamps.first_seen
+
+    def saw_present(self, lives: Iterable[tuple[int, int]]) -> None:
+        """Remember that these were present, by id and incarnation: they are joining no more."""
+        self._seen_present.update(lives)
 
     def forget_others(self, living: Collection[int]) -> None:
         """Remember nothing of services other than these: ids that are gone never come back."""
@@ -115,7 +125,7 @@ class Judge:
         self, service: Service, presence: Presence | None, listening: Listening, told: bool
     ) -> Evidence:
         """Return what a verdict follows from; the observer's word counts if it is ``told``."""
-        now = listening.now
+        now, heard = listening.now, listening.mirrors.get(service.mirror or "", listening)
         stamp = service.last_seen_up or service.created_at
         latest = _latest(service, stamp)
         age = (now - latest).total_seconds()
@@ -132,7 +142,7 @@ class Judge:
         return Evidence(
             limits=self.limits,
             report_age=age,
-            unheard=listening.unheard_since(heard_from) if listening.unheard else 0.0,
+            unheard=heard.unheard_since(heard_from) if heard.unheard else 0.0,
             never_reported=service.last_seen_up is None,
             forced_down=service.forced_down,
             departure=service.departure,
@@ -146,6 +156,7 @@ class Judge:
             held_age=None if held is None else (now - held).total_seconds(),
             observed=listening.observed and told,
             backend_error=service.backend_error,
+            mirror=service.mirror,
         )
 
 

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 import msgspec
 
 from servicegroup.model import (
-    Departure,
     Evidence,
     OnUnknown,
     Presence,
@@ -36,18 +35,25 @@ MARK_INTERVAL = 1.0
 MARK_TOLERANCE = 3.0
 """Seconds without a mark from any intake after which the time counts as unheard."""
 
+_REASONS_OF_DEPARTURES = {reason.value: reason for reason in (Reason.EXITED, Reason.TOLD_DOWN)}
+"""Why whoever is gone is down; of a departure that only a newer release knows no more is known than
+that it left (F-53)."""
+
 
 def judge(evidence: Evidence) -> Verdict:
-    """Return the verdict that follows from the evidence, with its reason."""
-    reason = _reason(evidence)
-    return Verdict(reason.state, reason, reason.sentence, evidence)
+    """Return the verdict that follows, with its reason; who is deaf is down where that decides."""
+    reason, rpc = _reason(evidence), evidence.rpc
+    if rpc is None or not (rpc.is_deaf and reason.is_up):
+        return Verdict(reason.state, reason, reason.sentence, evidence)
+    state = "down" if rpc.decides else Reason.DEAF.state
+    return Verdict(state, Reason.DEAF, Reason.DEAF.sentence, evidence)
 
 
 def _reason(evidence: Evidence) -> Reason:
     if evidence.forced_down:
         return Reason.FORCED_DOWN
     if evidence.departure is not None:
-        return Reason.EXITED if evidence.departure == Departure.EXITED else Reason.LEFT
+        return _REASONS_OF_DEPARTURES.get(evidence.departure, Reason.LEFT)
     if evidence.report_age - evidence.unheard > evidence.limits.service_down_time:
         return Reason.HELD if _reports_are_suspect(evidence) else Reason.SILENT
     if evidence.presence is None:
@@ -163,7 +169,8 @@ class Listening(msgspec.Struct, frozen=True):
     Silence counts only while somebody listened, so a control plane or a database that was away
     accuses nobody, and whoever died before that is still found. ``observed`` says whether an
     observer was at work, and ``driver`` whose answers its word is about, where that is known.
-    ``marked_at`` is the latest mark; later than now if the clock stepped back since.
+    ``marked_at`` is the latest mark; later than now if the clock stepped back since. ``mirrors``
+    are the same for what is mirrored from an API, by its name: who listened is the mirror.
     """
 
     now: datetime
@@ -171,6 +178,7 @@ class Listening(msgspec.Struct, frozen=True):
     observed: bool = False
     driver: str | None = None
     marked_at: datetime | None = None
+    mirrors: dict[str, Listening] = {}
 
     @classmethod
     def of(
@@ -196,7 +204,9 @@ class Listening(msgspec.Struct, frozen=True):
         if seconds <= MARK_TOLERANCE:
             return self
         still_open = Unheard(self.now - timedelta(seconds=seconds), self.now)
-        return msgspec.structs.replace(self, unheard=_merged([*self.unheard, still_open]))
+        mirrors = {name: one.unmarked_for(seconds) for name, one in self.mirrors.items()}
+        unheard = _merged([*self.unheard, still_open])
+        return msgspec.structs.replace(self, unheard=unheard, mirrors=mirrors)
 
     def is_about(self, driver: str) -> bool:
         """Tell whether the observer's word counts beside this driver's answers (F-52)."""

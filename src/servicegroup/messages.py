@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from servicegroup import uuids
+from servicegroup.enumeration import OpenEnum
 from servicegroup.errors import InvalidInput
 from servicegroup.model import Departure
 
@@ -81,3 +82,33 @@ class Reported(Refusals, frozen=True):
     """
 
     terms: str = ""
+
+
+class Drain(OpenEnum):
+    """Why a control plane asks for the next session to be opened elsewhere."""
+
+    STOPPING = "stopping"
+    DATABASE = "database"
+
+
+class Hold(OfLife, frozen=True):
+    """One life that a session is to speak for; ``number`` counts the sessions of that life.
+
+    The one with the greatest number is the one that counts, whichever is written first.
+    """
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What is greater for the later of two sessions of a service."""
+        return (self.incarnation, self.number)
+
+
+class Held(Reported, frozen=True):
+    """The answer to holds: which were refused, as for reports, or are ``outdated``.
+
+    Those have the number of the session that counts instead: hold again with a greater one.
+    """
+
+    outdated: dict[str, int] = {}

@@ -13,6 +13,7 @@ from typing import Self
 import msgspec
 
 from servicegroup.enumeration import OpenEnum
+from servicegroup.rpc import Rpc
 from servicegroup.uuids import one_form
 
 
@@ -89,7 +90,8 @@ class Reason(OpenEnum):
     LEFT = "left", "down", "It was stopped in order and left."
     EXITED = "exited", "down", "Its agent saw the process exit."
     SILENT = "silent", "down", "Its reports stopped for longer than service_down_time."
-    ABSENT = "absent", "down", "It reports, but the driver says it is not present."
+    TOLD_DOWN = "told_down", "down", "The API that it is mirrored from says that it is down."
+    ABSENT = "absent", "down", "The driver says it is not present, though its last report is fresh."
     UNKNOWN = ("unknown", "down",
                "The driver cannot tell whether it is present, and on_unknown is down.")
     REPORTING = "reporting", "up", "Its reports are fresh."
@@ -99,6 +101,7 @@ class Reason(OpenEnum):
                    "Its reports are fresh; the driver cannot tell, so the record decides.")
     HELD = ("held", "up",
             "Many lost one of their two signals at once: it is suspect, and the other one decides.")
+    DEAF = "deaf", "up", "Its other signals say that it is up, but it answers no RPC."
     # fmt: on
 
     @property
@@ -131,7 +134,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     ``absent_age`` counts from the moment the member was last known absent, ``held_age`` from the
     moment a signal of it became suspect, and ``observed`` says that an observer is at work, so
     an absence counts only once it is known so. ``backend_error`` is the agent's word and decides
-    nothing: whoever cannot reach the backend is absent from it.
+    nothing: whoever cannot reach the backend is absent from it. ``rpc`` is None where the service
+    was not asked lately.
     """
 
     limits: Limits
@@ -150,6 +154,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     held_age: float | None = None
     observed: bool = False
     backend_error: str | None = None
+    rpc: Rpc | None = None
+    mirror: str | None = None
 
     @property
     def silence(self) -> float:
@@ -181,8 +187,8 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     the service was last known absent, since when a signal of it is suspect, its recorded state
     with its beginning, and until when it counts as flapping (None once that has passed).
     ``backend_error`` is what its agent heard last from a backend that takes no heartbeats of it,
-    None while they succeed (F-1). A Service that was read through ``ServiceGroup`` carries its
-    verdict, so ``is_up`` is an attribute (S2).
+    None while they succeed (F-1). ``mirror`` is the API that it is mirrored from, if it is. Read
+    through ``ServiceGroup`` it carries its verdict, so ``is_up`` is an attribute (S2).
     """
 
     id: int
@@ -210,6 +216,7 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     observed_state: str | None
     observed_since: datetime | None
     flapping_until: datetime | None
+    mirror: str | None
     deleted: int
     deleted_at: datetime | None
     verdict: Verdict | None = None

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from servicegroup.errors import InvalidInput
 
 NAME_LENGTH = 255
 """Characters a host, a binary, a group or a zone may have, as in Nova."""
+
+_PRINTABLE = {"format": "printable"}
+Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH, extra_json_schema=_PRINTABLE)
+]
+"""A name as a body holds it; ``check_name`` says what printable is."""
+
+Given = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH, extra_json_schema=_PRINTABLE)]
+"""A name that may be left to the register to choose, by an empty one."""
 
 
 def check_name(field: str, value: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from servicegroup.driver import driver_class, driver_names, option_metas
+from servicegroup.driver import Options, driver_class, driver_names, option_metas
 from servicegroup.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def _default_options() -> list[cfg.Opt]:
         cfg.FloatOpt("membership_ttl", default=10, min=0.2, help=(
             "Seconds a member stays present after its last heartbeat; detection of a crash takes"
             " at most this plus the backend's slack. Keep it at three heartbeat intervals.")),
-        cfg.StrOpt("servicegroup_driver", default="db", help=(
-            "The driver that says which services are present; db has no signal beside the record."
+        cfg.StrOpt("servicegroup_driver", default="session", help=(
+            "The driver that says which services are present: session by the connection that each"
+            " holds with a control plane, db by nothing beside the record, the others by a backend."
             f" Installed: {', '.join(driver_names())}.")),
         cfg.StrOpt("servicegroup_shadow_driver", default="", help=(
             "A second driver that is written and asked but not obeyed, while drivers change.")),
@@ -163,9 +164,13 @@ def _records_options() -> list[cfg.Opt]:
 
 def driver_options(name: str) -> list[cfg.Opt]:
     """Return the options of a driver's section. Raises ConfigError where it cannot be loaded."""
+    return options_of(driver_class(name).Options)
+
+
+def options_of(structure: type[Options]) -> list[cfg.Opt]:
+    """Return the options of a section that takes what the structure has."""
     from oslo_config import cfg
 
-    structure = driver_class(name).Options
     metas = option_metas(structure)
     return [
         cfg.StrOpt(

@@ -18,7 +18,10 @@ MOST = 10_000
 
 
 def find(group: ServiceGroup, wanted: Prune) -> list[Service]:
-    """Return the services that would end, ordered by id. Raises InvalidInput, StoreUnavailable."""
+    """Return the services that would end, ordered by id: none that is mirrored.
+
+    Raises InvalidInput, StoreUnavailable.
+    """
     filters = ServiceFilter(
         host=wanted.host, binary=wanted.binary, group=wanted.group, zone=wanted.zone
     )
@@ -26,7 +29,8 @@ def find(group: ServiceGroup, wanted: Prune) -> list[Service]:
         service
         for batch in group.batches(filters, state="down")
         for service in batch
-        if service.judged.reason.value in wanted.reasons
+        if service.mirror is None
+        and service.judged.reason.value in wanted.reasons
         and service.judged.evidence.silence >= wanted.unseen
     ]
 
@@ -45,7 +49,7 @@ def prune(
         raise InvalidInput(
             f"{len(found)} services match, and {MOST} end at once; name a group, host or zone."
         )
-    drivers = [d.name for d, _ in group.drivers() if d.capabilities.separate_signal]
+    drivers = [d.name for d, _ in group.drivers() if d.capabilities.is_asked]
     whys = {service.id: why(service) for service in found}
     gone = group.recorder().prune(found, whys, drivers, by, wanted.unseen) if found else set()
     return [service for service in found if service.id in gone]

@@ -11,15 +11,30 @@ from datetime import datetime
 
 from servicegroup.events import Event, Protection
 from servicegroup.liveness import Listening
+from servicegroup.mirrors import Look, Looked
 from servicegroup.model import Limits, Member, Service, ServiceFilter
-from servicegroup.store import findings, lease, pruning
+from servicegroup.store import findings, lease, mirrors, pruning
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
+from servicegroup.store.sessions import Ending, Lapsed, Opened, Opening, SessionWriter, ended_since
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 from servicegroup.store.summaries import Summary, summaries
 
-__all__ = ["Finding", "Lease", "LeaseLost", "Recorder", "Snapshot", "Summary", "holder_for"]
+__all__ = [
+    "Ending",
+    "Finding",
+    "Lapsed",
+    "Lease",
+    "LeaseLost",
+    "Opened",
+    "Opening",
+    "Recorder",
+    "SessionWriter",
+    "Snapshot",
+    "Summary",
+    "holder_for",
+]
 
 
 class Recorder:
@@ -62,7 +77,13 @@ class Recorder:
         self, listening: Listening, limits: Limits, *, changed_only: bool
     ) -> list[Summary]:
         """Return the summaries of all living services, or of those that may have changed."""
-        return summaries(self._engine, listening, limits, changed_only=changed_only)
+        return summaries(
+            self._engine,
+            listening,
+            limits,
+            changed_only=changed_only,
+            with_sessions=self._store.with_sessions,
+        )
 
     def by_ids(self, ids: Sequence[int]) -> Snapshot:
         """Return the living services of these ids."""
@@ -75,6 +96,16 @@ class Recorder:
     def protections(self) -> list[Protection]:
         """Return which signals are suspect now, and where."""
         return findings.current_protections(self._engine)
+
+    def ended_since(self, since: datetime | None, most: int) -> tuple[datetime, list[Member]]:
+        """Return now, and whose session ended since; see ``store.sessions``."""
+        return ended_since(self._engine, since, most)
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    def sessions(self, plane: str) -> SessionWriter:
+        """Return what writes the sessions of a control plane of that name."""
+        return SessionWriter(self._engine, plane)
 
     # -- what it records ---------------------------------------------------------------------
 
@@ -107,3 +138,7 @@ class Recorder:
     ) -> set[int]:
         """End these services' records, and return whose; see ``store.pruning``. Needs no lease."""
         return pruning.prune(self._engine, judged, whys, drivers, by, unseen)
+
+    def mirror(self, look: Look) -> Looked:
+        """Store what a mirror saw; see ``store.mirrors``. Needs no lease. Raises Conflict."""
+        return mirrors.keep(self._engine, look)

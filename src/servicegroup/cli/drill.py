@@ -18,7 +18,7 @@ import msgspec
 
 from servicegroup.cli.output import Column, output_options, pick, print_item
 from servicegroup.cli.remote import RemoteRegister, open_remote
-from servicegroup.driver import DriverState
+from servicegroup.driver_state import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput, NotFound
 from servicegroup.explanation import duration
 from servicegroup.model import PresenceState, Service

@@ -9,7 +9,7 @@ import click
 from servicegroup.cli.output import Column, output_options, pick, print_items
 from servicegroup.cli.register import open_register
 from servicegroup.comparison import Compared, Disagreement
-from servicegroup.driver import DriverState
+from servicegroup.driver_state import DriverState
 from servicegroup.explanation import duration
 
 NOT_READY = 1

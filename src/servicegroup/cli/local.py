@@ -87,13 +87,19 @@ def _opened(
         engine.dispose()
         raise
     chosen, other = settings.driver, settings.shadow_driver
-    silence = settings.limits.service_down_time
+    obeyed = driver.load(chosen.name, chosen.options)
+    shadow = driver.load(other.name, other.options) if other else None
+
+    def store(own: Engine) -> Store:
+        is_recorded = any(d.capabilities.recorded for d in (obeyed, shadow) if d is not None)
+        return Store(own, settings.limits.service_down_time, with_sessions=is_recorded)
+
     return kind(
-        Store(engine, silence),
-        driver.load(chosen.name, chosen.options),
+        store(engine),
+        obeyed,
         settings.limits,
-        driver.load(other.name, other.options) if other else None,
-        reserved=Store(reserved, silence) if reserved else None,
+        shadow,
+        reserved=store(reserved) if reserved else None,
     )
 
 

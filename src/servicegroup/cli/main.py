@@ -30,6 +30,7 @@ COMMANDS = {
     "events": ("servicegroup.cli.events:events", "List what happened, and follow what happens."),
     "driver": ("servicegroup.cli.driver:driver", "List drivers, compare two, change them safely."),
     "nova": ("servicegroup.cli.nova:nova", "Ask a real Nova what is up, and why."),
+    "mirror": ("servicegroup.cli.mirror:mirror", "Show an OpenStack as it runs, read only."),
     "drill": ("servicegroup.cli.drill:drill", "Kill a canary and measure the time to down."),
     "doctor": ("servicegroup.cli.doctor:doctor", "Check clock, timeouts, database, leftovers."),
     "db": ("servicegroup.cli.db:db", "Create, upgrade and clean the database."),

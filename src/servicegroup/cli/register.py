@@ -15,7 +15,7 @@ import click
 
 from servicegroup.bodies import Prune, Pruned
 from servicegroup.comparison import Compared
-from servicegroup.driver import DriverState
+from servicegroup.driver_state import DriverState
 from servicegroup.events import EventFilter, Page, Protection
 from servicegroup.history import History
 from servicegroup.model import BinaryVersions, Service, ServiceFilter

@@ -17,7 +17,8 @@ from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.credentials import TlsFiles
 from servicegroup.bodies import Drivers, One, Protections, Prune, Pruned, Services, Versions
 from servicegroup.comparison import Compared
-from servicegroup.driver import DriverState
+from servicegroup.decoding import decoder
+from servicegroup.driver_state import DriverState
 from servicegroup.errors import ControlPlaneUnavailable, Forbidden, InvalidInput, NotFound
 from servicegroup.events import EventFilter, Page, Protection, RawPage
 from servicegroup.history import History
@@ -149,7 +150,7 @@ def _accepted(url: str, reply: Reply) -> bytes:
 
 def _decoded(url: str, body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder(kind).decode(body)
     except msgspec.MsgspecError as error:
         raise ControlPlaneUnavailable(
             f"{url} gave an answer that is not a control plane's of this release ({error});"

@@ -24,6 +24,7 @@ from servicegroup.cli.output import (
 from servicegroup.cli.params import Name, Text, named, one_service
 from servicegroup.cli.prune import prune
 from servicegroup.cli.register import open_register
+from servicegroup.decoding import converted
 from servicegroup.errors import Unavailable
 from servicegroup.events import Protection
 from servicegroup.explanation import duration, explain, suspicion
@@ -65,6 +66,7 @@ COLUMNS: list[Column[Service]] = [
     Column("Detail", lambda s: s.detail, usual=False),
     Column("Disabled Reason", lambda s: s.disabled_reason, usual=False),
     Column("Forced Down", lambda s: s.forced_down, usual=False),
+    Column("Mirror", lambda s: s.mirror, usual=False),
     Column("Version", lambda s: s.version, usual=False),
     Column("Incarnation", lambda s: s.incarnation, usual=False),
     Column("Report Count", lambda s: s.report_count, usual=False),
@@ -146,7 +148,7 @@ def list_services(
     columns = pick(COLUMNS, names, form)
     if why:
         columns += [c for c in COLUMNS if c.key in ("why", "detail") and c not in columns]
-    wanted = msgspec.convert({**filters, "limit": limit}, ServiceFilter)
+    wanted = converted({**filters, "limit": limit}, ServiceFilter)
     register = open_register(ctx)
 
     def ask() -> list[Service]:

@@ -48,6 +48,10 @@ const EDITS = {
 
 /** Return the buttons for what can be done to a service; `done` is called after an edit. */
 export function actions(service, done) {
+  if (service.mirror) {
+    const text = `Mirrored from ${service.mirror}: edit it there, and the change comes here by itself.`;
+    return [h("p", { class: "small" }, text)];
+  }
   if (known.readOnly) return [h("p", { class: "small" }, known.readOnly)];
   const names = [
     service.disabled ? "enable" : "disable",

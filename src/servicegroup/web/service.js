@@ -121,6 +121,7 @@ function recordOf(service) {
     ["Zone", service.zone],
     ["Status", service.disabled ? disabled : "enabled"],
     ["Version", String(service.version)],
+    ["Mirrored from", service.mirror ?? "nothing: it joined"],
     ["Incarnation", `${service.incarnation}, registered ${stamp(service.registered_at)}`],
     ["Created", stamp(service.created_at)],
     ["UUID", service.uuid],

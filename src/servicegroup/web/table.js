@@ -128,6 +128,8 @@ const row = memo((service, seen) => {
       { scope: "row", class: "name" },
       h("a", { href: `#/services/${encodeURIComponent(uuid)}` }, host),
       h("span", { class: "small binary" }, binary),
+      " ",
+      service.mirror && h("span", { class: "tag", title: `from ${service.mirror}` }, "mirrored"),
     ),
     h("td", { class: "name wide" }, binary),
     h("td", { class: "name wide" }, topic),

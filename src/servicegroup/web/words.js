@@ -53,6 +53,7 @@ export const KINDS = {
   "service-disable": "was disabled",
   "service-force-down": "was forced down",
   "service-unforce": "is no longer forced down",
+  "service-mirror": "is another where it is mirrored from",
   "token-create": "A token was made",
   "token-rotate": "A token got a new secret",
   "token-revoke": "A token was ended",

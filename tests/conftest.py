@@ -25,6 +25,7 @@ def control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
     plane = ControlPlane(
         f"sqlite:///{tmp_path / 'register.sqlite'}",
         tmp_path,
+        servicegroup_driver="db",
         report_interval=1,
         service_down_time=4,
     )

@@ -54,6 +54,18 @@ def test_it_speaks_for_its_own_host_only(guarded: Guarded) -> None:
     assert guarded.ask(bound, "POST", "/v1/leave", leaves(own))[0] == 200
 
 
+def test_it_mirrors_no_cloud(guarded: Guarded) -> None:
+    """A cloud has services of many hosts; a reporter without a host may speak for them."""
+    look = {"mirror": "prod/nova", "services": [{"host": "node1", "binary": "nova-compute"}]}
+    bound = guarded.issue("mirror1", host="node1")
+    status, content = guarded.ask(bound, "POST", "/v1/mirrors", look)
+    assert status == 403
+    assert "mirror with a token without a host" in content["forbidden"]["message"]
+    free = guarded.issue("mirror")
+    status, content = guarded.ask(free, "POST", "/v1/mirrors", look)
+    assert (status, content["services"][0]["host"]) == (200, "node1")
+
+
 def test_a_service_that_there_is_not_is_told_so(guarded: Guarded) -> None:
     """Then its process registers again, as after a restored backup."""
     bound = guarded.issue("forgotten", host="node3")

@@ -47,7 +47,7 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     plane = ControlPlane(desk.connection, desk.directory)
     plane.start()
     try:
-        until(lambda: fleet.revision() is not None, what="the observer")
+        until(lambda: (seen := fleet.observer_status()) and seen.is_current, what="the observer")
         # From filling the register to the start of the control plane, nobody listened.
         write(fleet._store.engine, lambda connection: connection.execute(listening_gaps.delete()))
         found = _doctor(desk)

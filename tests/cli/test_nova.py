@@ -7,7 +7,9 @@ import pytest
 from .conftest import Desk
 
 
-@pytest.mark.parametrize("words", [("list",), ("why", "node1"), ("compare",), ("doctor",)])
+@pytest.mark.parametrize(
+    "words", [("list",), ("why", "node1"), ("compare",), ("doctor",), ("probe",)]
+)
 def test_without_a_nova_it_says_so(desk: Desk, words: tuple[str, ...]) -> None:
     result = desk.run("nova", *words)
     assert result.returncode == 2

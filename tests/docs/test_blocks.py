@@ -103,12 +103,12 @@ def _register(page: pages.Page, directory: Path) -> Iterator[tuple[dict[str, str
         with kind() as server, _plane(directory, page.path.stem, server.address) as plane:
             yield {PLANE: f"127.0.0.1:{plane.port}", address: server.address}, _config(plane)
     else:
-        with _plane(directory) as plane:
+        with _plane(directory, "db" if page.path.stem == "db" else "session") as plane:
             yield {PLANE: f"127.0.0.1:{plane.port}"}, _config(plane)
 
 
 @contextmanager
-def _plane(directory: Path, driver: str = "db", address: str = "") -> Iterator[ControlPlane]:
+def _plane(directory: Path, driver: str = "session", address: str = "") -> Iterator[ControlPlane]:
     section = f"[{driver}]\n{SECTIONS[driver].format(address)}" if address else ""
     beats = {"heartbeat_interval": 0.5, "membership_ttl": 2, "servicegroup_driver": driver}
     options = {**(PATIENT if address else INTERVALS), **beats}
@@ -129,7 +129,7 @@ def _config(plane: ControlPlane) -> dict[str, str]:
 def _made(directory: Path) -> Iterator[int]:
     """Do what ``make run`` does, on a free port; give the port once it says what to type."""
     port = free_port()
-    options = {f"OS_DEFAULT__{name.upper()}": str(value) for name, value in INTERVALS.items()}
+    options = {f"OS_DEFAULT__{name.upper()}": str(value) for name, value in PATIENT.items()}
     environment = {
         "STATE_DIRECTORY": str(directory / "state"),
         "OS_DEFAULT__BIND": f"127.0.0.1:{port}",

@@ -27,6 +27,7 @@ from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.model import Limits, Reason
 from servicegroup.nova import settings as nova_options
+from servicegroup.nova.rpc import options as rpc_options
 from servicegroup.options import list_opts
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
@@ -64,7 +65,9 @@ def test_no_option_is_described_that_there_is_not() -> None:
     assert described == known
 
 
-@pytest.mark.parametrize("option", nova_options.OPTIONS, ids=lambda option: str(option.name))
+@pytest.mark.parametrize(
+    "option", [*nova_options.OPTIONS, *rpc_options.OPTIONS], ids=lambda option: str(option.name)
+)
 def test_an_option_of_the_layer_for_nova_has_its_row(option: Any) -> None:
     default = str(option.default).lower()
     assert rows(page("docs/nova.md"))[(option.name, default) if default else (option.name,)]

@@ -58,7 +58,7 @@ def test_a_line_is_enough(line: Line, installations: Installations, tmp_path: Pa
         plane = InstalledPlane(installed, tmp_path)
         nowhere = f"{LOOPBACK}:{free_port()}"
         sections = (f"[{driver}]\n{DRIVERS[driver].format(nowhere)}" for driver in drivers)
-        plane.configure("\n".join(sections), servicegroup_driver=(drivers or ["db"])[0])
+        plane.configure("\n".join(sections), servicegroup_driver=(drivers or ["session"])[0])
         try:
             plane.start()
         finally:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 # Without control, format, surrogate, private and unassigned characters, and without separators.
 _characters = st.characters(exclude_categories=["C", "Z"]) | st.just(" ")
 schemathesis.openapi.format("printable", st.text(_characters, min_size=1, max_size=255))
+schemathesis.openapi.format("naive-date-time", st.datetimes().map(lambda at: at.isoformat()))
 
 
 @schemathesis.hook

@@ -97,7 +97,7 @@ def test_a_key_is_nobody_s_or_exactly_its_own(name: bytes) -> None:
 @example(b'{"ttl":' + b"9" * 5_000 + b"}")
 @example(b'{"ttl":1e999}')
 def test_a_key_s_value_is_a_time_to_live_or_nothing(value: bytes) -> None:
-    ttl = etcd_keys._ttl(value)
+    ttl = etcd_keys.ttl_of(value)
     assert ttl is None or 0 < ttl <= 86_400
 
 

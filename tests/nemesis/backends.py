@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from kazoo.client import KazooClient
 
-from nemesis.limits import LIMITS, SESSION
+from nemesis.limits import LIMITS, LINGER, OF_SESSIONS, SESSION
 from nemesis.ways import MakeWay
 from servers.etcd import Etcd, EtcdCluster
 from servers.memcached import Memcached
@@ -23,22 +23,29 @@ from servers.process import PATIENCE, Server, Started, ask
 from servers.proxy import Proxy
 from servers.redis import PRIMARY, Redis, RedisWithSentinels
 from servers.zookeeper import ZooKeeper, ZooKeeperEnsemble
+from servicegroup.liveness import MARK_TOLERANCE
+from servicegroup.model import Limits
 from support.waiting import until
 
 
 class Backend(Started):
-    """Servers that hold presence; of ``voters`` a majority has to agree."""
+    """Servers that hold presence; of ``voters`` a majority has to agree.
+
+    Without any, the record does: whatever touches it touches presence.
+    """
 
     name: ClassVar[str]
     """The driver's."""
-    program: ClassVar[type[Server]]
+    programs: ClassVar[Sequence[type[Server]]]
     """What a machine needs to have."""
-    option: ClassVar[str]
-    """Where it is, in the driver's section."""
+    option: ClassVar[str] = ""
+    """Where it is, in the driver's section; empty without servers."""
     settings: ClassVar[str] = ""
     """The further lines of that section."""
+    limits: ClassVar[Limits] = LIMITS
     kept: ClassVar[float] = LIMITS.membership_ttl
-    """Seconds; see ``promises.history.Settings``."""
+    linger: ClassVar[float | None] = None
+    """Seconds; both are those of ``promises.history.Settings``."""
     has_leader: ClassVar[bool] = True
 
     all: Any
@@ -89,6 +96,15 @@ class Backend(Started):
             return server.running and self.leads(server)
         return False
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether presence is in the record."""
+        return not self.servers
+
+    def place(self, way: MakeWay) -> dict[str, str]:
+        """Return the option that says where it is, by a way that is made; none without servers."""
+        return {self.option: self.reach(way)} if self.option else {}
+
     # What one has and another has not.
 
     def leads(self, server: Any) -> bool:
@@ -117,7 +133,7 @@ class OnZooKeeper(Backend):
     """Three servers; a hard quota refuses whoever is new."""
 
     name = "zookeeper"
-    program = ZooKeeper
+    programs = (ZooKeeper,)
     option = "address"
     settings = f"session_timeout = {SESSION}\ntick_time = 0.5\n"
     kept = SESSION * 2 / 3
@@ -159,7 +175,7 @@ class OnMemcached(Backend):
     """One server, which all have to know by the same name."""
 
     name = "memcached"
-    program = Memcached
+    programs = (Memcached,)
     option = "servers"
     has_leader = False
 
@@ -177,7 +193,7 @@ class OnEtcd(Backend):
     """Three servers with little space."""
 
     name = "etcd"
-    program = Etcd
+    programs = (Etcd,)
     option = "endpoints"
 
     _SPACE = 8 * 2**20
@@ -243,7 +259,7 @@ class OnRedis(Backend):
     """A primary, two replicas and three sentinels, who know the servers by everybody's ways."""
 
     name = "redis"
-    program = Redis
+    programs = (Redis,)
     option = "url"
 
     def __init__(self) -> None:
@@ -334,7 +350,33 @@ class OnRedis(Backend):
         assert primary.tell("FLUSHALL") == b"+OK\r\n"
 
 
+class InSessions(Backend):
+    """No server: who holds a session with a control plane is present."""
+
+    name = "session"
+    programs = ()
+    limits = OF_SESSIONS
+    kept = OF_SESSIONS.membership_ttl - MARK_TOLERANCE
+    linger = LINGER
+    has_leader = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = Nobody()
+        self.servers = self.voters = []
+
+
+class Nobody(Started):
+    """What needs no start."""
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 BACKENDS: dict[str, type[Backend]] = {
-    one.name: one for one in (OnZooKeeper, OnMemcached, OnRedis, OnEtcd)
+    one.name: one for one in (OnZooKeeper, OnMemcached, OnRedis, OnEtcd, InSessions)
 }
 """By the names that ``--backend`` takes."""

@@ -10,6 +10,8 @@ import pytest
 from nemesis.ways import MakeWay
 from servers.proxy import Proxy
 
+pytest.register_assert_rewrite("nemesis.short")  # a promise that was broken is told in full
+
 
 @pytest.fixture
 def way() -> Iterator[MakeWay]:

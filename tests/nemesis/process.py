@@ -1,38 +1,34 @@
 """A process of services that writes down what it does, in the history of ``NEMESIS_HISTORY``.
 
 ``join ZONE BINARY HOST…`` joins each host through the library, and leaves when terminated.
-Anything else is the arguments of the real command, so ``agent --host …`` is an agent. Only the two
-doors to the outside are wrapped: the client of reports, and the heartbeat of drivers.
+Anything else is the arguments of the real command, so ``agent --host …`` is an agent. Only the
+doors to the outside are wrapped: the client of reports, the heartbeat of drivers, and the line of a
+session.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import servicegroup
-from promises.history import Ended, Joined, Proof, Recorder
+from nemesis.lines import CountingFrames, RecordingLine
+from nemesis.noting import ended, leaving, lives, proven, record, refusal
+from promises.history import Joined
 from servicegroup import Membership, driver
 from servicegroup.agent import join as agent
+from servicegroup.agent import line, websocket
 from servicegroup.agent.client import HttpClient
 from servicegroup.agent.client import Joined as Answer
 from servicegroup.driver import Driver, load
 from servicegroup.messages import Leave, Refusals, Report, Reported
 from servicegroup.model import Member
 from servicegroup.names import topic_of, zone_of
-
-record = Recorder(Path(os.environ["NEMESIS_HISTORY"]))
-lives: dict[tuple[str, int], Joined] = {}
-"""Every registration of this process, by uuid and incarnation."""
-leaving: dict[tuple[str, int], float] = {}
-"""Since when each of them has asked to leave."""
 
 
 class RecordingClient(HttpClient):
@@ -87,38 +83,6 @@ class RecordingClient(HttpClient):
         return answer
 
 
-def refusal(answer: Refusals | None, uuid: str) -> str:
-    """Return which list of an answer a service is in; nothing for none."""
-    lists = ("deleted", "superseded", "left", "unknown")
-    return next((name for name in lists if answer and uuid in getattr(answer, name)), "")
-
-
-def named(life: Joined) -> dict[str, Any]:
-    """Return whose life it is, as records have it."""
-    return {name: getattr(life, name) for name in ("host", "binary", "uuid", "incarnation")}
-
-
-def proven(
-    life: Joined, signal: Any, sent: float, *, acknowledged: bool, refused: str = ""
-) -> None:
-    """Write down an attempt to give a signal, which is over."""
-    record(
-        Proof(
-            **named(life),
-            signal=signal,
-            sent=sent,
-            ended=time.monotonic(),
-            acknowledged=acknowledged and not refused,
-            refused=refused,
-        )
-    )
-
-
-def ended(life: Joined, how: Any, asked: float) -> None:
-    """Write down a departure, or that it was asked for and not answered."""
-    record(Ended(**named(life), how=how, asked=asked, at=time.monotonic()))
-
-
 def load_recording(name: str, options: Mapping[str, Any] | None = None) -> Driver:
     """Return a driver as ``servicegroup.driver.load`` does, whose heartbeats are written down."""
     loaded = load(name, options)
@@ -158,6 +122,8 @@ def main() -> None:
     """Be the process that the arguments say."""
     vars(agent)["HttpClient"] = RecordingClient
     vars(driver)["load"] = load_recording
+    vars(line)["Line"] = RecordingLine
+    vars(websocket)["Frames"] = CountingFrames
     word, *arguments = sys.argv[1:]
     if word == "join":
         zone, binary, *hosts = arguments

@@ -16,7 +16,7 @@ SECONDS = 20.0
 def short_storm(directory: Path, database: str, backend: str) -> None:
     """Let one rage, and assert that the promises were kept; skip it where a server is lacking."""
     chosen = DATABASES[database]
-    for server in (chosen.program, *chosen.beside, BACKENDS[backend].program):
+    for server in (chosen.program, *chosen.beside, *BACKENDS[backend].programs):
         require(server)
     seed = random.randrange(2**32)
     print(f"seed {seed}")

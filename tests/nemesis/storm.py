@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 from nemesis.faults import KINDS, Kind
+from nemesis.faults.kinds import Path
 from nemesis.schedule import Step
 from nemesis.world import World
 from promises.history import Fault
@@ -34,10 +35,11 @@ class Storm:
         with ThreadPoolExecutor(len(self._lanes)) as hands:
             works = [hands.submit(self._follow, steps) for steps in self._lanes.values()]
             try:
-                for work in works:
-                    work.result()
+                failures = [error for work in works if (error := work.exception()) is not None]
             finally:
                 self._stop.set()
+        if failures:
+            raise BaseExceptionGroup("a storm that could not go on", failures)
 
     def _follow(self, steps: Sequence[Step]) -> None:
         try:
@@ -64,10 +66,15 @@ class Storm:
                     target=target,
                     begun=begun,
                     ended=ended,
-                    touches=kind.touches,
+                    touches=self._touched(kind),
                     holds=kind.holds,
                 )
             )
+
+    def _touched(self, kind: Kind) -> frozenset[Path]:
+        """Return the paths that a fault touches here: presence is in the record with sessions."""
+        both = self._world.backend.is_recorded and "record" in kind.touches
+        return kind.touches | frozenset(("backend",)) if both else kind.touches
 
     def _turn(self, kind: Kind) -> AbstractContextManager[object]:
         """Give the turn to what is done to the backend's servers."""

@@ -34,7 +34,8 @@ LED = [name for name, one in BACKENDS.items() if one.has_leader]
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     kind = BACKENDS[request.param]
-    require(kind.program)
+    for program in kind.programs:
+        require(program)
     with kind() as started:
         yield started
 

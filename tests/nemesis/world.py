@@ -21,7 +21,6 @@ from nemesis.clock import Clock
 from nemesis.databases import DATABASES
 from nemesis.fleet import Process
 from nemesis.lasting import Lasting
-from nemesis.limits import LIMITS
 from nemesis.ways import EVERYBODY, Way
 from promises.history import Recorder, Settings
 from promises.witness import AWAY, v1
@@ -163,9 +162,10 @@ class World(Started):
         """Return what the promises are measured by, on a machine that is so many seconds late."""
         _, _, body = self.planes[0].request("GET", "/v1/drivers")
         return Settings(
-            limits=LIMITS,
+            limits=self.backend.limits,
             detection=body["drivers"][0]["detection_seconds"],
             kept=self.backend.kept,
+            linger=self.backend.linger,
             slack=slack,
             seed=self.seed,
         )
@@ -182,8 +182,8 @@ class World(Started):
         self.ways[source, target] = proxies
         return proxies
 
-    def _reach_backend(self, source: str) -> str:
-        return self.backend.reach(lambda ports: self._way(source, "backend", ports))
+    def _reach_backend(self, source: str) -> dict[str, str]:
+        return self.backend.place(lambda ports: self._way(source, "backend", ports))
 
     def _reach_database(self, source: str) -> str:
         return self.database.reach(lambda ports: self._way(source, "database", ports))
@@ -192,7 +192,7 @@ class World(Started):
         backend = self.backend
         for name in PLANES:
             connection = self._reach_database(name)
-            place = f"{backend.option} = {self._reach_backend(name)}"
+            place = "\n".join(f"{n} = {at}" for n, at in self._reach_backend(name).items())
             plane = Plane(
                 name,
                 connection,
@@ -200,7 +200,7 @@ class World(Started):
                 f"[{backend.name}]\n{place}\n{backend.settings}",
                 self.lasting,
                 servicegroup_driver=backend.name,
-                **intervals(LIMITS),
+                **intervals(self.backend.limits),
             )
             self.planes.append(plane)
             self._stack.callback(plane.kill)
@@ -211,14 +211,17 @@ class World(Started):
             plane.wait()
 
     def _make_fleet(self) -> None:
-        option = f"OS_{self.backend.name}__{self.backend.option}".upper()
         for site in SITES:
             planes = [(plane.name, plane.port) for plane in self.planes]
             addresses = [self._way(site, name, [port])[0].address for name, port in planes]
             if site == SITES[1]:
                 addresses.reverse()  # so that each control plane hears of somebody first
             urls = ",".join(f"http://{address}" for address in addresses)
-            self._make_site(site, {"SERVICEGROUP_URL": urls, option: self._reach_backend(site)})
+            own = {
+                f"OS_{self.backend.name}__{option}".upper(): place
+                for option, place in self._reach_backend(site).items()
+            }
+            self._make_site(site, {"SERVICEGROUP_URL": urls, **own})
 
     def _make_site(self, site: str, environment: dict[str, str]) -> None:
         def add(name: str, binary: str, hosts: list[str], *words: str) -> None:

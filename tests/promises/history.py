@@ -31,13 +31,15 @@ class Settings(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     ``detection`` is what ``GET /v1/drivers`` tells as ``detection_seconds``, None without a signal
     beside the record. ``kept`` is for how long at the least a member is present after a heartbeat
-    that was acknowledged: the time to live, of ZooKeeper two thirds of the session timeout.
+    that was acknowledged: the time to live, of ZooKeeper two thirds of the session timeout, and
+    ``linger`` for how long after its process was killed, where that is shorter.
     ``slack`` is by how much this machine may be late in all that is not waited for.
     """
 
     limits: Limits
     detection: float | None = None
     kept: float | None = None
+    linger: float | None = None
     minimum: int = 3
     slack: float = 1.0
     seed: int = 0

@@ -123,6 +123,9 @@ class Life:
             return False
         if self.beats is None:
             return True
+        linger = self._bounds.settings.linger
+        if linger is not None and self.ended is not None and answered >= self.ended.at + linger:
+            return False
         since = self.beats.unbroken_since(asked)
         return self.beats.surely_counts(asked, answered) and since <= reported
 

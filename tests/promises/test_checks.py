@@ -52,6 +52,8 @@ class Case(NamedTuple):
 H10 = life("h", 10)
 H40 = life("h", 40)
 STRICT = replace(SETTINGS, limits=replace(LIMITS, on_unknown=OnUnknown.DOWN))
+LINGERING = replace(SETTINGS, linger=0.5)
+ABSENT = seen("h", 10.3, "down", reason=Reason.ABSENT)
 HELD = {"state": "up", "reason": Reason.HELD}
 UNKNOWN = seen("h", 12, "down", reason=Reason.UNKNOWN)
 FRESH = Evidence(LIMITS, 1.0, presence=PRESENT, incarnation=1)
@@ -88,6 +90,9 @@ CASES = [
           seen("h", 12, "down", reason=Reason.SILENT), H40, act("force_down", 5)),
     asked("accuracy", "an event", event(5, "h", DOWN, 30, **SILENT),
           event(5, "h", DOWN, 11, **SILENT), H10),
+    Case("accuracy", "killed in a session",
+         history(H10, killed("h", 10), replace(ABSENT, answered=10.6), settings=LINGERING),
+         history(H10, killed("h", 10), ABSENT, settings=LINGERING)),
     Case("accuracy", "not knowing is down", history(H40, UNKNOWN, settings=STRICT),
          history(H40, UNKNOWN)),
     asked("protection", "alone", seen("h", 13.4), seen("h", 13.6), H10, fleet(5, 60)),

@@ -29,7 +29,11 @@ pytestmark = [
 def planes(control_plane: ControlPlane, tmp_path: Path) -> Iterator[list[ControlPlane]]:
     """Give two control planes of one register, whose services are in all kinds of states."""
     second = ControlPlane(
-        control_plane.connection, tmp_path, report_interval=1, service_down_time=4
+        control_plane.connection,
+        tmp_path,
+        servicegroup_driver="db",
+        report_interval=1,
+        service_down_time=4,
     )
     second.start_only()
     try:

@@ -96,9 +96,9 @@ class Cloud(Started):
             return False
         return not any(_stamp(name, records) in (None, _stamp(name, before)) for name in started)
 
-    def delete(self, host: str) -> None:
-        """Delete the record of a host's compute."""
-        uuid = self.records()["nova-compute", host]["id"]
+    def delete(self, host: str, binary: str = "nova-compute") -> None:
+        """Delete the record of a host's service."""
+        uuid = self.records()[binary, host]["id"]
         self.request("DELETE", f"/os-services/{uuid}")
 
     def request(self, method: str, path: str) -> Any:

@@ -143,6 +143,10 @@ class NovaAPI(WebAPI):
         program = self.program("servicegroup")
         return output(program, "nova", "--nova-config-file", self.configuration, *arguments)
 
+    def manage(self, *arguments: str) -> str:
+        """Return what `nova-manage …` prints of this Nova. Raises ServerError."""
+        return output(self.program("nova-manage"), "--config-file", self.configuration, *arguments)
+
     def _manage(self, *arguments: str) -> None:
         self.run(self.program("nova-manage"), "--config-file", self.configuration, *arguments)
 
@@ -158,6 +162,7 @@ class NovaService(OpenStack):
     def __init__(self, nova: NovaAPI) -> None:
         super().__init__()
         self.nova = nova
+        self.own: Settings = {}
         self._read = 0
 
     @property
@@ -209,7 +214,10 @@ class Scheduler(NovaService):
 
 
 class Compute(NovaService):
-    """A nova-compute on a host of its own, which knows no database."""
+    """A nova-compute on a host of its own, which knows no database.
+
+    It starts with the settings of all, and those of its ``own`` on top.
+    """
 
     name = "nova-compute"
     starting = "Starting compute node"
@@ -224,4 +232,4 @@ class Compute(NovaService):
 
     def configure(self) -> None:
         base = self.nova.base(self.host, self.directory)
-        self.configuration.write_text(ini(merged(base, self.nova.settings)))
+        self.configuration.write_text(ini(merged(base, self.nova.settings, self.own)))

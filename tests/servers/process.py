@@ -217,6 +217,8 @@ class Server(Started):
     package: ClassVar[str]
     """The Debian package that brings it."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_again: ClassVar[float] = PATIENCE
+    """Seconds after which it is told once more; less for one that may not listen."""
     user: str | None = None
     """Who runs it; None is the user of the tests."""
     before: Sequence[str] = ()
@@ -292,13 +294,15 @@ class Server(Started):
         if not self.running:
             return
         self.thaw()
-        os.kill(self.pid, self.stop_signal)
         assert self._process is not None
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+        begun = time.monotonic()
+        while self.running and time.monotonic() - begun < PATIENCE:
+            os.kill(self._process.pid, self.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self.stop_again)
+        if self.running:
             self.kill()
-            raise self._error("did not stop") from None
+            raise self._error("did not stop")
 
     def kill(self) -> None:
         """Crash the server: kill -9 to it and to its own children, all gone on return."""

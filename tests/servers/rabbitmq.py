@@ -6,11 +6,13 @@ every Erlang node registers with: left alone, RabbitMQ would start a shared one 
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servers.process import LOOPBACK, Server, ask, free_port, unprivileged
+from servers.process import LOOPBACK, PATIENCE, Server, ask, free_port, unprivileged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +76,19 @@ class RabbitMQ(Server):
 
     def command(self) -> Sequence[str | Path]:
         """Run the broker with everything of its own in the environment."""
+        return ["env", *self._environment(), PROGRAM]
+
+    def queues(self) -> dict[str, int]:
+        """Return how many messages each queue has, those included that a consumer holds."""
+        listed = subprocess.run(
+            ["env", *self._environment(), PROGRAM.with_name("rabbitmqctl"), "--quiet",
+             "list_queues", "name", "messages", "--formatter", "json"],
+            check=True, capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        return {row["name"]: row["messages"] for row in json.loads(listed.stdout)}
+
+    def _environment(self) -> list[str]:
+        """Return what the broker's programs are to know, as words for ``env``."""
         settings = {
             "HOME": self.directory,  # where the cookie is
             "ERL_EPMD_ADDRESS": LOOPBACK,
@@ -90,7 +105,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": self.directory / "logs",
             "RABBITMQ_LOGS": "-",
         }
-        return ["env", *(f"{name}={value}" for name, value in settings.items()), PROGRAM]
+        return [f"{name}={value}" for name, value in settings.items()]
 
     def answers(self) -> bool:
         """Greet it as a client of AMQP 0-9-1; it answers with the ways to log in."""

@@ -37,6 +37,8 @@ class Redis(Server):
 
     name = "redis"
     package = "redis-server"
+    # A replica that has just copied all forgets a SIGTERM: it cannot end before its log is made.
+    stop_again = 1.0
 
     def __init__(
         self, arguments: Sequence[str] = (), announced: int = 0, lines: Sequence[str] = ()

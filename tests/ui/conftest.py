@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -62,7 +63,9 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Give a control plane to stop and to freeze; whoever does it lets it run again."""
     directory = tmp_path_factory.mktemp("mortal")
     connection = f"sqlite:///{directory / 'register.sqlite'}"
-    plane = ControlPlane(connection, directory, report_interval=1, service_down_time=4)
+    short: dict[str, Any] = {"report_interval": 1, "service_down_time": 4}
+    # Without sessions nobody follows its events but pages, which are counted.
+    plane = ControlPlane(connection, directory, servicegroup_driver="db", **short)
     plane.start()
     yield plane
     plane.stop()

@@ -136,3 +136,22 @@ def test_a_service_that_others_delete_is_said_to_be_gone(
     register.request("DELETE", f"/v1/services/{uuid}")
     browser.until_text("#service-state", "it was deleted")
     assert browser.texts("[data-action]") == []
+
+
+def test_a_mirrored_service_is_marked_and_edited_elsewhere(
+    register: ControlPlane, browser: Browser
+) -> None:
+    node = {"host": "node1", "binary": "nova-compute", "down": True}
+    look = {"mirror": "prod/nova", "services": [node]}
+    assert register.request("POST", "/v1/mirrors", look)[0] == 200
+    try:
+        browser.open(register.url)
+        browser.until_row("node1")
+        browser.until_text("#rows", "mirrored")
+        browser.click("#rows a")
+        browser.until_text("#reason", "told_down")
+        browser.until_text("#actions", "Mirrored from prod/nova: edit it there")
+        browser.until_text("#record", "prod/nova")
+        assert browser.run("return document.querySelectorAll('#actions button').length") == 0
+    finally:
+        register.request("POST", "/v1/mirrors", {"mirror": "prod/nova", "ending": True})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from sqlalchemy import Engine, event, insert, inspect, select
 
 from servers.mariadb import MariaDB
 from servers.process import free_port
+from servicegroup.errors import StoreUnavailable
 from servicegroup.store import migrate, upgrading
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
@@ -52,6 +56,28 @@ def test_all_of_them_end_well(
     migrate.require_current(engine)
     assert write(engine, lambda c: c.scalar(select(upgrading.claims.c.id))) is None
     engine.dispose()
+
+
+def test_a_new_file_that_another_process_opens_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite refuses at once, whatever its timeout, to keep a log while somebody else writes."""
+    path = tmp_path / "register.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            other.rollback()
+
+        monkeypatch.setattr(time, "sleep", pause)
+        engine = connect(f"sqlite:///{path}")
+        with suppress(StoreUnavailable):
+            migrate.upgrade(engine)
+        assert pauses
+        migrate.require_current(engine)
+        engine.dispose()
 
 
 def test_control_planes_that_start_at_once_share_the_embedded_database(tmp_path: Path) -> None:

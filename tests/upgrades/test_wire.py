@@ -106,6 +106,27 @@ def test_an_old_agent_with_a_new_control_plane(
     lives_and_dies(control_plane, tmp_path)
 
 
+def test_an_old_agent_is_judged_by_its_reports_where_others_hold_sessions(
+    first_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never held a session, so it cannot lose one; a new agent beside it holds one."""
+    plane = ControlPlane(
+        f"sqlite:///{tmp_path / 'r.sqlite'}",
+        tmp_path,
+        servicegroup_driver="session",
+        report_interval=1,
+        service_down_time=20,
+    )
+    with running(plane), fleet(plane.url, ["new"], tmp_path, binary="nova-conductor") as (new,):
+        monkeypatch.setenv("PYTHONPATH", str(first_source))
+        lives_and_dies(plane, tmp_path)
+        until(
+            lambda: plane.services()[new.key]["verdict"]["reason"] == "present",
+            PATIENCE,
+            what="the new one present",
+        )
+
+
 def test_a_new_agent_with_an_old_control_plane(first_source: Path, tmp_path: Path) -> None:
     plane = FirstControlPlane(
         first_source,

@@ -10,6 +10,10 @@ from nemesis.world import World
 from servers.process import Server
 
 
+def has_servers(world: World) -> bool:
+    return bool(world.servers)
+
+
 def has_leader(world: World) -> bool:
     return world.backend.has_leader
 
@@ -26,7 +30,7 @@ def bring_back(server: Server) -> None:
         server.start()
 
 
-@fault("servers", "backend")
+@fault("servers", "backend", fits=has_servers)
 def backend_killed(world: World, dice: random.Random) -> Iterator[str]:
     server = dice.choice(world.servers)
     server.kill()
@@ -35,7 +39,7 @@ def backend_killed(world: World, dice: random.Random) -> Iterator[str]:
     world.backend.settle()
 
 
-@fault("servers", "backend", longest=6, holds=True)
+@fault("servers", "backend", longest=6, holds=True, fits=has_servers)
 def backend_frozen(world: World, dice: random.Random) -> Iterator[str]:
     server = dice.choice(world.servers)
     server.freeze()
@@ -44,7 +48,7 @@ def backend_frozen(world: World, dice: random.Random) -> Iterator[str]:
     world.backend.settle()
 
 
-@fault("servers", "backend", longest=0)
+@fault("servers", "backend", longest=0, fits=has_servers)
 def backend_restarted(world: World, dice: random.Random) -> Iterator[str]:
     """All of its servers, one after another."""
     for server in world.servers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from nemesis.faults.backends import has_servers
 from nemesis.faults.kinds import fault
 from nemesis.world import SITES, World
 from servers.proxy import Mode, Proxy
@@ -46,7 +47,7 @@ def way_to_database_broken(world: World, dice: random.Random) -> Iterator[str]:
     return way_broken(world, dice, "database")
 
 
-@fault("ways", "backend", longest=8, holds=True)
+@fault("ways", "backend", longest=8, holds=True, fits=has_servers)
 def way_to_backend_broken(world: World, dice: random.Random) -> Iterator[str]:
     yield from way_broken(world, dice, "backend")
     world.backend.settle()

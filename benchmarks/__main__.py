@@ -23,9 +23,11 @@ from benchmarks import (
     listing,
     measure,
     members,
+    mirror,
     nova_layer,
     questions,
     reports,
+    rpc_probe,
     scale,
     silence,
     versions,
@@ -33,6 +35,10 @@ from benchmarks import (
 from benchmarks.bench import Bench
 from benchmarks.nova_peer.measure import MeasurementError
 from benchmarks.results import Run, rendered
+from benchmarks.sessions import crashes, restarts
+from benchmarks.sessions import fleet as session_fleet
+from benchmarks.sessions import reports as session_reports
+from benchmarks.sessions import silence as session_silence
 from servers.environments import InstallError
 from servers.nova_environment import NOVA
 from servers.postgresql import PostgreSQL
@@ -52,7 +58,14 @@ BENCHMARKS = {
     "failover": failover.run,
     "galera": galera.run,
     "scale": scale.run,
+    "mirror": mirror.run,
     "nova_layer": nova_layer.run,
+    "session_crashes": crashes.run,
+    "session_silence": session_silence.run,
+    "session_reports": session_reports.run,
+    "session_fleet": session_fleet.run,
+    "session_restarts": restarts.run,
+    "rpc_probe": rpc_probe.run,
 }
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -67,7 +80,9 @@ def main() -> int:
     machine = measure.machine()
     try:
         with PostgreSQL() as postgresql, tempfile.TemporaryDirectory() as directory:
-            bench = Bench(postgresql, Path(directory), quick=arguments.quick)
+            bench = Bench(
+                postgresql, Path(directory), quick=arguments.quick, fleet_seconds=arguments.seconds
+            )
             versions = f"{measure.versions()}, PostgreSQL {_server(postgresql)}"
             runs = {
                 name: Run(measure.today(), machine, versions, list(BENCHMARKS[name](bench)))
@@ -96,6 +111,9 @@ def _parse() -> argparse.Namespace:
         "names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; none: all"
     )
     parser.add_argument("--quick", action="store_true", help="measure little, write nothing")
+    parser.add_argument(
+        "--seconds", type=int, help="how long a whole fleet is watched; default: ten minutes"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - BENCHMARKS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: give {', '.join(BENCHMARKS)}, or nothing")

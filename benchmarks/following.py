@@ -87,7 +87,7 @@ async def _kill_all(plane: ControlPlane, client: Any, agents: list[Agent]) -> li
     _watch(client, [agent.host for agent in agents], ended)
     told: dict[str, float] = {}
     async with Following(plane.url) as following:
-        reading = asyncio.create_task(_read_downs(following, told, len(agents)))
+        reading = asyncio.create_task(read_downs(following, told, len(agents)))
         for agent in agents:
             agent.process.kill()
             await asyncio.sleep(APART)
@@ -108,7 +108,8 @@ def _watch(client: Any, hosts: list[str], ended: dict[str, float]) -> None:
         client.DataWatch(f"{PREFIX}/{host}/{node}", on_change)
 
 
-async def _read_downs(following: Following, told: dict[str, float], count: int) -> None:
+async def read_downs(following: Following, told: dict[str, float], count: int) -> None:
+    """Note when the events that so many services are down, absent, were there."""
     while len(told) < count:
         event = await following.event()
         if event["kind"] == "service-down":

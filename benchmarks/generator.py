@@ -22,14 +22,16 @@ def generator(
     batch: int,
     connections: int,
     seconds: float,
+    way: str = "post",
 ) -> Iterator[subprocess.Popen[str]]:
     """Give one for these services, which reports for so many ``seconds`` each time it is told to.
 
-    It has so many reports in a request, and so many connections.
+    It has so many reports in a request, and so many connections, which are sessions if that is the
+    ``way``.
     """
     file = directory / f"uuids-{port}"
     file.write_text("\n".join(uuids))
-    command = [sys.executable, "-m", "benchmarks.load", str(port), str(file)]
+    command = [sys.executable, "-m", "benchmarks.load", way, str(port), str(file)]
     command += map(str, (batch, connections, seconds))
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:

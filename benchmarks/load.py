@@ -1,4 +1,4 @@
-"""A crowd of agents in one process: many connections, one report in flight on each.
+"""A crowd of agents in one process: many connections or sessions, one report in flight on each.
 
 It costs little more than the system calls, so that it leaves the machine to the control plane. It
 obeys lines on standard input: for each, it reports for some seconds, waits for every answer, and
@@ -8,8 +8,11 @@ prints what was acknowledged. Everything that is not an acknowledgement ends it 
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
+import os
+import resource
 import signal
 import sys
 import time
@@ -21,6 +24,7 @@ from typing import cast
 import msgspec
 import uvloop
 
+from servicegroup.agent.frames import TEXT, frame
 from servicegroup.messages import Refusals, Report
 
 ACKNOWLEDGED = msgspec.json.encode(Refusals()).removesuffix(b"}")
@@ -28,6 +32,10 @@ ACKNOWLEDGED = msgspec.json.encode(Refusals()).removesuffix(b"}")
 
 _PATIENCE = 60
 """Seconds a run may take beyond its time before the process ends itself."""
+
+
+TERMS = b'{"terms":'
+"""How the first word of a session begins."""
 
 
 class Crowd:
@@ -93,28 +101,65 @@ class Agent(asyncio.Protocol):
             self.crowd.done()
 
 
-def requests(address: str, uuids: Sequence[str], batch: int) -> list[bytes]:
-    """Return requests of ``batch`` reports each that name every service once."""
-    made = []
+class SessionAgent(Agent):
+    """One session, whose answers end as those of requests do."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the session."""
+        super().connection_made(transport)
+        self.opened = asyncio.get_running_loop().create_future()
+        self.transport.write(upgrade())
+
+    def data_received(self, data: bytes) -> None:
+        """Begin once the terms are there."""
+        if self.opened.done():
+            super().data_received(data)
+            return
+        self.answer += data
+        if TERMS in self.answer and data.endswith(b"}}"):
+            self.answer = b""
+            self.opened.set_result(None)
+
+
+def upgrade() -> bytes:
+    """Return a request for a session."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        "GET /v1/session HTTP/1.1\r\nHost: plane\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    ).encode()
+
+
+def bodies(uuids: Sequence[str], batch: int) -> Iterator[bytes]:
+    """Give bodies of ``batch`` reports each that name every service once."""
     for begin in range(0, len(uuids), batch):
         reports = [Report(uuid, 1) for uuid in uuids[begin : begin + batch]]
-        body = msgspec.json.encode({"reports": reports})
-        head = (
-            f"POST /v1/reports HTTP/1.1\r\nHost: {address}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        made.append(head.encode() + body)
-    return made
+        yield msgspec.json.encode({"reports": reports})
 
 
-async def connect(crowd: Crowd, port: int, prepared: Sequence[bytes], count: int) -> list[Agent]:
+def request(body: bytes) -> bytes:
+    """Return a request that posts this body."""
+    head = (
+        "POST /v1/reports HTTP/1.1\r\nHost: plane\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def connect(
+    crowd: Crowd, port: int, prepared: Sequence[bytes], count: int, *, sessions: bool
+) -> list[Agent]:
     """Open the connections; no service is named on two of them."""
     loop = asyncio.get_running_loop()
-    agents = []
+    kind = SessionAgent if sessions else Agent
+    agents: list[Agent] = []
     for number in range(count):
-        make = partial(Agent, crowd, itertools.cycle(prepared[number::count]))
+        make = partial(kind, crowd, itertools.cycle(prepared[number::count]))
         _, agent = await loop.create_connection(make, "127.0.0.1", port)
         agents.append(agent)
+    for each in agents:
+        if isinstance(each, SessionAgent):
+            await each.opened
     return agents
 
 
@@ -131,13 +176,22 @@ async def run(crowd: Crowd, agents: Sequence[Agent], seconds: float) -> float:
     return time.perf_counter() - begun
 
 
-def main(port: str, file: str, batch: str, connections: str, seconds: str) -> None:
-    """Report for the services whose uuids the file holds, whenever told to."""
+def main(way: str, port: str, file: str, batch: str, connections: str, seconds: str) -> None:
+    """Report for the services whose uuids the file holds, whenever told to.
+
+    The ``way`` is post, or session.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     uuids = Path(file).read_text().split()
-    prepared = requests(f"127.0.0.1:{port}", uuids, int(batch))
+    by_session = way == "session"
+    prepared = [
+        frame(TEXT, body) if by_session else request(body) for body in bodies(uuids, int(batch))
+    ]
     crowd = Crowd()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        agents = runner.run(connect(crowd, int(port), prepared, int(connections)))
+        connecting = connect(crowd, int(port), prepared, int(connections), sessions=by_session)
+        agents = runner.run(connecting)
         for _ in sys.stdin:
             signal.alarm(int(float(seconds)) + _PATIENCE)
             elapsed = runner.run(run(crowd, agents, float(seconds)))

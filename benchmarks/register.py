@@ -73,10 +73,10 @@ def reports(engine: Engine) -> int:
 
 
 @contextmanager
-def control_plane(url: str, directory: Path) -> Iterator[ControlPlane]:
-    """Run ``servicegroup serve`` with driver db on a seeded database."""
+def control_plane(url: str, directory: Path, driver: str = "db") -> Iterator[ControlPlane]:
+    """Run ``servicegroup serve`` with a driver without a backend on a seeded database."""
     # Nobody reports while lists are timed, and everybody has to stay up.
-    plane = ControlPlane(url, directory, service_down_time=3600)
+    plane = ControlPlane(url, directory, service_down_time=3600, servicegroup_driver=driver)
     try:
         plane.start()
         yield plane

@@ -33,8 +33,9 @@ class Load(Struct, frozen=True):
     services: int
     batch: int
     connections: int
-    rate: int
-    ratio: int
+    rate: int = 0
+    ratio: int = 0
+    way: str = "post"
 
 
 SINGLE = Load(services=10_000, batch=1, connections=500, rate=10_000, ratio=50)
@@ -57,9 +58,9 @@ class Taken(Struct, frozen=True):
 
 def run(bench: Bench) -> Iterator[Section]:
     """Measure single reports and batches of 100, against Nova's heartbeats by conductor."""
-    taken = {load: _taken(bench, load) for load in (SINGLE, BATCHES)}
+    taken = {load: measure(bench, load) for load in (SINGLE, BATCHES)}
     nova = bench.peer.heartbeats
-    rows = [_row(load, result) for load, result in taken.items()]
+    rows = [row(load, result) for load, result in taken.items()]
     if nova:
         rows.append(_nova_row(nova))
     yield Section(
@@ -104,9 +105,11 @@ def _nova_row(nova: Heartbeats) -> tuple[str, ...]:
     )
 
 
-def _row(load: Load, taken: Taken) -> tuple[str, ...]:
+def row(load: Load, taken: Taken) -> tuple[str, ...]:
+    """Return the row of a load, as both tables of reports have it."""
+    what = "request" if load.way == "post" else "frame"
     return (
-        f"{load.batch} a request, {load.connections} connections, {load.services:,} services",
+        f"{load.batch} a {what}, {load.connections} connections, {load.services:,} services",
         f"{taken.rate:,.0f}/s",
         us(taken.cpu["serve"]),
         us(taken.cpu["postgresql"]),
@@ -116,8 +119,9 @@ def _row(load: Load, taken: Taken) -> tuple[str, ...]:
     )
 
 
-def _taken(bench: Bench, load: Load) -> Taken:
-    bench.say(f"Reports, {load.batch} a request ...")
+def measure(bench: Bench, load: Load) -> Taken:
+    """Measure one load on a register of its own."""
+    bench.say(f"Reports, {load.batch} a request, by {load.way} ...")
     url = bench.postgresql.database()
     register.seed(url, load.services)
     engine = database.connect(url)
@@ -130,6 +134,7 @@ def _taken(bench: Bench, load: Load) -> Taken:
             batch=load.batch,
             connections=load.connections,
             seconds=bench.seconds,
+            way=load.way,
         ) as crowd,
     ):
         pids = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,18 +51,18 @@ def run(bench: Bench) -> Iterator[Section]:
 
 
 def _one_plane(bench: Bench) -> Section:
-    count, seconds = (2_000, 60) if bench.quick else (10_000, 600)
+    count, seconds = 2_000 if bench.quick else 10_000, bench.fleet_seconds
     bench.say(f"A fleet of {count:,} for {seconds} s ...")
-    with _planes(bench, count, 1) as [plane], agents_of(bench, plane, [plane.port]) as agents:
+    with planes_of(bench, count, 1) as [plane], agents_of(bench, plane, [plane.port]) as agents:
         pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
         pids["agents"] = agents.pid
         before = {name: memory(pid) for name, pid in pids.items()}
         with measured(pids) as spent:
-            lists, down = _watched(plane, seconds)
+            lists, down = watched(plane, seconds)
         after = {name: memory(pid) for name, pid in pids.items()}
         paced = ended(agents)
-        _check(plane, paced)
-        down |= _accused([plane])
+        check(plane, paced.acknowledged)
+        down |= accused([plane])
     waits = sorted(paced.waits)
     share = {name: used / spent.seconds for name, used in spent.cpu.items()}
     slowest = waits[len(waits) * 99 // 100]
@@ -92,14 +92,16 @@ def _one_plane(bench: Bench) -> Section:
     )  # fmt: skip
 
 
-def _watched(plane: ControlPlane, seconds: float) -> tuple[list[float], set[str]]:
-    """Ask every second who is down; return the sorted times of that, and who ever was."""
+def watched(
+    plane: ControlPlane, seconds: float, every: float = 1.0
+) -> tuple[list[float], set[str]]:
+    """Ask ``every`` so often who is down; return the sorted times of that, and who ever was."""
     took, down = [], set[str]()
     end = time.monotonic() + seconds
     while (begun := time.monotonic()) < end:
         down |= {host for host, _ in plane.services("?group=compute&state=down")}
         took.append(time.monotonic() - begun)
-        time.sleep(max(0.0, 1.0 - took[-1]))
+        time.sleep(max(0.0, min(every, end - time.monotonic()) - took[-1]))
     return sorted(took), down
 
 
@@ -114,7 +116,7 @@ def _three_planes(bench: Bench) -> Section:
             continue
         bench.say(f"Three control planes, by {way} ...")
         with ExitStack() as stack:
-            planes = stack.enter_context(_planes(bench, count, 3))
+            planes = stack.enter_context(planes_of(bench, count, 3))
             ports = [plane.port for plane in planes]
             if way == "HAProxy":
                 ports = [stack.enter_context(HAProxy(ports, count + 100)).port]
@@ -127,8 +129,8 @@ def _three_planes(bench: Bench) -> Section:
             planes[0].kill()
             time.sleep(seconds)
             paced = ended(agents)
-            _check(planes[1], paced)
-            down = _accused(planes[1:])
+            check(planes[1], paced.acknowledged)
+            down = accused(planes[1:])
         shares = " / ".join(f"{each / sum(taken):.0%}" for each in taken)
         cpu = " / ".join(f"{used / spent.seconds:.1%}" for used in spent.cpu.values())
         pause = f"{paced.longest_pause:.2f} s"
@@ -159,11 +161,14 @@ def _taken(plane: ControlPlane) -> float:
 
 
 @contextmanager
-def _planes(bench: Bench, services: int, count: int) -> Iterator[list[ControlPlane]]:
-    """Run control planes with the default options on one seeded register."""
+def planes_of(
+    bench: Bench, services: int, count: int, **options: str
+) -> Iterator[list[ControlPlane]]:
+    """Run control planes with driver db and the defaults, but for these, on a seeded register."""
     url = bench.postgresql.database()
     register.seed(url, services)
-    planes = [ControlPlane(url, bench.directory) for _ in range(count)]
+    options = {"servicegroup_driver": "db", **options}
+    planes = [ControlPlane(url, bench.directory, **options) for _ in range(count)]
     try:
         for plane in planes:
             plane.start()
@@ -216,15 +221,15 @@ def _committed(plane: ControlPlane) -> dict[str, int]:
     return found
 
 
-def _check(plane: ControlPlane, paced: Paced) -> None:
+def check(plane: ControlPlane, acknowledged: Mapping[str, int]) -> None:
     """Raise AssertionError for an acknowledged report that is not in the table."""
     committed = _committed(plane)
-    lost = {uuid for uuid, n in paced.acknowledged.items() if committed[uuid] < n}
+    lost = {uuid for uuid, n in acknowledged.items() if committed[uuid] < n}
     if lost:
         raise AssertionError(f"{len(lost)} services lack reports that were acknowledged to them")
 
 
-def _accused(planes: Sequence[ControlPlane]) -> set[str]:
+def accused(planes: Sequence[ControlPlane]) -> set[str]:
     """Return who was recorded as down."""
     _, _, page = planes[0].request("GET", "/v1/events?kind=service-down&group=compute&limit=1000")
     return {event["host"] for event in page["events"]}

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from anyio import CapacityLimiter, to_thread
@@ -61,7 +62,8 @@ class Tokens:
         self._issued: dict[str, _Key] = {}
         self._revision: Revision | None = None
         self._read_at = -math.inf
-        self._looked = float("-inf")
+        self._looked = -math.inf
+        self._next_look: asyncio.Task[None] | None = None
         self._blind = False
         self._thread = CapacityLimiter(1)
 
@@ -106,14 +108,22 @@ class Tokens:
         return found.caller if found.until > time.monotonic() else None
 
     async def _look_again(self) -> None:
-        """Read the table for a token that may be new, if nobody did within the last second."""
-        if time.monotonic() - self._looked < IMPATIENCE:
-            return
-        self._looked = time.monotonic()
-        try:
-            await to_thread.run_sync(self._refresh, limiter=self._thread)
-        except ServiceGroupError:
-            return  # said by ``run``, which goes on trying
+        """Wait for a look at the table that begins from now on: the token may be a second old.
+
+        Looks are a pause apart, however many tokens are sent: all that come before the next one
+        wait for it, and an answer from an earlier one would refuse who was let in since.
+        """
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look())
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
+        await asyncio.sleep(self._looked + IMPATIENCE - time.monotonic())
+        async with self._thread:
+            self._next_look = None
+            self._looked = time.monotonic()
+            with suppress(ServiceGroupError):  # said by ``run``, which goes on trying
+                await to_thread.run_sync(self._refresh)
 
     def _refresh(self) -> None:
         self._blind = True

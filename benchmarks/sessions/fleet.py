@@ -111,6 +111,7 @@ def _all_present(plane: ControlPlane, count: int) -> bool:
 def ended(agents: subprocess.Popen[bytes]) -> Held:
     """End them, and return what they went through."""
     output, _ = agents.communicate(b"\n", timeout=120)
+    assert agents.returncode == 0, f"the agents' process ended with {agents.returncode}"
     return msgspec.json.decode(output, type=Held)
 
 

@@ -200,6 +200,7 @@ class Holder:
             gap = time.monotonic() - self._lost_at
             self._went.longest_gap = max(self._went.longest_gap, gap)
         self._lost_at, self._has_held = None, True
+        session.transport.write(_PING)  # as an agent does: the answer came
         if former is not None:
             former.transport.write(frame(CLOSE, b"\x03\xe8"))
             former.transport.close()

@@ -194,6 +194,7 @@ def test_sessions_are_counted_with_how_they_end(workers: Workers) -> None:
         held = Scrape.of(plane)
         assert held.values("sessions") == [2]
         assert held.values("sessions_opened_total") == [2]
+        talker.line.ping()
         talker.break_off()
     after = workers.until(2, "sessions_ended_total", cause="broken")
     assert after.total("sessions_ended_total") == 2

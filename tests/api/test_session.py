@@ -75,6 +75,20 @@ def ended(record: Engine, uuid: str) -> Any:
     return until(found, 20, interval=0.02)
 
 
+def is_held(record: Engine, uuid: str) -> bool:
+    """Tell whether a service has a session that has not ended."""
+    own = select(sessions.c.ended_at).join(services, services.c.id == sessions.c.service_id)
+    with record.connect() as connection:
+        found = connection.execute(own.where(services.c.uuid == uuid)).all()
+    return found == [(None,)]
+
+
+def written_by_another(record: Engine) -> sqlite3.Connection:
+    """Return a connection that can keep everybody else from writing."""
+    file = str(record.url.database)
+    return sqlite3.connect(file, isolation_level=None, timeout=PATIENCE)
+
+
 def register(plane: ControlPlane, host: str) -> str:
     _, _, joined = plane.request("POST", "/v1/services", {"host": host, "binary": "worker"})
     uuid: str = joined["uuid"]
@@ -145,6 +159,38 @@ def test_who_comes_back_in_time_was_never_away(
         ended(record, other)  # which is written after the end of the first would have been
         newest = row(record, uuid)
         assert (newest.number, newest.ended_at) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "how", [Talker.break_off, lambda talker: talker.line.close()], ids=["broken", "closed"]
+)
+@pytest.mark.parametrize("during_commit", [True, False], ids=["before", "after"])
+def test_who_gave_up_before_the_answer_has_its_time_to_live(
+    how: Any, during_commit: bool, plane: ControlPlane, record: Engine, host: str
+) -> None:
+    """LC-8: it is alive, knows of no session, and comes again after a pause above linger."""
+    uuid, other = register(plane, host), register(plane, f"{host}-2")
+    with Talker(plane.url) as gone, closing(written_by_another(record)) as another:
+        gone.hold(other)
+        impatient = Talker(plane.url)
+        if during_commit:
+            another.execute("BEGIN IMMEDIATE")
+            impatient.send({"hold": [{"uuid": uuid, "incarnation": 1, "number": 1}]})
+            gone.ping_on(0.3)  # meanwhile its commit begins
+            how(impatient)
+            gone.ping_on(0.3)  # and its connection ends
+            another.execute("COMMIT")
+        else:
+            impatient.send({"hold": [{"uuid": uuid, "incarnation": 1, "number": 1}]})
+        until(lambda: is_held(record, uuid), PATIENCE)
+        if not during_commit:
+            how(impatient)
+        gone.break_off()
+        ended(record, other)  # which is written after an end by linger would have been
+        assert is_held(record, uuid)
+        with Talker(plane.url) as again:
+            assert again.hold(uuid, number=2)["outdated"] == {}
+            assert row(record, uuid).number == 2
 
 
 def test_a_life_that_is_released_is_held_no_longer(
@@ -390,8 +436,7 @@ def test_who_came_back_while_the_database_was_away_was_never_away(
     uuid, neighbour = register(plane, host), register(plane, f"{host}-2")
     with Talker(plane.url) as first, Talker(plane.url) as second, Talker(plane.url) as third:
         first.hold(uuid)
-        file = str(record.url.database)
-        with closing(sqlite3.connect(file, isolation_level=None, timeout=PATIENCE)) as other:
+        with closing(written_by_another(record)) as other:
             other.executescript(_ENDS_ARE_NOTED)
             other.execute("BEGIN IMMEDIATE")
             third.send({"hold": [{"uuid": neighbour, "incarnation": 1, "number": 1}]})

@@ -98,9 +98,10 @@ class Talker:
             (self.unasked if UNASKED & said.keys() else self._answers).append(said)
 
     def hold(self, uuid: str, incarnation: int = 1, number: int = 1) -> dict[str, Any]:
-        """Hold one life, and return what was answered."""
+        """Hold one life, show that the answer came, and return it."""
         life = {"uuid": uuid, "incarnation": incarnation, "number": number}
         answer = self.say({"hold": [life]})
+        self.line.ping()
         assert "held" in answer, answer
         held: dict[str, Any] = answer["held"]
         return held

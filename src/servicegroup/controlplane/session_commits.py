@@ -76,17 +76,20 @@ class SessionCommits:
         held: Callable[[], list[Opening]],
         changed: Callable[[Collection[Member]], None],
         in_trouble: Callable[[], None],
+        ttl: float,
     ) -> None:
         """Write by ``writer``, and mark each second while ``is_marking``; ``held`` is what is here.
 
         ``changed`` is called with the members of what was opened or ended, ``in_trouble`` once
-        this control plane's mark has grown too old, as where the database does not answer.
+        this control plane's mark has grown too old, as where the database does not answer. Who was
+        told that its opening failed has ``ttl`` seconds for the next one.
         """
         self._writer = writer
         self._is_marking = is_marking
         self._held = held
         self._changed = changed
         self._in_trouble = in_trouble
+        self._ttl = ttl
         self._waiting: deque[Request] = deque()
         self._waiting_openings = 0
         self._ends: list[tuple[float, int, Ending, Member | None]] = []
@@ -196,8 +199,9 @@ class SessionCommits:
             opened = await self._written(lambda: self._writer.open(openings))
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             failure = self._failed(error)
+            due = time.monotonic() + self._ttl
             for one in openings:  # a commit without an answer may have been made all the same
-                self.end(Ending(one.uuid, one.session, SessionEnd.BROKEN), None, 0.0)
+                self.end(Ending(one.uuid, one.session, SessionEnd.BROKEN), None, due)
             for request in batch:
                 _fail(request, failure)
             return

@@ -2,15 +2,17 @@
 
 A session speaks for any number of services. When its connection ends without a goodbye, its
 services have ``linger`` seconds to open another one, on any control plane, before the end is
-written; the write names the session that ended, so it undoes no newer one. A heartbeat writes
-nothing.
+written; the write names the session that ended, so it undoes no newer one. Who gave up waiting for
+the answer to its opening does not know that it holds one, and has its time to live. A heartbeat
+writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Protocol
@@ -28,6 +30,13 @@ from servicegroup.sessions import SessionEnd
 TICK = 0.5
 """Seconds between two looks at who is silent. They are counted, so that a process which stood
 still takes nobody for silent."""
+
+GOING = 100
+"""Sessions that are asked at once to go elsewhere. Each that has gone has the next one asked, so a
+fleet comes to the others as fast as they take it, and nobody waits for long between two (LC-8)."""
+
+LAST_ASKED = 3.0
+"""Seconds after which everybody was asked, however few have gone."""
 
 _LINGERING = frozenset({SessionEnd.CLOSED, SessionEnd.BROKEN, SessionEnd.UNANSWERED})
 """Ends after which the same life may be about to open another session."""
@@ -59,7 +68,7 @@ class HeldLife(msgspec.Struct, frozen=True):
 class Holding:
     """What one connection holds; made by ``Sessions.begin``."""
 
-    __slots__ = ("ended", "line", "lives", "quiet", "ticks")
+    __slots__ = ("ended", "line", "lives", "quiet", "ticks", "was_answered")
 
     def __init__(self, line: Line, ticks: int) -> None:
         """Nothing is held yet; ``ticks`` is where its turn to be rechecked stands."""
@@ -68,10 +77,12 @@ class Holding:
         self.ended: tuple[SessionEnd, float] | None = None
         self.quiet = 0
         self.ticks = ticks
+        self.was_answered = False
 
     def heard(self) -> None:
-        """Note that something came."""
+        """Note that something came, after whatever was answered before."""
         self.quiet = 0
+        self.was_answered = True
 
 
 class Sessions:
@@ -100,9 +111,13 @@ class Sessions:
             lambda: bool(self._holdings),
             lambda: [one.opening for h in self._holdings for one in h.lives.values()],
             changed,
-            lambda: self.drain(Drain.DATABASE),
+            self._drain_in_trouble,
+            ttl,
         )
         self.stopping = False
+        self._to_go: deque[Holding] = deque()
+        self._why = Drain.STOPPING
+        self._least = GOING
         self.opened = 0
         self.ended: Counter[SessionEnd] = Counter(dict.fromkeys(SessionEnd, 0))
 
@@ -151,9 +166,10 @@ class Sessions:
                 self.opened += 1
                 life = HeldLife(one, opened.known[one.uuid])
                 if holding.ended is None:
+                    holding.was_answered = False
                     holding.lives[one.uuid] = life
                 else:
-                    self._end(life, *holding.ended)
+                    self._end(life, *holding.ended, linger=self._ttl)
 
     def release(self, holding: Holding, uuids: Iterable[str], end: SessionEnd) -> None:
         """Give up what this connection holds of these services, at once."""
@@ -166,15 +182,17 @@ class Sessions:
         if holding.ended is None:
             holding.ended = (end, time.monotonic())
             self._holdings.discard(holding)
+            linger = self._linger if holding.was_answered else self._ttl
             for life in holding.lives.values():
-                self._end(life, *holding.ended)
+                self._end(life, *holding.ended, linger=linger)
             holding.lives.clear()
+            self._ask_to_go(1)
 
-    def _end(self, life: HeldLife, end: SessionEnd, at: float) -> None:
+    def _end(self, life: HeldLife, end: SessionEnd, at: float, *, linger: float = 0.0) -> None:
         if self.stopping:
             return  # it was asked to go
         self.ended[end] += 1
-        due = at + (self._linger if end in _LINGERING else 0.0)
+        due = at + (linger if end in _LINGERING else 0.0)
         ending = Ending(life.opening.uuid, life.opening.session, end)
         self.commits.end(ending, life.member, due)
 
@@ -196,9 +214,25 @@ class Sessions:
                 holding.line.tell({kind: [uuid]})
 
     def drain(self, why: Drain) -> None:
-        """Ask everybody to open the next session elsewhere, before this one ends."""
-        for holding in self._holdings:
-            holding.line.tell({"drain": why})
+        """Ask everybody to open the next session elsewhere, before this one ends.
+
+        All are asked within ``LAST_ASKED`` seconds.
+        """
+        self._why = why
+        self._to_go = deque(self._holdings)
+        self._least = max(GOING, math.ceil(len(self._to_go) * TICK / LAST_ASKED))
+        self._ask_to_go(GOING)
+
+    def _drain_in_trouble(self) -> None:
+        if not self.stopping:  # then all are asked to go, and for a better reason
+            self.drain(Drain.DATABASE)
+
+    def _ask_to_go(self, most: int) -> None:
+        while self._to_go and most:
+            holding = self._to_go.popleft()
+            if holding.ended is None:
+                holding.line.tell({"drain": self._why})
+                most -= 1
 
     def stop_accepting(self) -> None:
         """Begin to stop: who is here is asked to go, and whoever stays is not accused of it."""
@@ -218,6 +252,7 @@ class Sessions:
         while True:
             await asyncio.sleep(TICK)
             self.commits.unmarked_for(TICK)
+            self._ask_to_go(self._least)
             for holding in list(self._holdings):
                 holding.quiet += 1
                 holding.ticks += 1

@@ -27,6 +27,7 @@ from servicegroup.agent.frames import (
 )
 from servicegroup.api.call import MAX_BODY
 from servicegroup.controlplane.clients import ClientQuota, Clients, Limit
+from servicegroup.controlplane.sessions import LAST_ASKED
 from servicegroup.keepalive import Keepalive
 from servicegroup.sessions import SessionEnd
 
@@ -81,7 +82,7 @@ class WebSocket(asyncio.Protocol):
     read_time = 30.0
     """Seconds within which what was sent has to be read."""
 
-    drain_time = 3.0
+    drain_time = LAST_ASKED + 3.0
     """Seconds that a session has to go by itself once the control plane stops."""
 
     def __init__(self, talk: Talk, keepalive: Keepalive) -> None:
@@ -120,7 +121,6 @@ class WebSocket(asyncio.Protocol):
         """Take what came, unless the connection is about to end."""
         if self._end is not None or self._transport.is_closing():
             return
-        self._talk.heard()
         try:
             for opcode, payload in self._frames.feed(data):
                 if self._end is None:
@@ -129,6 +129,8 @@ class WebSocket(asyncio.Protocol):
             self._bye(SessionEnd.REFUSED, CloseCode.TOO_LARGE, str(error))
         except FrameError as error:
             self._bye(SessionEnd.REFUSED, CloseCode.PROTOCOL_ERROR, str(error))
+        if self._end is None:  # a goodbye is no sign of life
+            self._talk.heard()
 
     def _take(self, opcode: int, payload: bytes) -> None:
         """Take one message, or a frame between them."""

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from drivers.reference import Lives, Reference, ReferenceOptions
+from drivers.reference import NEVER, Lives, Reference, ReferenceOptions
 from servicegroup.driver import Capabilities, GroupPresence
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -336,7 +336,7 @@ class NeverDoubts(Reference):
 
 class DoubtsForEver(Reference):
     def recovering(self, register: dict[str, Any]) -> bool:
-        return bool(register["doubted"])
+        return bool(register["doubted"] != NEVER)
 
 
 class ProvesByJoining(Reference):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Lives = dict[str, float]
 """Expiry by incarnation; JSON has no integer keys."""
 
+NEVER = float("-inf")
+"""Longer ago than any time to live, also on a machine that was started a minute ago."""
+
 
 class ReferenceOptions(Options, frozen=True, kw_only=True):
     directory: str
@@ -128,7 +131,7 @@ class Directory:
     def __init__(self, directory: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.directory = directory
         self.monotonic = monotonic
-        (directory / "register").write_text(json.dumps({"members": {}, "ttl": 0, "doubted": 0}))
+        (directory / "register").write_text(json.dumps({"members": {}, "ttl": 0, "doubted": NEVER}))
 
     def freeze(self) -> None:
         (self.directory / "frozen").touch()

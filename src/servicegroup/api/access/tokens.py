@@ -65,6 +65,7 @@ class Tokens:
         self._looked = -math.inf
         self._next_look: asyncio.Task[None] | None = None
         self._blind = False
+        self._turn = CapacityLimiter(1)
         self._thread = CapacityLimiter(1)
 
     async def caller(self, request: Request, uri: str = "") -> Caller:
@@ -119,11 +120,11 @@ class Tokens:
 
     async def _look(self) -> None:
         await asyncio.sleep(self._looked + IMPATIENCE - time.monotonic())
-        async with self._thread:
+        async with self._turn:
             self._next_look = None
             self._looked = time.monotonic()
             with suppress(ServiceGroupError):  # said by ``run``, which goes on trying
-                await to_thread.run_sync(self._refresh)
+                await to_thread.run_sync(self._refresh, limiter=self._thread)
 
     def _refresh(self) -> None:
         self._blind = True

@@ -182,6 +182,8 @@ class Holder:
             self._adopt(session)
             return
         self._opening = None
+        if former is not None and former is self.session:
+            self._give_up(former)  # as an agent does that finds no other control plane
         self._went.failed += 1
         self._failures += 1
         delay = retry_delay(self._failures, LIMITS.heartbeat_interval, random.random())
@@ -215,10 +217,14 @@ class Holder:
     def lost(self, session: Session) -> None:
         """Open another one, if that was the one in use."""
         if session is self.session and not self._stopping:
-            self.session = None
-            self._lost_at = time.monotonic()
-            self._went.ended += 1
+            self._give_up(session)
             self._open()
+
+    def _give_up(self, session: Session) -> None:
+        self.session = None
+        self._lost_at = time.monotonic()
+        self._went.ended += 1
+        session.transport.abort()
 
     def _beat(self) -> None:
         session = self.session

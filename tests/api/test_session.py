@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -164,33 +164,50 @@ def test_who_comes_back_in_time_was_never_away(
 @pytest.mark.parametrize(
     "how", [Talker.break_off, lambda talker: talker.line.close()], ids=["broken", "closed"]
 )
-@pytest.mark.parametrize("during_commit", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("give_up", ["before", "after"])
 def test_who_gave_up_before_the_answer_has_its_time_to_live(
-    how: Any, during_commit: bool, plane: ControlPlane, record: Engine, host: str
+    how: Callable[[Talker], None], give_up: str, plane: ControlPlane, record: Engine, host: str
 ) -> None:
     """LC-8: it is alive, knows of no session, and comes again after a pause above linger."""
     uuid, other = register(plane, host), register(plane, f"{host}-2")
-    with Talker(plane.url) as gone, closing(written_by_another(record)) as another:
+    with Talker(plane.url) as gone:
         gone.hold(other)
-        impatient = Talker(plane.url)
-        if during_commit:
-            another.execute("BEGIN IMMEDIATE")
-            impatient.send({"hold": [{"uuid": uuid, "incarnation": 1, "number": 1}]})
-            gone.ping_on(0.3)  # meanwhile its commit begins
-            how(impatient)
-            gone.ping_on(0.3)  # and its connection ends
-            another.execute("COMMIT")
+        if give_up == "before":
+            hold_and_give_up(plane, record, uuid, how, gone)
         else:
+            impatient = Talker(plane.url)
             impatient.send({"hold": [{"uuid": uuid, "incarnation": 1, "number": 1}]})
-        until(lambda: is_held(record, uuid), PATIENCE)
-        if not during_commit:
+            until(lambda: is_held(record, uuid), PATIENCE)
             how(impatient)
         gone.break_off()
         ended(record, other)  # which is written after an end by linger would have been
         assert is_held(record, uuid)
         with Talker(plane.url) as again:
-            assert again.hold(uuid, number=2)["outdated"] == {}
-            assert row(record, uuid).number == 2
+            assert again.hold(uuid, number=9)["outdated"] == {}
+            assert row(record, uuid).number == 9
+
+
+def hold_and_give_up(
+    plane: ControlPlane,
+    record: Engine,
+    uuid: str,
+    how: Callable[[Talker], None],
+    beside: Talker,
+) -> None:
+    """End a connection while its session is being committed: its number is not told by then."""
+    for number, pause in enumerate((0.3, 1.0, 3.0, 5.0), start=1):
+        with closing(written_by_another(record)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            impatient = Talker(plane.url)
+            impatient.send({"hold": [{"uuid": uuid, "incarnation": 1, "number": number}]})
+            beside.ping_on(pause)  # meanwhile its commit begins, and
+            how(impatient)
+            beside.ping_on(pause)  # its end is noticed
+            another.execute("COMMIT")
+        beside.hold(register(plane, f"{uuid}-{number}"))  # which is committed after it
+        if is_held(record, uuid):
+            return
+    raise AssertionError("no commit had begun in time")
 
 
 def test_a_life_that_is_released_is_held_no_longer(

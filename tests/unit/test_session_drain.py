@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from servicegroup.controlplane import sessions as module
-from servicegroup.controlplane.sessions import GOING, LAST_ASKED, Holding, Sessions
+from servicegroup.controlplane.sessions import GOING, TICK, Holding, Sessions
 from servicegroup.messages import Drain
 from servicegroup.recording import SessionWriter
 from servicegroup.sessions import SessionEnd
@@ -21,11 +21,15 @@ class Line:
     """One connection, and what it was told."""
 
     def __init__(self, sessions: Sessions) -> None:
-        self.told: list[object] = []
+        self.asked = 0
         self.holding: Holding = sessions.begin(self)
 
     def tell(self, said: object) -> None:
-        self.told.append(said)
+        raise AssertionError("nobody has to know anything")
+
+    def ask_to_go(self, why: Drain) -> None:
+        assert why is Drain.STOPPING
+        self.asked += 1
 
     def close(self, end: SessionEnd) -> None:
         raise AssertionError("it is not ended")
@@ -41,12 +45,12 @@ def fleet() -> tuple[Sessions, list[Line]]:
 
 
 def asked(lines: list[Line]) -> list[Line]:
-    return [line for line in lines if line.told == [{"drain": "stopping"}]]
+    return [line for line in lines if line.asked == 1]
 
 
 def test_each_that_has_gone_has_the_next_one_asked() -> None:
     sessions, lines = fleet()
-    sessions.stop_accepting()
+    sessions.drain(Drain.STOPPING)
     assert len(asked(lines)) == GOING
     for gone in range(1, MANY - GOING + 1):
         going = next(line for line in asked(lines) if line.holding.ended is None)
@@ -58,26 +62,24 @@ def test_each_that_has_gone_has_the_next_one_asked() -> None:
 def test_who_has_gone_by_itself_is_not_counted_as_asked() -> None:
     sessions, lines = fleet()
     sessions.drain(Drain.STOPPING)
-    waiting = [line for line in lines if not line.told]
+    waiting = [line for line in lines if not line.asked]
     for line in waiting[: GOING // 2]:
         sessions.lost(line.holding, SessionEnd.BROKEN)
     assert len(asked(lines)) == GOING + GOING // 2
 
 
-def test_all_are_asked_however_few_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_asked_however_few_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """They hang, or nobody takes them."""
-    monkeypatch.setattr(module, "TICK", LAST_ASKED / 6)
-    ticks = 0
+    ticks = iter(range(MANY // GOING))
 
     async def tick(seconds: float) -> None:
-        nonlocal ticks
-        assert seconds == LAST_ASKED / 6
-        if ticks == 6:
+        assert seconds == TICK
+        if next(ticks, None) is None:
             raise asyncio.CancelledError
-        ticks += 1
 
     sessions, lines = fleet()
-    sessions.stop_accepting()
+    sessions.stopping = True
+    sessions.drain(Drain.STOPPING)
     monkeypatch.setattr(module.asyncio, "sleep", tick)  # type: ignore[attr-defined]
     with suppress(asyncio.CancelledError):
         asyncio.run(sessions._watch())

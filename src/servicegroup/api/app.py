@@ -8,7 +8,7 @@ for their group commit. Whatever is not ours speaks Nova and goes to ``compute``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import parse_qsl
@@ -263,7 +263,10 @@ class Application(Router):
     """The routes with what runs beside them."""
 
     def __init__(
-        self, routes: Sequence[Route], lifespan: Lifespan[Router], stop: Callable[[], None]
+        self,
+        routes: Sequence[Route],
+        lifespan: Lifespan[Router],
+        stop: Callable[[], Awaitable[None]],
     ) -> None:
         """Answer by ``routes``; ``lifespan`` begins and ends what runs beside them."""
         # No pattern takes a path with a newline in it; the last route takes what is left.
@@ -271,9 +274,9 @@ class Application(Router):
         super().__init__(routes, redirect_slashes=False, default=last, lifespan=lifespan)
         self._stop = stop
 
-    def close_streams(self) -> None:
+    async def close_streams(self) -> None:
         """End every answer that goes on for ever, so that the server can stop in order."""
-        self._stop()
+        await self._stop()
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:

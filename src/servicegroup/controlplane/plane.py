@@ -79,10 +79,13 @@ class Plane:
             group, intake, self._observer_loop, self.feed, clients or Clients(), self.sessions
         )
 
-    def stop_serving(self) -> None:
-        """Begin to stop: end what goes on for ever, and let sessions go elsewhere."""
+    async def stop_serving(self) -> None:
+        """Begin to stop: end what goes on for ever, and let sessions go elsewhere.
+
+        Returns once each session was asked to.
+        """
         self.feed.stop()
-        self.sessions.stop_accepting()
+        await self.sessions.stop_accepting()
 
     @asynccontextmanager
     async def running(self, *beside: Coroutine[Any, Any, None]) -> AsyncIterator[None]:

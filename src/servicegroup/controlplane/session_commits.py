@@ -282,8 +282,8 @@ def _fail(request: Request, error: Exception) -> None:
 def _own(request: Request, opened: Opened) -> Opened:
     """Return what of a commit's outcome concerns this request."""
     uuids = {one.uuid for one in request.openings}
-    return Opened(
+    return Opened(  # by lookups: a batch may be of thousands of requests
         Refusals(*(uuids & kind for kind in msgspec.structs.astuple(opened.refused))),
-        {uuid: number for uuid, number in opened.outdated.items() if uuid in uuids},
-        {uuid: member for uuid, member in opened.known.items() if uuid in uuids},
+        {uuid: opened.outdated[uuid] for uuid in uuids if uuid in opened.outdated},
+        {uuid: opened.known[uuid] for uuid in uuids if uuid in opened.known},
     )

@@ -10,10 +10,10 @@ writes nothing.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
@@ -32,11 +32,14 @@ TICK = 0.5
 still takes nobody for silent."""
 
 GOING = 100
-"""Sessions that are asked at once to go elsewhere. Each that has gone has the next one asked, so a
-fleet comes to the others as fast as they take it, and nobody waits for long between two (LC-8)."""
+"""Sessions that are asked at once to go elsewhere, and in each tick at the least.
 
-LAST_ASKED = 3.0
-"""Seconds after which everybody was asked, however few have gone."""
+Each that has gone has the next one asked, so a fleet comes to the others as fast as they take it
+(LC-8).
+"""
+
+LONGEST_DRAIN = 20.0
+"""Seconds after which a control plane that stops waits for nobody any more."""
 
 _LINGERING = frozenset({SessionEnd.CLOSED, SessionEnd.BROKEN, SessionEnd.UNANSWERED})
 """Ends after which the same life may be about to open another session."""
@@ -47,6 +50,10 @@ class Line(Protocol):
 
     def tell(self, said: object) -> None:
         """Say something unasked."""
+        ...
+
+    def ask_to_go(self, why: Drain) -> None:
+        """Ask for the next session to be opened elsewhere; end this one if nobody obeys a stop."""
         ...
 
     def close(self, end: SessionEnd) -> None:
@@ -116,8 +123,8 @@ class Sessions:
         )
         self.stopping = False
         self._to_go: deque[Holding] = deque()
+        self._all_asked = asyncio.Event()
         self._why = Drain.STOPPING
-        self._least = GOING
         self.opened = 0
         self.ended: Counter[SessionEnd] = Counter(dict.fromkeys(SessionEnd, 0))
 
@@ -214,13 +221,10 @@ class Sessions:
                 holding.line.tell({kind: [uuid]})
 
     def drain(self, why: Drain) -> None:
-        """Ask everybody to open the next session elsewhere, before this one ends.
-
-        All are asked within ``LAST_ASKED`` seconds.
-        """
+        """Ask everybody, one after the other, to open the next session before this one ends."""
         self._why = why
         self._to_go = deque(self._holdings)
-        self._least = max(GOING, math.ceil(len(self._to_go) * TICK / LAST_ASKED))
+        self._all_asked.clear()
         self._ask_to_go(GOING)
 
     def _drain_in_trouble(self) -> None:
@@ -231,13 +235,21 @@ class Sessions:
         while self._to_go and most:
             holding = self._to_go.popleft()
             if holding.ended is None:
-                holding.line.tell({"drain": self._why})
+                holding.line.ask_to_go(self._why)
                 most -= 1
+        if not self._to_go:
+            self._all_asked.set()
 
-    def stop_accepting(self) -> None:
-        """Begin to stop: who is here is asked to go, and whoever stays is not accused of it."""
+    async def stop_accepting(self) -> None:
+        """Begin to stop: who is here is asked to go, and whoever stays is not accused of it.
+
+        Returns once all were asked, or too much time has passed.
+        """
         self.stopping = True
         self.drain(Drain.STOPPING)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_DRAIN):
+                await self._all_asked.wait()
 
     # -- what runs beside --------------------------------------------------------------------
 
@@ -252,7 +264,7 @@ class Sessions:
         while True:
             await asyncio.sleep(TICK)
             self.commits.unmarked_for(TICK)
-            self._ask_to_go(self._least)
+            self._ask_to_go(GOING)
             for holding in list(self._holdings):
                 holding.quiet += 1
                 holding.ticks += 1

@@ -46,7 +46,8 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.close_streams()  # it waits for every answer, and these have no end of their own
+            # It waits for every answer, and these have no end of their own.
+            await app.close_streams()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(

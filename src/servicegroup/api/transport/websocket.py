@@ -27,7 +27,6 @@ from servicegroup.agent.frames import (
 )
 from servicegroup.api.call import MAX_BODY
 from servicegroup.controlplane.clients import ClientQuota, Clients, Limit
-from servicegroup.controlplane.sessions import LAST_ASKED
 from servicegroup.keepalive import Keepalive
 from servicegroup.sessions import SessionEnd
 
@@ -82,8 +81,8 @@ class WebSocket(asyncio.Protocol):
     read_time = 30.0
     """Seconds within which what was sent has to be read."""
 
-    drain_time = LAST_ASKED + 3.0
-    """Seconds that a session has to go by itself once the control plane stops."""
+    drain_time = 3.0
+    """Seconds that a session has to go by itself once a control plane that stops asks it to."""
 
     def __init__(self, talk: Talk, keepalive: Keepalive) -> None:
         """Carry ``talk``; ``take_over`` says on which connection."""

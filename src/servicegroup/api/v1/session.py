@@ -26,7 +26,7 @@ from servicegroup.controlplane.sessions import Sessions
 from servicegroup.decoding import decoder
 from servicegroup.errors import Forbidden, InvalidInput, Unauthorized
 from servicegroup.group import ServiceGroup
-from servicegroup.messages import Held, Hold, Refusals, Registration
+from servicegroup.messages import Drain, Held, Hold, Refusals, Registration
 from servicegroup.sessions import SessionEnd
 
 _REPORTS = b'{"reports":'
@@ -91,6 +91,12 @@ class SessionTalk:
     def tell(self, said: object) -> None:
         """Say something unasked."""
         self._line.send(msgspec.json.encode(said))
+
+    def ask_to_go(self, why: Drain) -> None:
+        """Ask for the next session to be opened elsewhere; end this one if nobody obeys a stop."""
+        self.tell({"drain": why})
+        if why is Drain.STOPPING:
+            self._line.shutdown()
 
     def close(self, end: SessionEnd) -> None:
         """End the connection."""

@@ -69,6 +69,7 @@ def test_a_service_at_the_default_microversion(trusting: ControlPlane) -> None:
     assert (row["Disabled Reason"], row["Forced Down"]) == ("bad disk", True)
 
     openstack("set", "host1", "nova-compute", "--enable", "--up")
+    trusting.request("POST", "/v1/reports", {"reports": [{"uuid": uuid, "incarnation": 1}]})
     service = trusting.services()["host1", "nova-compute"]
     assert (service["disabled"], service["disabled_reason"]) == (False, None)
     assert (service["forced_down"], service["verdict"]["state"]) == (False, "up")

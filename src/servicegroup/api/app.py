@@ -83,6 +83,7 @@ class Handlers:
     def _own_routes(self) -> list[Route]:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
+            _route(SESSION.path, Endpoint(self.session), "GET"),
             *(
                 _route(
                     route.path, Endpoint(self._handle_v1(route.handler, route.rule)), route.method
@@ -90,7 +91,6 @@ class Handlers:
                 for route in v1.ROUTES
                 if route.handler is not None
             ),
-            _route(SESSION.path, Endpoint(self.session), "GET"),
             _route(EVENTS.path, Endpoint(self.events), "GET"),
             _route(STREAM.path, Endpoint(self.stream), "GET"),
             _route("/v1/openapi.json", Endpoint(self.openapi), "GET"),

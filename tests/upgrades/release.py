@@ -32,17 +32,27 @@ RECORDED = Path(__file__).parent / "first"
 CHECKOUT = Path(__file__).parents[2]
 
 
-def source(directory: Path) -> Path:
-    """Return a directory to put on PYTHONPATH; skips where the clone has no history."""
+MISSING = f"the first release, {COMMIT[:7]}, is not in this clone; git fetch --unshallow"
+
+
+def extract(directory: Path) -> Path | None:
+    """Return a directory to put on PYTHONPATH, None where the clone has no history."""
     archive = subprocess.run(
         ["git", "-C", CHECKOUT, "archive", COMMIT, "src"], capture_output=True, check=False
     )
     if archive.returncode:
-        reason = f"the first release, {COMMIT[:7]}, is not in this clone; git fetch --unshallow"
-        pytest.skip(f"SKIPPED: {reason}")
+        return None
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
         files.extractall(directory, filter="data")
     return directory / "src"
+
+
+def source(directory: Path) -> Path:
+    """Return a directory to put on PYTHONPATH; skips where the clone has no history."""
+    path = extract(directory)
+    if path is None:
+        pytest.skip(f"SKIPPED: {MISSING}")
+    return path
 
 
 class FirstControlPlane(ControlPlane):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -18,12 +19,20 @@ class PerProcess(Generic[T]):
         """Call ``make`` when a process first asks for its value."""
         self._make = make
         self._made: dict[int, T] = {}
+        # One for each process: one that was held during a fork is never released in the child.
+        self._making: dict[int, threading.Lock] = {}
 
     def get(self) -> T:
-        """Return this process's value, the same one at every call until it is popped."""
+        """Return this process's value, the same one at every call until it is popped.
+
+        Of several threads that are the first to ask, one makes it: a value may own a thread or a
+        connection.
+        """
         pid = os.getpid()
         if pid not in self._made:
-            self._made.setdefault(pid, self._make())
+            with self._making.setdefault(pid, threading.Lock()):
+                if pid not in self._made:
+                    self._made[pid] = self._make()
         return self._made[pid]
 
     def pop(self) -> T | None:

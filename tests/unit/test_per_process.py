@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from servicegroup.per_process import PerProcess
 
@@ -29,3 +31,19 @@ def test_a_forked_child_makes_its_own() -> None:
     assert values.get() == parent
     os.close(reading)
     os.close(writing)
+
+
+def test_threads_that_ask_first_at_once_get_one_value() -> None:
+    """What is made twice may be a thread, or a connection, that nobody ends."""
+    made: list[object] = []
+    late = threading.Event()
+
+    def make() -> object:
+        made.append(object())
+        late.wait(0.2)  # as long as another thread is about it, or a moment
+        return made[-1]
+
+    values = PerProcess(make)
+    with ThreadPoolExecutor(4) as threads:
+        found = {id(value) for value in threads.map(lambda _: values.get(), range(4))}
+    assert len(made) == len(found) == 1

@@ -7,19 +7,28 @@ comes while another one is about that crashes the process. So one thread at a ti
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any, TypeVar
 
 import msgspec
 
+from servicegroup.green import native_threading
+
 T = TypeVar("T")
 
-_learning = threading.Lock()
-# Nobody may be about it in another thread, which a child would not have.
+_learning = native_threading().Lock()
+# Nobody may be about it in another thread, which a child would not have. uWSGI tells only the child
+# of a fork, and not before it, so that one does not release what may not be held.
 os.register_at_fork(
-    before=_learning.acquire, after_in_parent=_learning.release, after_in_child=_learning.release
+    before=lambda: _learning.acquire(),
+    after_in_parent=lambda: _learning.release(),
+    after_in_child=lambda: _begin_anew(),
 )
 _decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
+
+
+def _begin_anew() -> None:
+    global _learning
+    _learning = native_threading().Lock()
 
 
 def decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +39,33 @@ def test_a_type_becomes_known_under_the_lock(monkeypatch: pytest.MonkeyPatch) ->
     assert converted({"inner": {"number": 1}}, Outer) == Outer(Inner(1))
     assert decoder(Outer).decode(b'{"inner":{"number":2}}') == Outer(Inner(2))
     assert is_alone == [True]
+    assert not decoding._learning.locked()
+
+
+FORKED_BY_C = """
+import ctypes, os
+from servicegroup.decoding import decoder
+child = ctypes.CDLL(None).fork()
+if child == 0:
+    ctypes.pythonapi.PyOS_AfterFork_Child()
+    decoder(int).decode(b"1")
+    os._exit(0)
+os._exit(os.waitpid(child, 0)[1])
+"""
+"""Forks as uWSGI does with `py-call-osafterfork`: Python is not told before it."""
+
+
+def test_a_fork_that_python_is_told_of_afterwards_is_quiet() -> None:
+    command = [sys.executable, "-c", FORKED_BY_C]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_child_may_decode() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if decoder(Outer).decode(b'{"inner":{"number":3}}').inner.number == 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
     assert not decoding._learning.locked()
 
 

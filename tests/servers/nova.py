@@ -115,12 +115,15 @@ class NovaAPI(WebAPI):
 
     def configure(self) -> None:
         """Write nova.conf for all that may use the databases."""
+        self.configuration.write_text(self.configured(CONTROL, self.directory))
+
+    def configured(self, host: str, directory: Path) -> str:
+        """Return nova.conf for a process on a host that may use the databases."""
         databases = {
             "api_database": {"connection": psycopg2(self.databases.api)},
             "database": {"connection": psycopg2(self.databases.main)},
         }
-        base = self.base(CONTROL, self.directory)
-        self.configuration.write_text(ini(merged(base, databases, self.settings)))
+        return ini(merged(self.base(host, directory), databases, self.settings))
 
     def prepare(self) -> None:
         """Make the schemas and the cell."""
@@ -204,6 +207,18 @@ class Conductor(NovaService):
 
     name = "nova-conductor"
     starting = "Starting conductor node"
+
+    def __init__(self, nova: NovaAPI, host: str = CONTROL) -> None:
+        super().__init__(nova)
+        self.host = host
+
+    @property
+    def configuration(self) -> Path:
+        beside = self.nova if self.host == CONTROL else self
+        return beside.directory / "nova.conf"
+
+    def configure(self) -> None:
+        self.configuration.write_text(self.nova.configured(self.host, self.configuration.parent))
 
 
 class Scheduler(NovaService):

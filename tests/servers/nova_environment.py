@@ -18,7 +18,8 @@ PACKAGES = (
     "openstack-placement==16.0.0",
     "psycopg2-binary",
     "python-memcached",
-    "pyuwsgi",  # uWSGI as a wheel, so no compiler is needed
+    "pyuwsgi==2.0.30.post1",  # uWSGI as a wheel, so no compiler is needed
+    "gunicorn==27.0.1",
     # What Nova's own tests import.
     *("ddt", "fixtures", "oslotest", "requests-mock", "testresources", "testscenarios"),
     *("testtools", "wsgi-intercept"),

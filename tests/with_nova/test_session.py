@@ -14,6 +14,7 @@ import pytest
 
 from servers.cloud import Cloud
 from servers.nova import with_layer
+from servers.nova_wsgi import UWSGI
 from servers.openstack import merged, output
 from servers.process import family
 from support.control_plane import ControlPlane
@@ -159,6 +160,28 @@ def test_a_dead_compute_that_is_deleted_is_freed(cloud: Cloud, register: Control
     until(lambda: records(register)[TWO]["verdict"]["state"] == "down", 10, what="two is down")
     cloud.delete("two")
     until(lambda: freed(cloud, register), 10, what="the register has no record of it")
+
+
+def test_an_eventlet_api_under_uwsgi_learns_what_happens_while_nobody_asks(
+    cloud: Cloud, register: ControlPlane
+) -> None:
+    """F-45: between two requests none of eventlet's threads gets a turn there."""
+    with UWSGI(cloud.api, preloaded=False, eventlet=True) as api:
+        assert all(answer.up == cloud.everybody for answer in api.ask_everybody())
+        cloud.computes["two"].kill()
+        until(lambda: cloud.state("two") == "down", LINGER + SLACK, what="two is down")
+        until(
+            lambda: all(answer.up == cloud.everybody - {TWO} for answer in api.ask_everybody()),
+            DOWN_TIME / 2,
+            what="two is down in every process, before its reports are too old",
+        )
+        cloud.computes["two"].start()
+        until(lambda: cloud.state("two") == "up", 60, what="two is up again")
+        assert all(answer.up == cloud.everybody for answer in api.ask_everybody())
+
+        cloud.computes["two"].kill()
+        api.delete(cloud.records()[TWO]["id"])
+        until(lambda: TWO not in records(register), 5, what="the register has no record of it")
 
 
 def test_green_threads_hold_a_session_and_ask_like_any_other(

@@ -21,7 +21,7 @@ def _class_of(name: str) -> type[Driver]:
 
 def holds_crowds(driver: Driver) -> bool:
     """Tell whether its answers are verdicts, of which crowds are held already: a register's."""
-    return isinstance(driver, SessionDriver)
+    return driver.name == SessionDriver.name
 
 
 def choice(conf: cfg.ConfigOpts, name: str) -> DriverChoice:

@@ -21,8 +21,8 @@ from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import judge
 from servicegroup.model import Evidence, Limits, Member, Presence, PresenceState, Verdict
 from servicegroup.nova import drivers
+from servicegroup.nova.apart import Evictions, apart
 from servicegroup.nova.crowds import Crowds
-from servicegroup.nova.evictions import PendingEvictions
 from servicegroup.nova.lives import life_of, newest_start
 from servicegroup.nova.membership import Membership
 from servicegroup.nova.rpc.results import Told
@@ -105,7 +105,7 @@ class Layer:
             _Side(each, limits, monotonic) for each in (driver, shadow)
         )
         self._future_stamps = FutureStamps(monotonic)
-        self._evictions = [PendingEvictions(each, limits) for each in self.drivers]
+        self._evictions = [Evictions(each, limits) for each in self.drivers]
 
     @property
     def drivers(self) -> list[Driver]:
@@ -213,4 +213,4 @@ _layers = PerProcess(_made)
 
 
 def _driver(choice: DriverChoice | None) -> Driver | None:
-    return drivers.load(choice) if choice else None
+    return apart(drivers.load(choice)) if choice else None

@@ -6,6 +6,7 @@ does not answer, and drops the connection (F-45).
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,11 @@ def _green_handler() -> Any:
 
     class GreenHandler(_Bounded, SequentialEventletHandler):  # type: ignore[misc]
         timeout_exception = KazooTimeoutError  # whatever waits for an answer knows this one
+
+        def start(self) -> None:
+            """Start, and end with the process: another thread would wait for ever at its exit."""
+            super().start()
+            atexit.unregister(self.stop)
 
         def async_result(self) -> AsyncResult:
             return AsyncResult(self, green_threading.Condition, KazooTimeoutError)

@@ -1,6 +1,6 @@
 """Services in batches, judged on the way; evidence is made for those who ask for it.
 
-Who wants to know only who is up gets the reasons. Most of them show at a glance (``glance``), and
+Who wants to know only who is up gets the states. Most of them show at a glance (``glance``), and
 the rule is asked about the rest.
 """
 
@@ -21,8 +21,8 @@ from servicegroup.sessions import is_open
 from servicegroup.store.snapshots import Snapshot, is_bounded
 from servicegroup.store.store import Store
 
-Reasoned = tuple[Service, Reason]
-"""A service that carries no verdict, and the reason that its verdict would have."""
+Stated = tuple[Service, str]
+"""A service that carries no verdict, and the state that its verdict would have."""
 
 
 class Batches:
@@ -52,18 +52,18 @@ class Batches:
                 if room == 0:
                     return
 
-    def reasons(self, filters: ServiceFilter) -> Iterator[list[Reasoned]]:
-        """Yield the services that match with their reasons; see ``ServiceGroup.reasons``."""
+    def states(self, filters: ServiceFilter) -> Iterator[list[Stated]]:
+        """Yield the services that match with their states; see ``ServiceGroup.states``."""
         with closing(self._read(filters)) as snapshots:
             for snapshot, presences in snapshots:
-                yield self.reasoned(snapshot, presences)
+                yield self.stated(snapshot, presences)
 
-    def reasoned(self, snapshot: Snapshot, presences: Presences | None) -> list[Reasoned]:
-        """Give each service its reason; ``presences`` are the backend's answers if one is asked."""
+    def stated(self, snapshot: Snapshot, presences: Presences | None) -> list[Stated]:
+        """Give each service its state; ``presences`` are the backend's answers if one is asked."""
         glances = self._glances(snapshot, presences)
         judged = {s.id: s.judged for s in self.judged(_left_of(snapshot, glances), presences)}
         return [
-            (service, reason or judged[service.id].reason)
+            (service, judged[service.id].state if reason is None else reason.state)
             for service, reason in zip(snapshot.services, glances, strict=True)
             if reason is not None or service.id in judged
         ]

@@ -15,7 +15,7 @@ from typing import Any
 
 from servicegroup import edits
 from servicegroup.answers import answers_for
-from servicegroup.batches import Batches, Reasoned
+from servicegroup.batches import Batches, Stated
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver
 from servicegroup.driver_state import DriverState
@@ -96,12 +96,12 @@ class ServiceGroup:
         """
         return self._batches.services(filters or ServiceFilter(), state)
 
-    def reasons(self, filters: ServiceFilter | None = None) -> Iterator[list[Reasoned]]:
-        """Yield the same without verdicts, each with the reason that its verdict would have.
+    def states(self, filters: ServiceFilter | None = None) -> Iterator[list[Stated]]:
+        """Yield the same without verdicts, each with the state that its verdict would have.
 
         It costs much less, since evidence is made of a few only. Raises as ``batches``.
         """
-        return self._batches.reasons(filters or ServiceFilter())
+        return self._batches.states(filters or ServiceFilter())
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""

@@ -149,7 +149,7 @@ def test_an_answered_edit_is_in_the_next_list_of_every_plane(engine: Engine) -> 
         reason = f"turn {turn}"
         writer.update(uuid, disabled=True, disabled_reason=reason)
         for reader in planes:
-            shown = {s.uuid: s.disabled_reason for batch in reader.reasons() for s, _ in batch}
+            shown = {s.uuid: s.disabled_reason for batch in reader.states() for s, _ in batch}
             assert shown[uuid] == reason
     planes[1].close()
 

@@ -59,11 +59,16 @@ class Two:
     ) -> tuple[Reason, Reason]:
         """Return the reason by a glance where it suffices, and by the rule."""
         sessions = {} if session is None else {one.id: session}
-        snapshot = Snapshot(listening, [one], sessions)
+        snapshot = Snapshot(listening, [msgspec.structs.replace(one)], sessions)
         answers = {one.member: presence} if self._is_asked else None
-        ((_, reason),) = self._quick.reasoned(snapshot, answers)
+        ((seen, state),) = self._quick.stated(snapshot, answers)
         again = msgspec.structs.replace(snapshot, services=[msgspec.structs.replace(one)])
         (judged,) = self._thorough.judged(again, answers)
+        assert state == judged.judged.state
+        if seen.verdict is not None:
+            return seen.judged.reason, judged.judged.reason
+        (reason,) = self._quick._glances(snapshot, answers)
+        assert reason is not None
         return reason, judged.judged.reason
 
     def wait(self, seconds: float) -> None:
@@ -179,12 +184,14 @@ def test_most_need_no_evidence() -> None:
         batches = Batches(Store(create_engine("sqlite://")), judge)
         seen = service()
         answers = None if answer is None else {seen.member: answer}
-        assert batches.reasoned(Snapshot(PLAIN[0], [seen]), answers) == [(seen, reason)]
+        snapshot = Snapshot(PLAIN[0], [seen])
+        assert batches.stated(snapshot, answers) == [(seen, "up")]
         assert seen.verdict is None
+        assert batches._glances(snapshot, answers) == [reason]
     held = Session(ago(100), None, None, "node9", ago(0.5))
     judge = Judge(load("session", {}), LIMITS)
     seen = service()
     batches = Batches(Store(create_engine("sqlite://")), judge)
-    found = batches.reasoned(Snapshot(PLAIN[0], [seen], {1: held}), None)
-    assert found == [(seen, Reason.PRESENT)]
+    found = batches.stated(Snapshot(PLAIN[0], [seen], {1: held}), None)
+    assert found == [(seen, "up")]
     assert seen.verdict is None

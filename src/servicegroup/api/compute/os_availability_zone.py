@@ -14,7 +14,7 @@ import msgspec
 from servicegroup.api.access.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.compute.os_services import UNLISTED, six_digits
-from servicegroup.batches import Reasoned
+from servicegroup.batches import Stated
 
 INTERNAL = "internal"
 """The zone of everything but computes; hidden from those who choose where to build."""
@@ -42,29 +42,29 @@ def list_details(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones with the hosts and services of those available."""
     call.caller.must(NOVA_ZONES_DETAIL)
     return Answer(
-        later=lambda: _detailed([one for batch in call.group.reasons() for one in batch]),
+        later=lambda: _detailed([one for batch in call.group.states() for one in batch]),
         question="os-availability-zone/detail",
     )
 
 
-def _detailed(reasoned: Sequence[Reasoned]) -> Answer:
-    enabled = [one for one in reasoned if not one[0].disabled]
+def _detailed(stated: Sequence[Stated]) -> Answer:
+    enabled = [one for one in stated if not one[0].disabled]
     available = {service.zone for service, _ in enabled}
     hosts = _hosts_by_zone(enabled)
-    zones = available | {service.zone for service, _ in reasoned}
+    zones = available | {service.zone for service, _ in stated}
     return _answer(
         (name, name in available, hosts.get(name, {}) if name in available else None)
         for name in zones
     )
 
 
-def _hosts_by_zone(reasoned: Iterable[Reasoned]) -> dict[str, Hosts]:
+def _hosts_by_zone(stated: Iterable[Stated]) -> dict[str, Hosts]:
     zones: dict[str, Hosts] = {}
-    for service, reason in reasoned:
+    for service, state in stated:
         if service.binary not in UNLISTED:
             host = zones.setdefault(service.zone, {}).setdefault(service.host, {})
             host[service.binary] = ShownService(
-                reason.is_up, not service.disabled, six_digits(service.updated_at)
+                state == "up", not service.disabled, six_digits(service.updated_at)
             )
     return zones
 

@@ -21,7 +21,7 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
     def answer() -> Answer:
         hosts = [
             {"host_name": s.host, "service": s.topic, "zone": s.zone}
-            for batch in call.group.reasons(filters)
+            for batch in call.group.states(filters)
             for s, _ in batch
             if s.binary not in UNLISTED
         ]

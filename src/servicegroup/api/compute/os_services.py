@@ -18,7 +18,7 @@ from servicegroup.api.compute.microversions import Version
 from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import is_small, listed
 from servicegroup.errors import InvalidInput, NotFound
-from servicegroup.model import Reason, Service, ServiceFilter
+from servicegroup.model import Service, ServiceFilter
 from servicegroup.uuids import uuid_of
 
 UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
@@ -62,7 +62,7 @@ def six_digits(stamp: datetime | None) -> datetime | str | None:
     return stamp.isoformat(timespec="microseconds")
 
 
-def view_2_1(s: Service, reason: Reason) -> Shown:
+def view_2_1(s: Service, state: str) -> Shown:
     """Show the integer id."""
     return Shown(
         binary=s.binary,
@@ -70,37 +70,37 @@ def view_2_1(s: Service, reason: Reason) -> Shown:
         id=s.id,
         zone=s.zone,
         status=s.status,
-        state=reason.state,
+        state=state,
         updated_at=six_digits(s.updated_at),
         disabled_reason=s.disabled_reason,
     )
 
 
-def view_2_11(s: Service, reason: Reason) -> Shown:
+def view_2_11(s: Service, state: str) -> Shown:
     """Show the integer id and whether it was forced down."""
-    return _with_forced_down(s, reason, s.id)
+    return _with_forced_down(s, state, s.id)
 
 
-def view_2_53(s: Service, reason: Reason) -> Shown:
+def view_2_53(s: Service, state: str) -> Shown:
     """Show the UUID and whether it was forced down."""
-    return _with_forced_down(s, reason, s.uuid)
+    return _with_forced_down(s, state, s.uuid)
 
 
-def _with_forced_down(s: Service, reason: Reason, shown_id: int | str) -> Shown:
+def _with_forced_down(s: Service, state: str, shown_id: int | str) -> Shown:
     return ShownWithForcedDown(
         binary=s.binary,
         host=s.host,
         id=shown_id,
         zone=s.zone,
         status=s.status,
-        state=reason.state,
+        state=state,
         updated_at=six_digits(s.updated_at),
         disabled_reason=s.disabled_reason,
         forced_down=s.forced_down,
     )
 
 
-View = Callable[[Service, Reason], Shown]
+View = Callable[[Service, str], Shown]
 
 VIEWS: dict[Version, View] = {
     (2, 53): view_2_53,
@@ -126,8 +126,8 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
 
     def answer() -> Answer:
         return listed(
-            [shown(s, reason) for s, reason in batch if s.binary not in UNLISTED]
-            for batch in call.group.reasons(filters)
+            [shown(s, state) for s, state in batch if s.binary not in UNLISTED]
+            for batch in call.group.states(filters)
         )
 
     if is_small(filters):
@@ -237,7 +237,7 @@ def update(call: Call, body: Mapping[str, Any]) -> Answer:
     call.caller.must(NOVA_UPDATE)
     _check_editable(call.group.get(uuid).binary)
     service = call.group.update(uuid, by=call.caller.user, **_changes(body))
-    return json_answer({"service": view(call.microversion)(service, service.judged.reason)})
+    return json_answer({"service": view(call.microversion)(service, service.judged.state)})
 
 
 def _changes(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -207,8 +207,8 @@ def list_groups(call: Call) -> Answer:
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service, reason in itertools.chain.from_iterable(group.reasons()):
-        (up if reason.is_up else down)[service.topic] += 1
+    for service, state in itertools.chain.from_iterable(group.states()):
+        (up if state == "up" else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())
     return [GroupCount(name, up[name], down[name], disabled[name]) for name in names]

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import msgspec
 
-from servicegroup.answers import answers_for
+from servicegroup.answers import answers_for, rpcs_for
 from servicegroup.glance import reason_at_a_glance, reason_if_fresh
 from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
@@ -71,7 +71,9 @@ class Batches:
     def judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
         """Give each service its verdict; asks the backend once unless ``presences`` are given."""
         answers = answers_for(self._judge, snapshot) if presences is None else presences
-        verdicts = self._judge.verdicts(snapshot.services, snapshot.listening, answers)
+        verdicts = self._judge.verdicts(
+            snapshot.services, snapshot.listening, answers, rpcs_for(self._judge, snapshot)
+        )
         now = snapshot.listening.now
         for service, verdict in zip(snapshot.services, verdicts, strict=True):
             # The record becomes whole here, before anybody else has seen it.
@@ -136,7 +138,8 @@ def _by_sessions(snapshot: Snapshot) -> Iterator[Reason | None]:
         if session is None:  # there is no such signal
             yield Reason.REPORTING
         else:
-            yield Reason.PRESENT if is_open(session, now) else None
+            is_fine = session.deaf_since is None and is_open(session, now)
+            yield Reason.PRESENT if is_fine else None
 
 
 def _left_of(snapshot: Snapshot, glances: list[Reason | None]) -> Snapshot:

@@ -89,6 +89,16 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("release", self.release)
 
 
+class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lives, up to 5,000, that answer what they were asked."""
+
+    answers: Annotated[list[OfLife], _MANY]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for more than a frame may hold."""
+        _check_number("answers", self.answers)
+
+
 class Fault(msgspec.Struct, frozen=True):
     """What is said of an error, in whichever envelope."""
 

@@ -18,6 +18,7 @@ from servicegroup.errors import ConfigError
 from servicegroup.model import Limits, OnUnknown
 from servicegroup.options import options_of, own_options
 from servicegroup.protection import Threshold, Thresholds
+from servicegroup.rpc import RpcLimits
 from servicegroup.values import register
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_events: timedelta
     keep_of_operators: timedelta
     endings: tuple[Ending, ...]
+    rpc: RpcLimits
 
     @property
     def uses_default_database(self) -> bool:
@@ -195,6 +197,7 @@ def _settings(conf: cfg.ConfigOpts, path: str | None) -> Settings:
         keep_events=timedelta(days=conf.events.keep_days),
         keep_of_operators=timedelta(days=conf.events.keep_operators_days),
         endings=tuple(_ending(text) for text in conf.records.end),
+        rpc=RpcLimits(conf.rpc.interval, conf.rpc.timeout, conf.rpc.deaf == "down"),
     )
 
 
@@ -293,6 +296,13 @@ def _check(settings: Settings) -> None:
             " every service is down between two reports; six report intervals are usual."
         )
     check_heartbeats(limits)
+    rpc = settings.rpc
+    if rpc.interval <= rpc.timeout:
+        raise ConfigError(
+            f"[rpc] interval = {rpc.interval:g} must be longer than timeout ="
+            f" {rpc.timeout:g}, or a service is asked again before its time to answer has"
+            " passed."
+        )
     if settings.shadow_driver and settings.shadow_driver.name == settings.driver.name:
         raise ConfigError(
             f"servicegroup_shadow_driver = {settings.driver.name} is the driver itself;"

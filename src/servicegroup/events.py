@@ -51,6 +51,8 @@ class EventKind(OpenEnum):
     DISABLE = "service-disable", "An operator disabled it."
     FORCE_DOWN = "service-force-down", "An operator or a fencer forced it down."
     UNFORCE = "service-unforce", "An operator took the force-down back."
+    DEAF = "service-deaf", "It does not answer questions any more."
+    ANSWERS = "service-answers", "It answers questions again."
     MIRROR = "service-mirror", "The API that it is mirrored from says something else of it."
     TOKEN_CREATE = "token-create", "An operator made a token."
     TOKEN_ROTATE = "token-rotate", "An operator gave a token a new secret."

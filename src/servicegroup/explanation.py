@@ -65,11 +65,11 @@ def _report(evidence: Evidence) -> str:
 
 
 def answered(rpc: Rpc) -> str:
-    """Say whether a service answers what it is asked over RPC."""
-    asked = f"asked {duration(rpc.age)} ago"
-    if rpc.deaf_for is None:
-        return f"{rpc.state}, {asked}"
-    return f"{rpc.state} for {duration(rpc.deaf_for)}, {asked}: {rpc.detail}"
+    """Say whether a service answers what it is asked."""
+    told = f"{rpc.state}" if rpc.deaf_for is None else f"{rpc.state} for {duration(rpc.deaf_for)}"
+    if rpc.age is not None:
+        told += f", asked {duration(rpc.age)} ago"
+    return f"{told}: {rpc.detail}" if rpc.detail else told
 
 
 def _presence(evidence: Evidence, presence: Presence) -> str:
@@ -142,7 +142,9 @@ def _otherwise(verdict: Verdict) -> str:
     if verdict.reason is Reason.HELD:
         return _until_believed(evidence)
     if verdict.reason is Reason.DEAF:
-        return "It is no longer deaf when it answers the next probe; restart it, and see its log."
+        return (
+            "It is no longer deaf when it answers the next question; see its log, and restart it."
+        )
     if verdict.is_up:
         left = limits.service_down_time - evidence.silence
         return f"It goes down after {duration(max(0.0, left))} more without a report" + (

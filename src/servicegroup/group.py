@@ -29,6 +29,7 @@ from servicegroup.messages import Leave, Refusals, Registration, Report
 from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceFilter, VersionRange
 from servicegroup.names import check_name, check_text, topic_of, zone_of
 from servicegroup.recording import Recorder
+from servicegroup.rpc import RpcLimits
 from servicegroup.store import events
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
@@ -52,11 +53,13 @@ class ServiceGroup:
         shadow: Driver | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         reserved: Store | None = None,
+        rpc: RpcLimits | None = None,
     ) -> None:
         """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
 
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
         ``reserved`` is the same record by other connections, for reports and the observer (F-18).
+        ``rpc`` is what answers in sessions are measured against.
         """
         self._store = store
         self._reserved = reserved or store
@@ -68,7 +71,7 @@ class ServiceGroup:
         self._evictions = [
             PendingEvictions(store.engine, d, limits.report_interval) for d, _ in self.drivers()
         ]
-        self.judge = Judge(driver, limits, monotonic)
+        self.judge = Judge(driver, limits, monotonic, rpc=rpc)
         self._batches = Batches(store, self.judge)
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None

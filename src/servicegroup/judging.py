@@ -26,6 +26,7 @@ from servicegroup.model import (
     Service,
     Verdict,
 )
+from servicegroup.rpc import NOBODY_WAS_ASKED, Rpc, RpcLimits
 
 Presences = Mapping[Member, Presence]
 """What a backend answered, for each member that it was asked about."""
@@ -50,10 +51,12 @@ class Judge:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         obeyed: bool = True,
+        rpc: RpcLimits | None = None,
     ) -> None:
         """Ask ``driver`` and measure by ``limits``; ``monotonic`` ages stamps from the future.
 
         What the observer keeps of absences and holds counts for the driver that it is about.
+        ``rpc`` is what answers in sessions are measured against.
         """
         self.driver = driver
         self._obeyed = obeyed
@@ -61,6 +64,7 @@ class Judge:
         self._future_stamps = FutureStamps(monotonic)
         self._future_marks = FutureStamps(monotonic)
         self._seen_present: dict[int, int] = {}
+        self.rpc = rpc or RpcLimits()
         self.asking = Asking(driver, limits)
 
     def ask(self, services: Sequence[Service]) -> Presences:
@@ -72,8 +76,9 @@ class Judge:
         services: Sequence[Service],
         listening: Listening,
         presences: Presences,
+        rpc: Mapping[int, Rpc] = NOBODY_WAS_ASKED,
     ) -> list[Verdict]:
-        """Return a verdict for each service by ``presences``, the backend's answers."""
+        """Return a verdict for each service by the backend's answers, and its own by its id."""
         told = self._obeyed and listening.is_about(self.driver.name)
         listening = self._aged(listening)
         if not self.driver.capabilities.separate_signal:
@@ -90,7 +95,7 @@ class Judge:
                 self.saw_present([(service.id, service.incarnation)])
             if len(presence.incarnations) > _LIVES_TOLD:
                 presence = _bounded(presence, service.incarnation)
-            found.append(judge(self._evidence(service, presence, listening, told)))
+            found.append(judge(self._evidence(service, presence, listening, told, rpc)))
         return found
 
     @property
@@ -122,8 +127,9 @@ class Judge:
         return listening.unmarked_for(self._future_marks.age(_ONE_MARK, mark, age))
 
     def _evidence(
-        self, service: Service, presence: Presence | None, listening: Listening, told: bool
-    ) -> Evidence:
+        self, service: Service, presence: Presence | None, listening: Listening, told: bool,
+        rpc: Mapping[int, Rpc] = NOBODY_WAS_ASKED,
+    ) -> Evidence:  # fmt: skip
         """Return what a verdict follows from; the observer's word counts if it is ``told``."""
         now, heard = listening.now, listening.mirrors.get(service.mirror or "", listening)
         stamp = service.last_seen_up or service.created_at
@@ -156,6 +162,7 @@ class Judge:
             held_age=None if held is None else (now - held).total_seconds(),
             observed=listening.observed and told,
             backend_error=service.backend_error,
+            rpc=rpc.get(service.id),
             mirror=service.mirror,
         )
 

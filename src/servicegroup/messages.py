@@ -91,13 +91,15 @@ class Drain(OpenEnum):
     DATABASE = "database"
 
 
-class Hold(OfLife, frozen=True):
+class Hold(OfLife, frozen=True, omit_defaults=True):
     """One life that a session is to speak for; ``number`` counts the sessions of that life.
 
-    The one with the greatest number is the one that counts, whichever is written first.
+    The one with the greatest number is the one that counts, whichever is written first. A life
+    that ``answers`` questions is asked them in its session, and is deaf while it does not.
     """
 
     number: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    answers: bool = False
 
     @property
     def order(self) -> tuple[int, int]:

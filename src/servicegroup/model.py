@@ -101,7 +101,7 @@ class Reason(OpenEnum):
                    "Its reports are fresh; the driver cannot tell, so the record decides.")
     HELD = ("held", "up",
             "Many lost one of their two signals at once: it is suspect, and the other one decides.")
-    DEAF = "deaf", "up", "Its other signals say that it is up, but it answers no RPC."
+    DEAF = "deaf", "up", "Its other signals say that it is up, but it answers no questions."
     # fmt: on
 
     @property

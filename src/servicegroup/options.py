@@ -42,6 +42,7 @@ def own_options() -> list[tuple[str, list[cfg.Opt]]]:
         ("protection", _protection_options()),
         ("events", _events_options()),
         ("records", _records_options()),
+        ("rpc", _rpc_options()),
     ]
 
 
@@ -159,6 +160,23 @@ def _records_options() -> list[cfg.Opt]:
             " services of the group that are down for the reason (left, exited or silent) and have"
             " not reported for so many days are deleted. For groups whose names never come back,"
             " as those of pods. Without any, no record ends.")),
+    ]  # fmt: skip
+
+
+def _rpc_options() -> list[cfg.Opt]:
+    from oslo_config import cfg
+
+    return [
+        cfg.StrOpt("deaf", default="warn", choices=["warn", "down"], help=(
+            "What a service is that answers no questions in its session while its other signals go"
+            " on: warn shows it, and down takes it down once it has left two in a row unanswered."
+            " Only services that say that they answer are asked.")),
+        cfg.FloatOpt("interval", default=30, min=1, help=(
+            "Seconds between two questions to a service. Lower finds a work loop that hangs sooner,"
+            " and costs every control plane and agent two frames as often.")),
+        cfg.FloatOpt("timeout", default=10, min=1, help=(
+            "Seconds a service has to answer. A service that works longer than that without"
+            " coming round looks deaf; higher finds one that hangs later.")),
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from servicegroup.model import Limits, Member, Service, ServiceFilter
 from servicegroup.store import findings, lease, mirrors, pruning
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
+from servicegroup.store.questions import Heard
 from servicegroup.store.sessions import Ending, Lapsed, Opened, Opening, SessionWriter, ended_since
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
@@ -24,6 +25,7 @@ from servicegroup.store.summaries import Summary, summaries
 __all__ = [
     "Ending",
     "Finding",
+    "Heard",
     "Lapsed",
     "Lease",
     "LeaseLost",

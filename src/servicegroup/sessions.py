@@ -16,6 +16,7 @@ import msgspec
 from servicegroup.enumeration import OpenEnum
 from servicegroup.liveness import MARK_TOLERANCE, Listening
 from servicegroup.model import Member, Presence, PresenceState, Service
+from servicegroup.rpc import Rpc, RpcLimits, RpcState
 
 
 class SessionEnd(OpenEnum):
@@ -52,7 +53,9 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     """The latest session of one life of a service; stamps are by the register's clock.
 
     ``plane`` is the name of the control plane that holds or held it and ``marked_at`` its latest
-    mark; both are None for one that is forgotten.
+    mark; both are None for one that is forgotten. ``asked_incarnation`` is the life of which it is
+    known whether it answers, and ``deaf_since`` when the first question was asked that it left
+    unanswered, ``deaf_together`` with so many others that it proves nothing.
     """
 
     opened_at: datetime
@@ -60,6 +63,9 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     cause: str | None
     plane: str | None
     marked_at: datetime | None
+    asked_incarnation: int | None = None
+    deaf_since: datetime | None = None
+    deaf_together: bool | None = None
 
 
 def presences_of(
@@ -108,3 +114,40 @@ def presence_of(session: Session, incarnation: int, listening: Listening, ttl: f
     return Presence(
         state, age=max(0.0, age), detail=f"{told}, which has not marked for {age:.1f} s"
     )
+
+
+def rpcs_of(
+    services: list[Service],
+    sessions: Mapping[int, Session],
+    listening: Listening,
+    limits: RpcLimits,
+) -> dict[int, Rpc]:
+    """Return by id what is known of the answers of services; see ``rpc_of``."""
+    return {
+        service.id: rpc
+        for service in services
+        if (session := sessions.get(service.id)) is not None
+        and (rpc := rpc_of(session, service.incarnation, listening, limits)) is not None
+    }
+
+
+def rpc_of(
+    session: Session, incarnation: int, listening: Listening, limits: RpcLimits
+) -> Rpc | None:
+    """Return what is known of a life's answers in its sessions, None where that is nothing.
+
+    Who is deaf stays so until it answers, in whichever session of its life. Whether it answers is
+    known only while a control plane asks. Time in which nobody listened is no silence.
+    """
+    if session.asked_incarnation != incarnation:
+        return None
+    detail = f"it is asked every {limits.interval:g} s in its session"
+    if session.deaf_since is None:
+        return Rpc(RpcState.ANSWERS, detail=detail) if is_open(session, listening.now) else None
+    deaf_for = max(0.0, (listening.now - session.deaf_since).total_seconds())
+    silence = deaf_for - listening.unheard_since(session.deaf_since)
+    decides = limits.deaf_is_down and silence >= limits.patience
+    if session.deaf_together:
+        detail += "; so many are deaf at once that what they have in common is suspect"
+    decides = decides and not session.deaf_together
+    return Rpc(RpcState.DEAF, deaf_for=deaf_for, detail=detail, decides=decides)

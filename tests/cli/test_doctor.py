@@ -56,7 +56,8 @@ def test_a_healthy_register_is_all_ok(desk: Desk, fleet: ServiceGroup) -> None:
     assert {result for result, _ in found.values()} == {"OK"}, found
     assert set(found) == {
         "configuration", "timeouts", "database", "file system", "schema", "clock", "listening",
-        "driver", "observer", "signals", "versions", "heartbeats", "forced down", "names",
+        "driver", "observer", "signals", "versions", "heartbeats", "answers",
+        "forced down", "names",
     }  # fmt: skip
     assert str(desk.config) in found["configuration"][1]
     assert "60 s after the last report, that is 6.0 report intervals" in found["timeouts"][1]

@@ -17,7 +17,7 @@ from servicegroup.agent.websocket import WebSocket
 from servicegroup.keepalive import Keepalive
 
 PATIENCE = 20.0
-UNASKED = frozenset({"terms", "deleted", "superseded", "drain"})
+UNASKED = frozenset({"terms", "deleted", "superseded", "drain", "questions"})
 
 
 class Talker:
@@ -78,6 +78,12 @@ class Talker:
                     return said[kind]
             self.read(deadline)
 
+    def asked(self, seconds: float = PATIENCE) -> list[dict[str, Any]]:
+        """Return the lives that the next question is to, once it came."""
+        self.unasked = [said for said in self.unasked if "questions" not in said]
+        lives: list[dict[str, Any]] = self.told("questions", seconds)
+        return lives
+
     def ended(self, seconds: float = PATIENCE) -> str:
         """Return how the control plane ended it, once it did."""
         deadline = time.monotonic() + seconds
@@ -97,9 +103,11 @@ class Talker:
             said = msgspec.json.decode(message)
             (self.unasked if UNASKED & said.keys() else self._answers).append(said)
 
-    def hold(self, uuid: str, incarnation: int = 1, number: int = 1) -> dict[str, Any]:
+    def hold(
+        self, uuid: str, incarnation: int = 1, number: int = 1, **more: object
+    ) -> dict[str, Any]:
         """Hold one life, show that the answer came, and return it."""
-        life = {"uuid": uuid, "incarnation": incarnation, "number": number}
+        life = {"uuid": uuid, "incarnation": incarnation, "number": number, **more}
         answer = self.say({"hold": [life]})
         self.line.ping()
         assert "held" in answer, answer

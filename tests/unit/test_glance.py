@@ -14,12 +14,14 @@ from servicegroup.driver import load
 from servicegroup.judging import Judge
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.model import Limits, OnUnknown, Presence, PresenceState, Reason, Service
+from servicegroup.rpc import RpcLimits
 from servicegroup.sessions import Session
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 
 NOW = datetime(2026, 11, 1, 12)
 LIMITS = Limits(report_interval=10, service_down_time=60)
+DEAF_IS_DOWN = RpcLimits(interval=15, timeout=5, deaf_is_down=True)
 DRIVERS = {
     "db": {},
     "session": {},
@@ -49,7 +51,10 @@ class Two:
         self._clock = clock
         store = Store(create_engine("sqlite://"))
         self._quick, self._thorough = (
-            Batches(store, Judge(load(driver, DRIVERS[driver]), limits, lambda: clock[0]))
+            Batches(
+                store,
+                Judge(load(driver, DRIVERS[driver]), limits, lambda: clock[0], rpc=DEAF_IS_DOWN),
+            )
             for _ in range(2)
         )
         self._is_asked = driver == "memcached"
@@ -109,6 +114,9 @@ sessions = st.none() | st.builds(
     cause=st.none(),
     plane=st.just("node9"),
     marked_at=maybe,
+    asked_incarnation=st.none() | st.integers(1, 3),
+    deaf_since=maybe,
+    deaf_together=st.none() | st.booleans(),
 )
 presences = st.builds(
     Presence, st.sampled_from(PresenceState), st.frozensets(st.integers(1, 3), max_size=2)
@@ -124,6 +132,7 @@ PRESENT = Presence(PresenceState.PRESENT, frozenset({3}))
 UNKNOWN = Presence(PresenceState.UNKNOWN)
 STRICT = msgspec.structs.replace(LIMITS, on_unknown=OnUnknown.DOWN)
 PLAIN = (Listening(NOW, marked_at=NOW), None, PRESENT)
+DEAF = Session(ago(100), None, None, "node9", ago(0.5), asked_incarnation=3, deaf_since=ago(20))
 
 
 @settings(deadline=None)
@@ -138,6 +147,7 @@ PLAIN = (Listening(NOW, marked_at=NOW), None, PRESENT)
 @example("memcached", STRICT, [(service(), *PLAIN[:2], UNKNOWN)], 0.0)
 @example("db", LIMITS, [(service(mirror="prod/nova", departure="told_down"), *PLAIN)], 0.0)
 @example("memcached", LIMITS, [(service(mirror="prod/nova"), *PLAIN)], 0.0)
+@example("session", LIMITS, [(service(), PLAIN[0], DEAF, PRESENT)], 0.0)
 # The clock stepped back: the stamp that was ahead ages from when it was first seen (F-50, SQL-5).
 @example("db", LIMITS, [(service(last_seen_up=ago(-1)), *PLAIN)] * 2, 61.0)
 @example(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.model import PresenceState
-from servicegroup.sessions import Session, SessionEnd, presence_of
+from servicegroup.rpc import RpcLimits, RpcState
+from servicegroup.sessions import Session, SessionEnd, presence_of, rpc_of
 
 NOW = datetime(2026, 11, 1, 12)
 TTL = 10.0
@@ -99,3 +101,70 @@ def test_an_end_counts_whatever_its_plane_does() -> None:
 
 def test_a_session_on_a_plane_that_is_forgotten_is_none() -> None:
     assert state(session(marked=None)) is PresenceState.ABSENT
+
+
+ASKED = RpcLimits(interval=30, timeout=10, deaf_is_down=True)
+
+
+def asked(
+    deaf: float | None = None,
+    life: int | None = 7,
+    *,
+    together: bool = False,
+    marked: float = 0.5,
+    ended: float | None = None,
+) -> Session:
+    return msgspec.structs.replace(
+        session(marked, ended),
+        asked_incarnation=life,
+        deaf_since=None if deaf is None else ago(deaf),
+        deaf_together=together,
+    )
+
+
+def test_who_answers_in_its_session_is_known_to_while_somebody_asks() -> None:
+    found = rpc_of(asked(), 7, Listening(NOW), ASKED)
+    assert found is not None
+    assert (found.state, found.deaf_for, found.decides) == (RpcState.ANSWERS, None, False)
+    assert found.detail == "it is asked every 30 s in its session"
+    assert rpc_of(asked(marked=3.1), 7, Listening(NOW), ASKED) is None
+    assert rpc_of(asked(ended=1), 7, Listening(NOW), ASKED) is None
+
+
+@pytest.mark.parametrize("life", [None, 6])
+def test_of_a_life_that_was_not_asked_nothing_is_known(life: int | None) -> None:
+    assert rpc_of(asked(life=life), 7, Listening(NOW), ASKED) is None
+    assert rpc_of(asked(100, life=life), 7, Listening(NOW), ASKED) is None
+
+
+@pytest.mark.parametrize(
+    ("deaf", "limits", "unheard", "decides"),
+    [
+        (39.9, ASKED, 0, False),  # one question was left unanswered
+        (40, ASKED, 0, True),  # and now two
+        (40, RpcLimits(interval=30, timeout=10), 0, False),
+        (60, ASKED, 30, False),  # nobody listened for most of it
+    ],
+)
+def test_who_is_deaf_is_down_after_two_questions_where_that_is_wanted(
+    deaf: float, limits: RpcLimits, unheard: float, decides: bool
+) -> None:
+    times = (Unheard(ago(unheard + 1), ago(1)),) if unheard else ()
+    found = rpc_of(asked(deaf), 7, Listening(NOW, times), limits)
+    assert found is not None
+    assert (found.state, found.deaf_for, found.decides) == (RpcState.DEAF, deaf, decides)
+
+
+def test_many_that_are_deaf_together_are_not_down() -> None:
+    """AND-2: what they have in common is suspect."""
+    found = rpc_of(asked(100, together=True), 7, Listening(NOW), ASKED)
+    assert found is not None
+    assert found.is_deaf
+    assert not found.decides
+    assert "what they have in common is suspect" in found.detail
+
+
+def test_who_is_deaf_stays_so_while_nobody_asks() -> None:
+    found = rpc_of(asked(100, marked=3.1), 7, Listening(NOW), ASKED)
+    assert found is not None
+    assert found.is_deaf

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from servicegroup.agent.health import one_line
 from servicegroup.agent.heart import Heart
 from servicegroup.errors import ServiceGroupError
@@ -83,8 +85,9 @@ class Heartbeats:
         return self.heart.error if self.heart.is_lost else ""
 
     def start(self) -> None:
-        """Begin, in a daemon thread."""
-        self._thread.start()
+        """Begin, in a daemon thread, unless that was done."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def renew(self, joined: Joined) -> None:
         """Go on as another incarnation, from the next heartbeat."""
@@ -171,3 +174,32 @@ class Heartbeats:
         if self._present is not None:
             driver.leave(self._member, self._present)
             self._present = None
+
+
+def renewed(
+    current: Iterable[Heartbeats], who: str, member: Member, joined: Joined, health: Health
+) -> list[Heartbeats]:
+    """Return the heartbeats to the drivers that the control plane names; others are stopped.
+
+    A driver that merely became, or ceased to be, the shadow goes on undisturbed. What is new has to
+    be started.
+    """
+    wanted = {(one.name, msgspec.json.encode(one.options)): one for one in joined.drivers}
+    names = {one.name for one in joined.drivers}
+    kept, former = {}, {}
+    for heartbeats in current:
+        name = heartbeats.settings.name
+        key = (name, msgspec.json.encode(heartbeats.settings.options))
+        if key in wanted:
+            kept[key] = heartbeats
+            heartbeats.renew(joined)
+        elif name in names:
+            former[name] = heartbeats  # until another handle on the same backend has joined
+        else:
+            heartbeats.stop()
+    new = [
+        Heartbeats(who, settings, member, joined, health, former.get(settings.name))
+        for key, settings in wanted.items()
+        if key not in kept
+    ]
+    return [*kept.values(), *new]

@@ -30,6 +30,7 @@ def join(
     cert: str | None = None,
     key: str | None = None,
     healthy: Callable[[], object] | None = None,
+    answers: bool = False,
     client: Client | None = None,
 ) -> Membership:
     """Join this process as the service ``binary`` on ``host`` and keep it joined until it leaves.
@@ -42,8 +43,9 @@ def join(
     (``$SERVICEGROUP_CA``, else what this host trusts) is the PEM file of the authorities to trust,
     ``cert`` and ``key`` (``$SERVICEGROUP_CERT``, ``$SERVICEGROUP_KEY``) are what proves this host.
     ``healthy`` is called before each report, from another thread: False, a sentence or an
-    exception withholds both signals with that reason, and so does never returning. ``client``
-    replaces HTTP.
+    exception withholds both signals with that reason, and so does never returning. ``answers``
+    promises that the part which does the work calls ``membership.answer()`` each time round: while
+    it does not, the service is deaf. ``client`` replaces HTTP.
 
     Join after a fork, not before: a child neither reports nor leaves for its parent. Raises
     InvalidInput.
@@ -60,6 +62,7 @@ def join(
         zone=zone,
         version=version,
         healthy=healthy,
+        answers=answers,
         closing=closing,
     )
     membership.start()

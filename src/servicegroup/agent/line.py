@@ -20,7 +20,7 @@ from servicegroup.agent.heart import Busy
 from servicegroup.agent.websocket import Rejected, WebSocket
 from servicegroup.decoding import decoder
 from servicegroup.errors import ControlPlaneUnavailable
-from servicegroup.messages import Held, Reported
+from servicegroup.messages import Held, OfLife, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,21 +39,23 @@ class _Fault(msgspec.Struct):
 
 
 class _Said(msgspec.Struct):
-    """A frame of a control plane; one of the first four is an answer."""
+    """A frame of a control plane; one of the first five is an answer."""
 
     held: Held | None = None
     released: dict[str, Any] | None = None
+    answered: dict[str, Any] | None = None
     reported: Reported | None = None
     error: _Fault | None = None
     terms: Terms | None = None
     deleted: list[str] = []
     superseded: list[str] = []
+    questions: list[OfLife] = []
     drain: str | None = None
 
     @property
     def answer(self) -> Held | Reported | _Fault | dict[str, Any] | None:
         """What answers a question, None for what was said unasked."""
-        for found in (self.held, self.reported, self.error, self.released):
+        for found in (self.held, self.reported, self.error, self.released, self.answered):
             if found is not None:
                 return found
         return None
@@ -75,6 +77,8 @@ class Line:
         self._slots: deque[_Slot] = deque()
         self.draining: str | None = None
         self.has_news = False
+        self.questions: list[OfLife] = []
+        self.answers: list[OfLife] = []
         self.fingerprint = ""
         self._unanswered_since: float | None = None
 
@@ -201,3 +205,5 @@ class Line:
             self.draining = said.drain
         elif said.deleted or said.superseded:
             self.has_news = True
+        elif said.questions:
+            self.questions = said.questions

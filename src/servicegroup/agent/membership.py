@@ -21,7 +21,7 @@ from servicegroup.agent.alarm import Alarm
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Client, Joined, attempt_timeout
 from servicegroup.agent.health import Health
 from servicegroup.agent.heart import Heart
-from servicegroup.agent.heartbeats import Heartbeats, refusal
+from servicegroup.agent.heartbeats import Heartbeats, refusal, renewed
 from servicegroup.agent.leaving import leave_until
 from servicegroup.agent.session import SessionHeartbeats
 from servicegroup.agent.state import State
@@ -60,6 +60,7 @@ class Membership:
         zone: str = "",
         version: int = 0,
         healthy: Callable[[], object] | None = None,
+        answers: bool = False,
         closing: Callable[[], None] | None = None,
     ) -> None:
         """Check the arguments, which are those of ``join``; ``closing`` is called at the end.
@@ -79,6 +80,7 @@ class Membership:
         self._closing = closing
         self._who = f"{binary} on {host}"
         self._health = Health(self._who, healthy)
+        self._answers = answers
         self._alarm = Alarm()
         self._heart = Heart(
             self._who, "the control plane", self._beat, _INTERVAL_BEFORE_JOINING, stop=self._alarm
@@ -156,6 +158,17 @@ class Membership:
     def start(self) -> None:
         """Register and report from now on, in a daemon thread; called once."""
         self._thread.start()
+
+    def answer(self) -> None:
+        """Answer the control plane's question, if one waits: call this where the work is done.
+
+        Call it each time round, also while there is nothing to do, more often than ``[rpc]
+        timeout`` of the control plane. It waits for nothing, costs nothing where no question
+        waits, and may be called from any thread. A forked child answers for nobody. Never raises.
+        """
+        session = self._session
+        if session is not None and os.getpid() == self._pid:
+            session.answer()
 
     def leave(
         self,
@@ -242,10 +255,10 @@ class Membership:
         if self._heart.is_stopping:
             return
         terms = msgspec.structs.asdict(self._client.terms())
-        renewed = Joined(uuid=joined.uuid, incarnation=joined.incarnation, **terms)
-        self._keep_to(renewed)
-        self._adopt(renewed)
-        names = ", ".join(settings.name for settings in renewed.drivers) or "none"
+        joined = Joined(uuid=joined.uuid, incarnation=joined.incarnation, **terms)
+        self._keep_to(joined)
+        self._adopt(joined)
+        names = ", ".join(settings.name for settings in joined.drivers) or "none"
         log.info("%s keeps to new terms; drivers: %s.", self._who, names)
 
     def _keep_to(self, joined: Joined) -> None:
@@ -254,32 +267,9 @@ class Membership:
         self._heart.interval = joined.report_interval
 
     def _adopt(self, joined: Joined) -> None:
-        """Heartbeat to the drivers the control plane names, and to no others.
-
-        A driver that merely became, or ceased to be, the shadow goes on undisturbed.
-        """
-        wanted = {(one.name, msgspec.json.encode(one.options)): one for one in joined.drivers}
-        names = {one.name for one in joined.drivers}
-        kept, former = {}, {}
+        """Heartbeat to the drivers the control plane names, and to no others; hold a session."""
+        self._heartbeats = renewed(self._heartbeats, self._who, self._member, joined, self._health)
         for heartbeats in self._heartbeats:
-            name = heartbeats.settings.name
-            key = (name, msgspec.json.encode(heartbeats.settings.options))
-            if key in wanted:
-                kept[key] = heartbeats
-                heartbeats.renew(joined)
-            elif name in names:
-                former[name] = heartbeats  # until another handle on the same backend has joined
-            else:
-                heartbeats.stop()
-        new = {
-            key: Heartbeats(
-                self._who, settings, self._member, joined, self._health, former.get(settings.name)
-            )
-            for key, settings in wanted.items()
-            if key not in kept
-        }
-        self._heartbeats = [*kept.values(), *new.values()]
-        for heartbeats in new.values():
             heartbeats.start()
         self._hold_session(joined)
 
@@ -294,7 +284,13 @@ class Membership:
             session.renew(joined, wanted)
         else:
             self._session = SessionHeartbeats(
-                self._who, wanted, joined, self._health, planes, self._alarm.ring
+                self._who,
+                wanted,
+                joined,
+                self._health,
+                planes,
+                self._alarm.ring,
+                answers=self._answers,
             )
             self._session.start()
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from servicegroup.agent.heart import Heart
 from servicegroup.agent.polling import poller
 from servicegroup.errors import ControlPlaneUnavailable, ServiceGroupError
-from servicegroup.messages import Drain, Held, Reported
+from servicegroup.messages import Drain, Held, Hold, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +68,12 @@ class _Listening:
                 os.write(self._woken, b"x")  # first: once it has stopped, the pipe is closed
                 self._stopped.set()
 
+    def ring(self) -> None:
+        """End this wait, or the next one."""
+        with self._stopping:
+            if not self._stopped.is_set():
+                os.write(self._woken, b"x")
+
     def is_set(self) -> bool:
         """Tell whether to stop."""
         return self._stopped.is_set()
@@ -89,10 +95,13 @@ class SessionHeartbeats:
         health: Health,
         planes: ControlPlanes,
         report_now: Callable[[], None],
+        *,
+        answers: bool = False,
     ) -> None:
         """Prepare; nothing is opened before ``start``.
 
-        ``report_now`` has the next report sent at once: its answer says what to do.
+        ``report_now`` has the next report sent at once: its answer says what to do. ``answers``
+        says that ``answer`` is called from where the service works.
         """
         self.keepalive = keepalive
         self._who = who
@@ -100,6 +109,7 @@ class SessionHeartbeats:
         self._health = health
         self._planes = planes
         self._report_now = report_now
+        self._answers = answers
         self._listening = _Listening(self._listen)
         self.heart = Heart(
             who, "its session", self._beat, joined.heartbeat_interval, stop=self._listening
@@ -129,6 +139,13 @@ class SessionHeartbeats:
     def wait(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the line was closed."""
         self._thread.join(max(0.0, timeout))
+
+    def answer(self) -> None:
+        """Have answered what was asked, if anything was; waits for nothing."""
+        line = self._line
+        if line is not None and line.questions:
+            line.answers, line.questions = line.questions, []
+            self._listening.ring()
 
     def report(self, reports: Sequence[Report], timeout: float) -> Reported | None:
         """Return the answer to reports, None where no line is open or none came.
@@ -165,6 +182,9 @@ class SessionHeartbeats:
             self._hold(line, joined)
         else:
             self._held_at = time.monotonic()
+        if line.answers:
+            answers, line.answers = line.answers, []
+            line.ask({"answers": answers})
         line.ping()
 
     def _is_dead(self, line: Line) -> bool:
@@ -267,7 +287,7 @@ class SessionHeartbeats:
         for _ in range(2):
             number += 1
             self._number = (joined.incarnation, number)
-            life = {"uuid": joined.uuid, "incarnation": joined.incarnation, "number": number}
+            life = Hold(joined.uuid, joined.incarnation, number, self._answers)
             answer = line.answer(line.ask({"hold": [life]}), timeout)
             if not isinstance(answer, Held) or joined.uuid not in answer.outdated:
                 break
@@ -292,6 +312,9 @@ class SessionHeartbeats:
         if line is not None:
             poll.register(line, select.POLLIN)
         ready = {number for number, _ in poll.poll(1000 * seconds)}
+        if wake in ready:
+            os.read(wake, 64)
+            return True
         if line is None or line.fileno() not in ready:
             return False
         asked_to_go = line.draining

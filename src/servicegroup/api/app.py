@@ -60,6 +60,7 @@ class Handlers:
         self._pauses = plane.pauses
         self._metrics = plane.metrics
         self._sessions = plane.sessions
+        self._questions = plane.questions
         self._keepalive = plane.keepalive
         self._lists = Lists()
         self._reporting = Reporting(group, plane.intake)
@@ -168,8 +169,9 @@ class Handlers:
         stays = caller is EVERYBODY and not may_expire(request.scope)
         again = None if stays else partial(self._still, without_connection(request))
         talk = SessionTalk(
-            self._group, self._sessions, self._reporting, self._pauses, caller, client, again
-        )
+            self._group, self._sessions, self._questions, self._reporting, self._pauses,
+            caller, client, again,
+        )  # fmt: skip
         return Upgrade(key, WebSocket(talk, self._keepalive))
 
     async def _still(self, request: Request) -> Caller:

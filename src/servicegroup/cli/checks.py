@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from servicegroup.explanation import duration, suspicion
-from servicegroup.model import Limits, Service
+from servicegroup.model import Limits, Reason, Service
 
 if TYPE_CHECKING:
     from servicegroup.group import ServiceGroup
@@ -96,6 +96,19 @@ def refused_heartbeats(services: Sequence[Service]) -> Check:
         remedy = "Check the backend, and the way to it from these hosts."
         return Check("WARN", "heartbeats", finding, remedy)
     return Check("OK", "heartbeats", "No agent says that its heartbeats fail.")
+
+
+def deaf(services: Sequence[Service]) -> Check:
+    """Find services that are up by their other signals, and answer no questions (F-40)."""
+    if found := [one for one in services if one.judged.reason is Reason.DEAF]:
+        finding = (
+            "Their other signals say that they are up, but they answer no questions:"
+            f" {abbreviated(map(_name, found))}."
+        )
+        remedy = "See servicegroup service show HOST BINARY and their logs, and restart them."
+        return Check("WARN", "answers", finding, remedy)
+    asked = sum(one.judged.evidence.rpc is not None for one in services)
+    return Check("OK", "answers", f"Services that answer questions, as they say: {asked}.")
 
 
 def near_twins(services: Sequence[Service]) -> Check:

@@ -17,6 +17,7 @@ import click
 
 from servicegroup.cli.checks import (
     Check,
+    deaf,
     detection,
     forced_down,
     near_twins,
@@ -318,6 +319,7 @@ def _services(settings: Settings) -> Iterator[Check]:
         yield from signals(group)
         yield pinned_versions(services)
         yield refused_heartbeats(services)
+        yield deaf(services)
         yield forced_down(services)
         yield near_twins(services)
     finally:

@@ -100,6 +100,7 @@ def _opened(
         settings.limits,
         shadow,
         reserved=store(reserved) if reserved else None,
+        rpc=settings.rpc,
     )
 
 

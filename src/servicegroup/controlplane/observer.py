@@ -14,10 +14,11 @@ from datetime import datetime
 
 import msgspec
 
-from servicegroup.answers import answers_for
+from servicegroup.answers import answers_for, rpcs_for
 from servicegroup.controlplane.holds import Holds, Observed, Place, age
 from servicegroup.events import Event, EventKind
 from servicegroup.group import ServiceGroup
+from servicegroup.judging import Judge
 from servicegroup.liveness import Listening, has_life
 from servicegroup.model import (
     Member,
@@ -29,7 +30,7 @@ from servicegroup.model import (
 )
 from servicegroup.protection import WINDOW, Thresholds
 from servicegroup.recording import Finding, LeaseLost, Snapshot, Summary, holder_for
-from servicegroup.sessions import is_open, presence_of
+from servicegroup.sessions import Session, is_open, presence_of, rpc_of
 
 
 class Observer:
@@ -176,7 +177,7 @@ class Observer:
             if is_recorded and entry.session is not None and is_open(entry.session, listening.now):
                 # Nearly everybody, and so no more is made of it.
                 self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
-                if entry.may_have_changed:
+                if entry.may_have_changed or _is_taken_down(entry, entry.session, judge, listening):
                     wanted.append(entry.id)
                 continue
             presence = presences.get(Member(entry.group, entry.host))
@@ -229,7 +230,9 @@ class Observer:
     ) -> tuple[list[Observed], datetime]:
         # The observer confirms absences, so it judges without waiting for a confirmation.
         alone = msgspec.structs.replace(snapshot.listening, observed=False)
-        verdicts = self._group.judge.verdicts(snapshot.services, alone, presences)
+        verdicts = self._group.judge.verdicts(
+            snapshot.services, alone, presences, rpcs_for(self._group.judge, snapshot)
+        )
         own = alone.is_about(self._group.driver.name)
         observations = [
             Observed(service, verdict, service.absent_since, service.held_since, service.held_since)
@@ -276,6 +279,14 @@ def _by_place(observations: Iterable[Observed]) -> dict[Place, list[Observed]]:
     for observed in observations:
         places.setdefault((observed.service.topic, observed.service.zone), []).append(observed)
     return places
+
+
+def _is_taken_down(entry: Summary, session: Session, judge: Judge, listening: Listening) -> bool:
+    """Tell whether a service was up, and is deaf where that is down."""
+    if session.deaf_since is None or not entry.was_up:
+        return False
+    rpc = rpc_of(session, entry.incarnation, listening, judge.rpc)
+    return rpc is not None and rpc.decides
 
 
 class _Recorded(Mapping[Member, Presence]):

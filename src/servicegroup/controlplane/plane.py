@@ -24,6 +24,7 @@ from servicegroup.controlplane.observer import Observer
 from servicegroup.controlplane.observer_loop import ObserverLoop
 from servicegroup.controlplane.own_membership import join_itself
 from servicegroup.controlplane.pauses import Pauses
+from servicegroup.controlplane.questions import Questions
 from servicegroup.controlplane.session_ends import follow_ends
 from servicegroup.controlplane.session_news import tell_sessions
 from servicegroup.controlplane.sessions import Sessions
@@ -70,6 +71,12 @@ class Plane:
             self._session_driver.options.linger,
             self._session_driver.changed,
         )
+        self.questions = Questions(
+            self.sessions,
+            group.judge.rpc,
+            thresholds or Thresholds(),
+            lambda: self.pauses.just_ended,
+        )
         self._own_name = own_name
         self._endings = endings
         self._observer_loop = ObserverLoop(
@@ -105,6 +112,7 @@ class Plane:
             self._observer_loop.run(),
             self.feed.run(),
             self.sessions.run(),
+            self.questions.run(),
             tell_sessions(self.feed, self.sessions),
             follow_ends(self.group, self._session_driver, lambda: self._observer_loop.observes),
             *beside,

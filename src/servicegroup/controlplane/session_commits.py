@@ -3,7 +3,7 @@
 Openings are answered after their commit. An end waits until it is due, and longer while the
 database is away. A mark goes with the ends, so it says that what had to be ended here was. After a
 time without marks, as when the database was away or the process stood still, the record is told
-anew what is held here.
+anew what is held here. What came of questions goes with a mark, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE
 from servicegroup.messages import Refusals
 from servicegroup.model import Member
-from servicegroup.recording import Ending, Lapsed, Opened, Opening, SessionWriter
+from servicegroup.recording import Ending, Heard, Lapsed, Opened, Opening, SessionWriter
 from servicegroup.sessions import SessionEnd
 
 T = TypeVar("T")
@@ -93,6 +93,7 @@ class SessionCommits:
         self._waiting: deque[Request] = deque()
         self._waiting_openings = 0
         self._ends: list[tuple[float, int, Ending, Member | None]] = []
+        self._heard: dict[str, tuple[Heard, Member]] = {}
         self._order = itertools.count()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "sessions")
@@ -109,7 +110,7 @@ class SessionCommits:
         return len(self._ends)
 
     @property
-    def _is_troubled(self) -> bool:
+    def is_troubled(self) -> bool:
         """Whether the database has not been seen to work since it did not."""
         return self._is_failing or self._was_in_trouble
 
@@ -129,6 +130,10 @@ class SessionCommits:
         """Write this end once it is ``due``, in seconds of ``time.monotonic``."""
         heapq.heappush(self._ends, (due, next(self._order), ending, member))
         self._wake.set()
+
+    def hear(self, heard: Heard, member: Member) -> None:
+        """Write this with a mark, unless something newer comes of the same session before."""
+        self._heard[heard.session] = (heard, member)
 
     def unmarked_for(self, seconds: float) -> None:
         """Count so many seconds more without a mark, as those of a commit that hangs are too.
@@ -160,9 +165,9 @@ class SessionCommits:
         """Wait until something is to be written."""
         if not self._waiting:
             now = time.monotonic()
-            tries = self._is_marking() or self._is_troubled
+            tries = self._is_marking() or self.is_troubled
             due = (self._marked if tries else now) + MARK_INTERVAL
-            if self._ends and not self._is_troubled:
+            if self._ends and not self.is_troubled:
                 due = min(due, max(self._ends[0][0], self._settled_at))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(WINDOW, due - now))
@@ -218,7 +223,7 @@ class SessionCommits:
         None is written while the database has not been seen to work again.
         """
         now = time.monotonic()
-        is_troubled = self._is_troubled
+        is_troubled = self.is_troubled
         due: list[tuple[float, int, Ending, Member | None]] = []
         while not is_troubled and self._settled_at <= now and self._ends and self._ends[0][0] <= by:
             due.append(heapq.heappop(self._ends))
@@ -229,11 +234,16 @@ class SessionCommits:
             return
         self._marked = now
         endings, marking = [ending for _, _, ending, _ in due], self._is_marking()
+        some = {} if is_troubled else dict(itertools.islice(self._heard.items(), MAX_BATCH))
+        heard = [one for one, _ in some.values()]
+        for session in some:
+            del self._heard[session]
         try:
-            await self._written(lambda: self._writer.end(endings, marking=marking))
+            await self._written(lambda: self._writer.end(endings, heard, marking=marking))
         except Exception as error:  # noqa: BLE001 - the loop outlives any failure (LC-9)
             for entry in due:
                 heapq.heappush(self._ends, entry)
+            self._heard = some | self._heard
             self._failed(error)
             await asyncio.sleep(MARK_INTERVAL)
             return
@@ -241,7 +251,8 @@ class SessionCommits:
             LOG.warning("Sessions are written again.")
             self._is_failing = self._was_in_trouble = False
             self._settled_at = time.monotonic() + SETTLE
-        self._changed([member for *_, member in due if member is not None])
+        members = [member for *_, member in due if member is not None]
+        self._changed(members + [member for _, member in some.values()])
 
     async def _written(self, work: Callable[[], T]) -> T:
         """Return what came of it, after a new beginning if the last mark is too old for it."""

@@ -134,6 +134,11 @@ class Sessions:
         return not self._holdings
 
     @property
+    def holdings(self) -> frozenset[Holding]:
+        """What each connection holds now."""
+        return frozenset(self._holdings)
+
+    @property
     def connections(self) -> int:
         """How many connections there are."""
         return len(self._holdings)
@@ -157,7 +162,9 @@ class Sessions:
 
         Raises Unavailable, StoreUnavailable; then none is known to be open.
         """
-        openings = [Opening(h.uuid, h.incarnation, h.number, str(uuid4())) for h in holds]
+        openings = [
+            Opening(h.uuid, h.incarnation, h.number, str(uuid4()), h.answers) for h in holds
+        ]
         request = Request(
             openings,
             lambda: holding.ended is None,

@@ -36,7 +36,9 @@ from servicegroup.messages import Refusals
 from servicegroup.model import Member
 from servicegroup.sessions import SessionEnd
 from servicegroup.store.database import reading, write
+from servicegroup.store.events import append
 from servicegroup.store.marks import KEPT, register_now, undoubted_now
+from servicegroup.store.questions import Heard, note
 from servicegroup.store.reports import Life, classified, looked_up
 from servicegroup.store.tables import planes, services, sessions
 
@@ -45,12 +47,16 @@ _NAMED_AT_MOST = 5_000
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A session to be opened for a life: the ``number``-th of that life."""
+    """A session to be opened for a life: the ``number``-th of that life.
+
+    ``answers`` says that the life answers questions; the record has no use for it.
+    """
 
     uuid: str
     incarnation: int
     number: int
     session: str
+    answers: bool = False
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -108,10 +114,13 @@ class SessionWriter:
 
         return write(self._engine, work)
 
-    def end(self, endings: Sequence[Ending], *, marking: bool = True) -> None:
+    def end(
+        self, endings: Sequence[Ending], heard: Sequence[Heard] = (), *, marking: bool = True
+    ) -> None:
         """End those of these sessions that are still the latest, and mark if ``marking``.
 
-        A session that was ended already stays as it ended. Raises Lapsed, StoreUnavailable.
+        A session that was ended already stays as it ended. What was ``heard`` of questions is
+        noted. Raises Lapsed, StoreUnavailable.
         """
 
         def work(connection: Connection) -> None:
@@ -121,8 +130,10 @@ class SessionWriter:
             if rows:
                 named = [{"id": i, "own": own, "how": how, "now": now} for i, own, how in rows]
                 connection.execute(_ENDING, named)
+            happened = note(connection, heard, now)
             if marking:
                 self._mark(connection, now)
+            append(connection, happened)
 
         write(self._engine, work)
 

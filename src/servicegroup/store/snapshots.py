@@ -61,6 +61,9 @@ SESSION_COLUMNS = [
     sessions.c.cause,
     planes.c.name,
     planes.c.marked_at,
+    sessions.c.asked_incarnation,
+    sessions.c.deaf_since,
+    sessions.c.deaf_together,
 ]
 
 

@@ -191,6 +191,10 @@ sessions = Table(
     Column("opened_at", Stamp, nullable=False),
     Column("ended_at", Stamp),
     Column("cause", String(16)),
+    # Of which life it is known whether it answers, since when it does not, and with many others.
+    Column("asked_incarnation", Integer),
+    Column("deaf_since", Stamp),
+    Column("deaf_together", Boolean),
     # Whoever observes asks for what ended since it last asked.
     Index("sessions_ended_idx", "ended_at"),
     **_INNODB,

@@ -51,6 +51,8 @@ export function tell(event, named = true) {
 const MARKS = {
   "service-up": "up",
   "service-down": "down",
+  "service-deaf": "deaf",
+  "service-answers": "up",
   "protection-on": "held",
   "service-disable": "disabled",
   "service-force-down": "off",

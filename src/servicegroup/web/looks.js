@@ -31,6 +31,10 @@ const PATTERNS = {
     box(pen, down, 0, 0, size, size);
     cross(pen, size, paper);
   },
+  deaf: (pen, size, { held, paper }) => {
+    box(pen, held, 0, 0, size, size);
+    box(pen, paper, size * 0.4, 0, size * 0.2, size);
+  },
   held: (pen, size, { held, paper }) => {
     box(pen, held, 0, 0, size, size);
     box(pen, paper, size * 0.15, size * 0.15, size * 0.7, size * 0.35);

@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 /** How a service looks, worst first: each has its word and its pattern, not only a colour. */
 export const LOOKS = {
   down: "down",
+  deaf: "deaf",
   held: "held",
   flapping: "flapping",
   unsure: "not confirmed",
@@ -15,6 +16,7 @@ export const LOOKS = {
 
 const RANKS = Object.fromEntries(Object.keys(LOOKS).map((look, rank) => [look, rank]));
 const UNSURE = new Set(["unconfirmed", "joining"]);
+const PROBLEMS = new Set(["down", "deaf", "held", "flapping"]);
 
 /** Return the look of a state and a status alone; "none" where no state was recorded. */
 export function plainLook(state, disabled) {
@@ -27,7 +29,7 @@ export function lookOf(service, now) {
   const { state, reason } = service.verdict;
   const plain = plainLook(state, service.disabled);
   if (plain !== "up") return plain;
-  if (reason === "held") return "held";
+  if (reason === "deaf" || reason === "held") return reason;
   if (isFlapping(service, now)) return "flapping";
   return UNSURE.has(reason) ? "unsure" : "up";
 }
@@ -35,7 +37,7 @@ export function lookOf(service, now) {
 export const rankOf = (look) => RANKS[look];
 
 /** A problem is what somebody may have to act on: not what an operator disabled. */
-export const isProblem = (look) => look === "down" || look === "held" || look === "flapping";
+export const isProblem = (look) => PROBLEMS.has(look);
 
 export const isFlapping = (service, now) =>
   service.flapping_until !== null && epoch(service.flapping_until) > now;
@@ -53,6 +55,8 @@ export const KINDS = {
   "service-disable": "was disabled",
   "service-force-down": "was forced down",
   "service-unforce": "is no longer forced down",
+  "service-deaf": "does not answer questions any more",
+  "service-answers": "answers questions again",
   "service-mirror": "is another where it is mirrored from",
   "token-create": "A token was made",
   "token-rotate": "A token got a new secret",

@@ -1,7 +1,8 @@
 """What is said in a session: the bodies of ``/v1`` as frames, each answered in its turn.
 
 A frame is one JSON object with one field, which says what it is. The control plane also says
-unasked what a session has to know: the terms when it begins, a deletion, a newer life, a drain.
+unasked what a session has to know: the terms when it begins, a deletion, a newer life, a drain; and
+it asks whoever says that it answers.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from servicegroup.api.call import Answer, Call, Caller, Handler
 from servicegroup.api.reporting import Reporting
 from servicegroup.api.transport.websocket import WebSocket
 from servicegroup.api.v1.routes import leave, register
-from servicegroup.bodies import Elements, Fault, Holds, Leaves, Releases, decode_with
+from servicegroup.bodies import Answers, Elements, Fault, Holds, Leaves, Releases, decode_with
 from servicegroup.controlplane.pauses import READING, Pauses
+from servicegroup.controlplane.questions import Questions
 from servicegroup.controlplane.sessions import Sessions
 from servicegroup.decoding import decoder
 from servicegroup.errors import Forbidden, InvalidInput, Unauthorized
@@ -49,11 +51,13 @@ class _Frame(msgspec.Struct, forbid_unknown_fields=True):
     reports: msgspec.Raw = _NOTHING
     register: msgspec.Raw = _NOTHING
     leaves: msgspec.Raw = _NOTHING
+    answers: msgspec.Raw = _NOTHING
 
 
 _FRAME = decoder(_Frame)
 _LEAVES = decoder(Leaves)
 _RELEASES = decoder(Releases)
+_ANSWERS = decoder(Answers)
 _HOLDS = Elements(Holds, "hold", Hold)
 
 
@@ -62,16 +66,17 @@ class SessionTalk:
 
     __slots__ = (
         "_again", "_answering", "_begun_at", "_caller", "_client", "_group", "_holding", "_line",
-        "_pauses", "_reporting", "_sessions",
+        "_pauses", "_questions", "_reporting", "_sessions",
     )  # fmt: skip
 
     def __init__(
-        self, group: ServiceGroup, sessions: Sessions, reporting: Reporting, pauses: Pauses,
-        caller: Caller, client: str | None, again: Again | None,
+        self, group: ServiceGroup, sessions: Sessions, questions: Questions, reporting: Reporting,
+        pauses: Pauses, caller: Caller, client: str | None, again: Again | None,
     ) -> None:  # fmt: skip
         """Speak with ``caller``, who is found ``again`` from time to time, None if for ever."""
         self._group = group
         self._sessions = sessions
+        self._questions = questions
         self._reporting = reporting
         self._pauses = pauses
         self._caller = caller
@@ -173,6 +178,7 @@ class SessionTalk:
             "reports": self._report,
             "register": self._register,
             "leaves": self._leave,
+            "answers": self._hear,
         }
         try:
             frame = msgspec.structs.asdict(decode_with(_FRAME, message))
@@ -206,6 +212,11 @@ class SessionTalk:
         lives = decode_with(_RELEASES, message).release
         self._sessions.release(self._holding, (one.uuid for one in lives), SessionEnd.RELEASED)
         return b'{"released":{}}'
+
+    async def _hear(self, message: bytes) -> bytes:
+        lives = decode_with(_ANSWERS, message).answers
+        self._questions.answered(self._holding, (one.uuid for one in lives))
+        return b'{"answered":{}}'
 
     async def _register(self, message: bytes) -> bytes:
         content = bytes(decode_with(_FRAME, message).register)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from servicegroup.controlplane.questions import Questions
 from servicegroup.controlplane.sessions import HeldLife, Holding, Sessions
+from servicegroup.messages import Drain
 from servicegroup.model import Member
 from servicegroup.protection import Thresholds
 from servicegroup.recording import Heard, Opening
@@ -31,6 +32,8 @@ class Line:
     def tell(self, said: object) -> None:
         questions = cast("dict[str, list[dict[str, Any]]]", said)["questions"]
         self.asked += [one["uuid"] for one in questions]
+
+    def ask_to_go(self, why: Drain) -> None: ...
 
     def close(self, end: SessionEnd) -> None: ...
 

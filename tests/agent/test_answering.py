@@ -40,6 +40,7 @@ def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlPla
         f"[rpc]\ninterval = 2\ntimeout = 1\ndeaf = {request.param}\n",
         report_interval=1,
         service_down_time=20,
+        heartbeat_interval=0.3,
     )
     plane.start()
     yield plane
@@ -50,6 +51,12 @@ def verdict(plane: ControlPlane) -> dict[str, Any]:
     found = plane.services("?host=h1").get(("h1", "worker"))
     judged: dict[str, Any] = found["verdict"] if found else {"reason": "", "state": ""}
     return judged
+
+
+def recorded(plane: ControlPlane) -> list[str]:
+    """Return why services went down, as the observer recorded it."""
+    _, _, page = plane.request("GET", "/v1/events?kind=service-down")
+    return [event["reason"] for event in page["events"]]
 
 
 def test_a_work_loop_that_hangs_is_deaf_and_answers_when_it_goes_on(
@@ -76,6 +83,7 @@ def test_a_work_loop_that_hangs_is_deaf_and_answers_when_it_goes_on(
         evidence = verdict(plane)["evidence"]
         assert evidence["presence"]["state"] == "present", "its session goes on"
         assert evidence["report_age"] < 5, "and so do its reports"
+        until(lambda: recorded(plane) == (["deaf"] if is_down else []), PATIENCE)
         hangs.unlink()
         until(lambda: is_judged(reason="present", state="up"), PATIENCE)
         assert worker.poll() is None

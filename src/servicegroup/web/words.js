@@ -16,7 +16,6 @@ export const LOOKS = {
 
 const RANKS = Object.fromEntries(Object.keys(LOOKS).map((look, rank) => [look, rank]));
 const UNSURE = new Set(["unconfirmed", "joining"]);
-const PROBLEMS = new Set(["down", "deaf", "held", "flapping"]);
 
 /** Return the look of a state and a status alone; "none" where no state was recorded. */
 export function plainLook(state, disabled) {
@@ -37,7 +36,7 @@ export function lookOf(service, now) {
 export const rankOf = (look) => RANKS[look];
 
 /** A problem is what somebody may have to act on: not what an operator disabled. */
-export const isProblem = (look) => PROBLEMS.has(look);
+export const isProblem = (look) => RANKS[look] <= RANKS.flapping;
 
 export const isFlapping = (service, now) =>
   service.flapping_until !== null && epoch(service.flapping_until) > now;

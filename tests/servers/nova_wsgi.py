@@ -143,7 +143,8 @@ class UWSGI(NovaWSGI):
             *("--pythonpath", TESTS, "--module", APPLICATION),
             *("--master", "--processes", str(PROCESSES)),
             *("--threads", str(self.threads), "--enable-threads"),
-            *(() if self.preloaded else ("--lazy-apps",)),
+            # Without that Python is not told of the fork, and Nova's processes end by force only.
+            "--py-call-osafterfork" if self.preloaded else "--lazy-apps",
             *("--need-app", "--die-on-term", "--disable-logging"),
             # Nova parses the arguments of whoever runs it; uWSGI would keep connections open.
             *("--pyargv", "", "--add-header", "Connection: close", "--buffer-size", "65535"),

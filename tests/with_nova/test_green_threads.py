@@ -43,6 +43,30 @@ def test_members_of_one_process_keep_one_connection(zookeeper: ZooKeeper) -> Non
     assert said.split() == ["0", "present", "1"]
 
 
+AT_REST = """
+import eventlet
+eventlet.monkey_patch()
+import ctypes, sys
+sys.modules["uwsgi"] = sys
+from servicegroup.driver import load
+from servicegroup.model import Member
+from servicegroup.nova.apart import apart
+driver = apart(load("zookeeper", {"address": sys.argv[1], "session_timeout": 2}))
+member = Member("compute", "node1")
+driver.heartbeat(member, 1, 10.0)
+ctypes.CDLL(None).sleep(8)
+state = driver.presence([member])[member].state.value
+print(state, driver.do(lambda: driver.driver._process.session.connection))
+"""
+"""Wait for four sessions as uWSGI waits for a request, which gives eventlet's threads no turn."""
+
+
+def test_a_connection_lasts_where_no_green_thread_gets_a_turn(zookeeper: ZooKeeper) -> None:
+    python = ENVIRONMENT.made() / "bin" / "python"
+    said = output(python, "-W", "ignore", "-c", AT_REST, zookeeper.address)
+    assert said.split() == ["present", "1"]
+
+
 CONCURRENCY = """
 [DEFAULT]
 concurrency_backend = eventlet

@@ -121,6 +121,7 @@ class Holder:
         self.uuid = uuid
         self.number = 0
         self.session: Session | None = None
+        self._left: int | None = None
         self._went = went
         first = zlib.crc32(uuid.encode()) % len(ports)
         self._ports = [*sorted(ports)[first:], *sorted(ports)[:first]]
@@ -164,10 +165,11 @@ class Holder:
 
     async def _open_somewhere(self) -> None:
         former = self.session
-        patience = max(1.0, self._patience() / len(self._ports))
-        for port in sorted(
-            self._ports, key=lambda port: former is not None and port == former.port
-        ):
+        left = self._left if former is None else former.port
+        others = sum(port != left for port in self._ports)
+        share = max(1.0, self._patience() / (others or 1))
+        for port in sorted(self._ports, key=lambda port: port == left):
+            patience = 1.0 if others and port == left else share
             session: Session | None = None
             try:
                 async with asyncio.timeout(patience):
@@ -181,7 +183,7 @@ class Holder:
                 continue
             self._adopt(session)
             return
-        self._opening = None
+        self._opening = self._left = None
         if former is not None and former is self.session:
             self._give_up(former)  # as an agent does that finds no other control plane
         self._went.failed += 1
@@ -221,7 +223,7 @@ class Holder:
             self._open()
 
     def _give_up(self, session: Session) -> None:
-        self.session = None
+        self.session, self._left = None, session.port
         self._lost_at = time.monotonic()
         self._went.ended += 1
         session.transport.abort()

@@ -17,6 +17,7 @@ from servers.process import LOOPBACK, PATIENCE
 from servicegroup.agent.client import Joined
 from servicegroup.agent.control_planes import ControlPlanes
 from servicegroup.agent.health import Health
+from servicegroup.agent.line import Line
 from servicegroup.agent.session import SessionHeartbeats
 from servicegroup.keepalive import Keepalive
 from support.waiting import until
@@ -73,12 +74,12 @@ def run(work: Callable[[], None]) -> threading.Thread:
 
 
 @contextmanager
-def held(urls: str) -> Iterator[SessionHeartbeats]:
+def held(urls: str, joined: Joined = JOINED) -> Iterator[SessionHeartbeats]:
     """Hold the session of one life."""
     with closing(ControlPlanes(urls)) as planes:
         health = Health("the service", None)
         health.ask()
-        session = SessionHeartbeats("it", Keepalive(), JOINED, health, planes, lambda: None)
+        session = SessionHeartbeats("it", Keepalive(), joined, health, planes, lambda: None)
         session.start()
         try:
             yield session
@@ -115,3 +116,27 @@ def test_who_does_not_answer_a_hold_is_passed_over(others: dict[str, Other]) -> 
         beats = session.heart.beats
         until(lambda: session.heart.beats > beats + 5, PATIENCE)
         assert len(there.lines) == 2, "no line is given up that had no time to answer"
+
+
+def test_the_others_have_the_time_of_the_one_that_ended_it(
+    others: dict[str, Other], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LC-8: it refuses at once, and a whole fleet comes to those that are left."""
+    tried: deque[tuple[str, float]] = deque()
+    real = Line.open
+
+    def open_line(plane: Any, headers: Any, keepalive: Any, timeout: float) -> Line:
+        tried.append((plane.url, timeout))
+        return real(plane, headers, keepalive, timeout)
+
+    monkeypatch.setattr(Line, "open", open_line)
+    slowly = msgspec.structs.replace(JOINED, heartbeat_interval=4.0)
+    with held(",".join(others), slowly):
+        until(lambda: any(other.numbers for other in others.values()), PATIENCE)
+        [here] = [url for url, other in others.items() if other.numbers]
+        [there] = others.keys() - {here}
+        assert tried.popleft() == (here, 2.0), "both have the same"
+        until(lambda: others[here].lines, PATIENCE)[0].close()
+        until(lambda: others[there].numbers, PATIENCE)
+        assert tried.popleft() == (there, 4.0)
+        assert not tried

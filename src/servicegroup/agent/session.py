@@ -115,6 +115,7 @@ class SessionHeartbeats:
             who, "its session", self._beat, joined.heartbeat_interval, stop=self._listening
         )
         self._line: Line | None = None
+        self._left: str | None = None
         self._held: tuple[int, Line | None] | None = None
         self._held_at = 0.0
         self._number = (0, 0)
@@ -225,16 +226,20 @@ class SessionHeartbeats:
     def _open(self, former: Line | None) -> Line:
         """Return a line to the first control plane that opens one and lets the session be held.
 
-        The former one's is the last.
+        The one that the last line was to is the last, and the others have its share of the time:
+        whoever dies refuses at once, and a whole fleet comes to those that are left (LC-8).
         """
         from servicegroup.agent.line import Line, NoTunnel
 
         if self._no_tunnel is not None and time.monotonic() < self._no_tunnel[0]:
             raise self._no_tunnel[1]
-        planes = self._in_order(former)
-        timeout = max(_SHORTEST, self._patience() / len(planes))
+        left = self._left if former is None else former.url
+        planes = self._in_order(left)
+        others = sum(plane.url != left for plane in planes)
+        share = self._patience() / (others or 1)
         failure = ControlPlaneUnavailable("")
         for plane in planes:
+            timeout = _SHORTEST if others and plane.url == left else max(_SHORTEST, share)
             try:
                 line = Line.open(plane, self._planes.headers(), self.keepalive, timeout)
                 self._no_tunnel, self._pause = None, _SHORTEST
@@ -243,6 +248,7 @@ class SessionHeartbeats:
                 failure = error
                 continue
             return line
+        self._left = None
         if isinstance(failure, NoTunnel):
             self._no_tunnel = (time.monotonic() + self._pause, failure)
             self._pause = min(_TRY_AGAIN, 2 * self._pause)
@@ -267,12 +273,12 @@ class SessionHeartbeats:
             line.close()
             raise
 
-    def _in_order(self, former: Line | None) -> list[Connection]:
+    def _in_order(self, left: str | None) -> list[Connection]:
         """Return the control planes in this service's own order: a fleet spreads over them."""
         planes = sorted(self._planes.connections, key=lambda plane: plane.url)
         first = self._order % len(planes)
         planes = planes[first:] + planes[:first]
-        return sorted(planes, key=lambda plane: former is not None and plane.url == former.url)
+        return sorted(planes, key=lambda plane: plane.url == left)
 
     def _hold(self, line: Line, joined: Joined) -> None:
         """Hold the session of this life on a line, as the newest there is.
@@ -332,4 +338,5 @@ class SessionHeartbeats:
     def _drop(self) -> None:
         line, self._line = self._line, None
         if line is not None:
+            self._left = line.url
             line.close()

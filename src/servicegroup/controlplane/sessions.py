@@ -31,7 +31,7 @@ TICK = 0.5
 """Seconds between two looks at who is silent. They are counted, so that a process which stood
 still takes nobody for silent."""
 
-GOING = 100
+GOING = 500
 """Sessions that are asked at once to go elsewhere, and in each tick at the least.
 
 Each that has gone has the next one asked, so a fleet comes to the others as fast as they take it

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from benchmarks.load import tell
 from servicegroup.agent.client import attempt_timeout
 from servicegroup.agent.heart import next_delay, retry_delay
 from servicegroup.messages import Refusals, Report
@@ -134,7 +135,7 @@ def main(file: str, ports: str, interval: str) -> None:
     uuids = Path(file).read_text().split()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         paced = runner.run(_run(uuids, [int(port) for port in ports.split(",")], float(interval)))
-    sys.stdout.buffer.write(msgspec.json.encode(paced))
+    tell(paced)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import cast
 import msgspec
 import uvloop
 
-from benchmarks.load import TERMS, upgrade
+from benchmarks.load import TERMS, tell, upgrade
 from servicegroup.agent.frames import CLOSE, PING, PONG, TEXT, Frames, frame
 from servicegroup.agent.heart import next_delay, retry_delay
 from servicegroup.messages import Held as Answer
@@ -280,7 +280,7 @@ def main(file: str, ports: str) -> None:
     uuids = Path(file).read_text().split()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         went = runner.run(_run(uuids, [int(port) for port in ports.split(",")]))
-    sys.stdout.buffer.write(msgspec.json.encode(went))
+    tell(went)
 
 
 if __name__ == "__main__":

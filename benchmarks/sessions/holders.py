@@ -194,7 +194,8 @@ class Holder:
     def _patience(self) -> float:
         """Return the seconds that an attempt may take, by the agent's own rule."""
         without = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
-        return max(LIMITS.heartbeat_interval, min(without, LIMITS.membership_ttl))
+        ttl = LIMITS.membership_ttl
+        return max(LIMITS.heartbeat_interval, ttl / 2, min(without, ttl))
 
     def _adopt(self, session: Session) -> None:
         self._opening, self._failures = None, 0

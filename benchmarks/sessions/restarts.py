@@ -61,7 +61,7 @@ def run(bench: Bench) -> Iterator[Section]:
         f"{count:,} agents with a session each on two control planes and PostgreSQL, with no other"
         " option set. Each control plane is stopped in order and started again, then the one that"
         " has all sessions is killed, and HAProxy, where there is one, restarted. The time is from"
-        " the signal until the others hold every session. All services are listed twice a second.",
+        " the signal until the others hold every session. All services are listed by both of them every second.",
         claims,
         ("by", "what", "all elsewhere after", ""),
         rows,
@@ -82,7 +82,7 @@ def _measured(
         addresses = [proxy.port] if proxy else ports
         agents = stack.enter_context(holders_of(bench, planes[0], addresses))
         watchers = [
-            stack.enter_context(Watcher(plane, register.BINARY, count, 0.5)) for plane in planes
+            stack.enter_context(Watcher(plane, register.BINARY, count, 1.0)) for plane in planes
         ]
         for number, plane in enumerate(planes):
             other = planes[1 - number]

@@ -74,12 +74,12 @@ def run(work: Callable[[], None]) -> threading.Thread:
 
 
 @contextmanager
-def held(urls: str, joined: Joined = JOINED) -> Iterator[SessionHeartbeats]:
+def held(urls: str) -> Iterator[SessionHeartbeats]:
     """Hold the session of one life."""
     with closing(ControlPlanes(urls)) as planes:
         health = Health("the service", None)
         health.ask()
-        session = SessionHeartbeats("it", Keepalive(), joined, health, planes, lambda: None)
+        session = SessionHeartbeats("it", Keepalive(), JOINED, health, planes, lambda: None)
         session.start()
         try:
             yield session
@@ -130,13 +130,13 @@ def test_the_others_have_the_time_of_the_one_that_ended_it(
         return real(plane, headers, keepalive, timeout)
 
     monkeypatch.setattr(Line, "open", open_line)
-    slowly = msgspec.structs.replace(JOINED, heartbeat_interval=4.0)
-    with held(",".join(others), slowly):
+    patience = JOINED.membership_ttl / 2
+    with held(",".join(others)):
         until(lambda: any(other.numbers for other in others.values()), PATIENCE)
         [here] = [url for url, other in others.items() if other.numbers]
         [there] = others.keys() - {here}
-        assert tried.popleft() == (here, 2.0), "both have the same"
+        assert tried.popleft() == (here, patience / 2), "both have the same"
         until(lambda: others[here].lines, PATIENCE)[0].close()
         until(lambda: others[there].numbers, PATIENCE)
-        assert tried.popleft() == (there, 4.0)
+        assert tried.popleft() == (there, patience)
         assert not tried

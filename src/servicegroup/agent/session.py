@@ -257,12 +257,13 @@ class SessionHeartbeats:
     def _patience(self) -> float:
         """Return the seconds that one attempt at all control planes may take.
 
-        It is longer the longer there has been no session, up to ``membership_ttl``: a control plane
-        that a whole fleet comes to answers late, and who gives up earlier only comes again (LC-8).
+        It is half of ``membership_ttl``, so that there is time for another one, and longer the
+        longer there has been no session: a control plane that a whole fleet comes to answers late,
+        and who gives up earlier only comes again (LC-8).
         """
-        shortest, since = self._joined.heartbeat_interval, self.heart.lost_since
+        ttl, since = self._joined.membership_ttl, self.heart.lost_since
         without = 0.0 if since is None else time.monotonic() - since
-        return max(shortest, min(without, self._joined.membership_ttl))
+        return max(self._joined.heartbeat_interval, ttl / 2, min(without, ttl))
 
     def _begin(self, line: Line) -> None:
         """Hold the session on a new line, unless the service does not work; close it on failure."""

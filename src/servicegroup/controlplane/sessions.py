@@ -38,7 +38,7 @@ Each that has gone has the next one asked, so a fleet comes to the others as fas
 (LC-8).
 """
 
-LONGEST_DRAIN = 20.0
+LONGEST_DRAIN = 5.0
 """Seconds after which a control plane that stops waits for nobody any more."""
 
 _LINGERING = frozenset({SessionEnd.CLOSED, SessionEnd.BROKEN, SessionEnd.UNANSWERED})

@@ -46,6 +46,8 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for listening in (*(sockets or ()), *self.servers):
+                listening.close()  # first: who is refused at once goes elsewhere, as a proxy does
             # It waits for every answer, and these have no end of their own.
             await app.close_streams()
             await super().shutdown(sockets)

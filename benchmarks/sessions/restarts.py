@@ -61,7 +61,8 @@ def run(bench: Bench) -> Iterator[Section]:
         f"{count:,} agents with a session each on two control planes and PostgreSQL, with no other"
         " option set. Each control plane is stopped in order and started again, then the one that"
         " has all sessions is killed, and HAProxy, where there is one, restarted. The time is from"
-        " the signal until the others hold every session. All services are listed by both of them every second.",
+        " the signal until the others hold every session. Both of them list all services every"
+        " second.",
         claims,
         ("by", "what", "all elsewhere after", ""),
         rows,

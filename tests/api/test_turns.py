@@ -83,7 +83,7 @@ def test_an_error_of_a_list_that_waited_is_novas(
         raise StoreUnavailable("The database does not answer.")
 
     answer = novas(group, "os-services")
-    monkeypatch.setattr(ServiceGroup, "reasons", broken)
+    monkeypatch.setattr(ServiceGroup, "states", broken)
     answer = made(answer)
     assert answer.status == 503
     assert ("OpenStack-API-Version", "compute 2.1") in answer.headers

@@ -68,7 +68,7 @@ def accept(reports: Sequence[Report], marking: bool, deadline: float) -> Refusal
 
 
 @pytest.mark.parametrize(
-    ("path", "door"), [("/v1/services", "batches"), ("/v2.1/os-services", "reasons")]
+    ("path", "door"), [("/v1/services", "batches"), ("/v2.1/os-services", "states")]
 )
 def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
     group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, path: str, door: str

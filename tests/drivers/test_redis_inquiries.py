@@ -67,10 +67,11 @@ def test_who_hangs_is_asked_last_and_waited_for_again_once_it_has_answered(guide
 def test_who_failed_late_is_not_waited_for(guides: Guides) -> None:
     """As one whose connection ran into its time limit; who fails at once costs nobody anything."""
     guides.failing = True
+    hung = guides.inquiries.put_to("hung")
     assert guides.of_all("hung", "quick", seconds=2 * SLOW) == ["quick"]
     guides.let_go.set()
     with pytest.raises(OSError, match="hung"):
-        guides.inquiries.put_to("hung").result()
+        hung.result()
     assert guides.inquiries.is_late("hung")
     with pytest.raises(OSError, match="deaf"):
         guides.inquiries.put_to("deaf").result()

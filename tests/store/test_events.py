@@ -412,6 +412,7 @@ def test_every_kind_is_an_operators_or_not() -> None:
     services = {
         *(EventKind.UP, EventKind.DOWN, EventKind.JOIN, EventKind.RESTART),
         *(EventKind.LEAVE, EventKind.EXIT, EventKind.MIRROR),
+        *(EventKind.DEAF, EventKind.ANSWERS),
         *(EventKind.PROTECTION_ON, EventKind.PROTECTION_OFF),
     }
     never_stored = {EventKind.GAP}

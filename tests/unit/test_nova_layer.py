@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from drivers.reference import Directory, Reference, ReferenceOptions
@@ -188,6 +189,28 @@ def test_a_member_joins_and_leaves_when_its_record_is_gone(driver: Reference, cl
         membership.end()
         until(lambda: not beating())
         assert state(driver) is PresenceState.ABSENT
+
+
+def test_a_heartbeat_that_was_under_way_when_the_record_went_is_taken_back(
+    driver: Reference, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LC-1: as one that had waited for a backend which was away; not for a whole interval."""
+    heartbeat = driver.heartbeat
+    layer = layer_of(driver, clock, msgspec.structs.replace(LIMITS, heartbeat_interval=3600.0))
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def waits(member: Member, incarnation: int, ttl: float) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        heartbeat(member, incarnation, 3600.0)
+
+    monkeypatch.setattr(driver, "heartbeat", waits)
+    membership = layer.join("compute", "node1", RECORD)
+    assert begun.wait(10)
+    membership.end()
+    may_go_on.set()
+    until(lambda: not beating())
+    assert state(driver) is PresenceState.ABSENT
 
 
 def test_a_member_that_cannot_leave_now_does_it_later(

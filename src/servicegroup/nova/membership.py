@@ -78,15 +78,21 @@ class _Signal:
 
     def _beat(self) -> None:
         """Heartbeat; once the record or the service is gone, leave until that has succeeded."""
-        if self.gone:
-            self._driver.leave(self._member, self._incarnation)
-            self._heart.stop()
-        elif self._has_stopped():
+        if self._leave_if_gone():
+            return
+        if self._has_stopped():
             if self._may_leave():
                 self._driver.leave(self._member, self._incarnation)
             self._heart.stop()
         elif self._idle_since is None:
             self._driver.heartbeat(self._member, self._incarnation, self._ttl)
+            self._leave_if_gone()  # meanwhile: what was just written is not to stay for a beat
+
+    def _leave_if_gone(self) -> bool:
+        if self.gone:
+            self._driver.leave(self._member, self._incarnation)
+            self._heart.stop()
+        return self.gone
 
     def _has_stopped(self) -> bool:
         """Tell whether the process has taken no work for a time to live, and say when it begins."""

@@ -33,3 +33,18 @@ def until(
             expected = what or getattr(condition, "__name__", "the condition")
             raise AssertionError(f"{expected}: not within {timeout:g} s; last answer: {answer!r}")
         time.sleep(interval)
+
+
+def lasting(condition: Callable[[], object], seconds: float) -> Callable[[], bool]:
+    """Return what tells whether a condition has held for so long, to those that look again."""
+    since: list[float] = []
+
+    def has_lasted() -> bool:
+        now = time.monotonic()
+        if condition():
+            since.append(now)
+        else:
+            since.clear()
+        return bool(since) and now - since[0] > seconds
+
+    return has_lasted

@@ -18,7 +18,7 @@ from servers.nova_wsgi import UWSGI
 from servers.openstack import merged, output
 from servers.process import family
 from support.control_plane import ControlPlane
-from support.waiting import until
+from support.waiting import lasting, until
 
 from .conftest import HOSTS, QUICK, all_are_back, nobody_goes_down
 
@@ -176,7 +176,8 @@ def test_an_eventlet_api_under_uwsgi_learns_what_happens_while_nobody_asks(
             what="two is down in every process, before its reports are too old",
         )
         cloud.computes["two"].start()
-        until(lambda: cloud.state("two") == "up", 60, what="two is up again")
+        is_up = lasting(lambda: cloud.state("two") == "up", 2 * SLACK)
+        until(is_up, 60, what="two is up again, for longer than an answer may be old")
         assert all(answer.up == cloud.everybody for answer in api.ask_everybody())
 
         cloud.computes["two"].kill()

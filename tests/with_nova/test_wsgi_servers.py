@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from servers.process import family
 from servers.zookeeper import ZooKeeper
 from support.connections import connections
 from support.control_plane import ControlPlane
-from support.waiting import until
+from support.waiting import lasting, until
 
 from .conftest import DETECTED, QUICK, SESSION, on_zookeeper
 
@@ -147,21 +147,6 @@ def all_say(api: NovaWSGI, living: set[Name]) -> bool:
     return all(answer.up == living for answer in api.ask_everybody())
 
 
-def up_for(seconds: float, deployment: Deployment) -> Callable[[], bool]:
-    """Return what tells whether everybody has been up for so long, to those that look again."""
-    since: list[float] = []
-
-    def has_been() -> bool:
-        now = time.monotonic()
-        if up(deployment.cloud) == deployment.everybody:
-            since.append(now)
-        else:
-            since.clear()
-        return bool(since) and now - since[0] > seconds
-
-    return has_been
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_every_process_answers_rightly_over_a_connection_of_its_own(
     deployment: Deployment, name: str
@@ -208,7 +193,10 @@ def test_a_killed_compute_is_down_in_every_process_and_up_when_it_is_back(
 
     for compute in deployment.computes.values():
         compute.start()
-    until(up_for(SLACK, deployment), 90, 0.2, "both are up")
+    until(
+        lasting(lambda: up(deployment.cloud) == deployment.everybody, SLACK),
+        90, 0.2, "both are up, for longer than an answer may be old",
+    )  # fmt: skip
     # The first answer counts: until then no process was asked since they were down.
     for api in deployment.apis.values():
         assert all_say(api, deployment.everybody)

@@ -146,8 +146,8 @@ def rpc_of(
         return Rpc(RpcState.ANSWERS, detail=detail) if is_open(session, listening.now) else None
     deaf_for = max(0.0, (listening.now - session.deaf_since).total_seconds())
     silence = deaf_for - listening.unheard_since(session.deaf_since)
-    decides = limits.deaf_is_down and silence >= limits.patience
     if session.deaf_together:
         detail += "; so many are deaf at once that what they have in common is suspect"
-    decides = decides and not session.deaf_together
+    is_long = silence >= limits.patience
+    decides = limits.deaf_is_down and is_long and not session.deaf_together
     return Rpc(RpcState.DEAF, deaf_for=deaf_for, detail=detail, decides=decides)

@@ -222,7 +222,7 @@ class WebSocket(asyncio.Protocol):
         self._bye(end, CloseCode.POLICY_VIOLATION, end.words)
 
     def shutdown(self) -> None:
-        """Let the client go by itself, and close if it does not; uvicorn calls it."""
+        """Let the client go by itself, and close if it does not; uvicorn calls it, too."""
         why = "the control plane is stopping"
         self._loop.call_later(
             self.drain_time, self._bye, SessionEnd.CLOSED, CloseCode.GOING_AWAY, why

@@ -12,14 +12,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 
 from servicegroup.events import Event, EventKind
 from servicegroup.store.reports import looked_up
+from servicegroup.store.session_rows import locked
 from servicegroup.store.tables import services, sessions
 
-_NAMED_AT_MOST = 5_000
-"""Services that one question names; SQLite takes 32,766 values in a statement."""
+_READ = (
+    sessions.c.session,
+    sessions.c.incarnation,
+    sessions.c.asked_incarnation,
+    sessions.c.deaf_since,
+    sessions.c.deaf_together,
+)
 
 TOGETHER = "with so many others that what they have in common is suspect"
 
@@ -55,7 +61,7 @@ def note(connection: Connection, heard: Sequence[Heard], now: datetime) -> list[
     named = (c.deleted, c.id, c.incarnation, c.host, c.binary, c.topic, c.zone)
     found = looked_up(connection, [one.uuid for one in heard], *named)
     facts = {uuid: rest for uuid, deleted, *rest in found if not deleted}
-    rows = _rows(connection, [id_ for id_, *_ in facts.values()])
+    rows = locked(connection, (id_ for id_, *_ in facts.values()), *_READ)
     changes: list[dict[str, Any]] = []
     happened: list[Event] = []
     for one in heard:
@@ -75,19 +81,6 @@ def note(connection: Connection, heard: Sequence[Heard], now: datetime) -> list[
     if changes:
         connection.execute(_CHANGE, sorted(changes, key=lambda change: change["id"]))
     return happened
-
-
-def _rows(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
-    """Return and lock these services' sessions, in the order of ids."""
-    c = sessions.c
-    asked = (c.asked_incarnation, c.deaf_since, c.deaf_together)
-    query = select(c.service_id, c.session, c.incarnation, *asked).order_by(c.service_id)
-    found: dict[int, Any] = {}
-    for start in range(0, len(ids), _NAMED_AT_MOST):
-        some = sorted(ids)[start : start + _NAMED_AT_MOST]
-        rows = connection.execute(query.where(c.service_id.in_(some)).with_for_update())
-        found |= {row.service_id: row for row in rows}
-    return found
 
 
 def _known(row: Any) -> _Known | None:

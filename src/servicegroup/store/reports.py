@@ -57,7 +57,7 @@ REMEMBERED_IDS = 200_000
 _LOGGED = 1_000
 """Services of which it is remembered that the log has what of theirs cannot be stored."""
 
-_NAMED_AT_MOST = 5_000
+NAMED_AT_MOST = 5_000
 """Services that one question names; SQLite takes 32,766 values in a statement."""
 
 _MOST_COUNTED = 2**31 - 1
@@ -195,8 +195,8 @@ def looked_up(
     connection: Connection, uuids: Sequence[str], *columns: ColumnElement[Any]
 ) -> Iterator[Any]:
     """Yield uuid and columns of those that have a record; a statement names so many at the most."""
-    for start in range(0, len(uuids), _NAMED_AT_MOST):
-        some = uuids[start : start + _NAMED_AT_MOST]
+    for start in range(0, len(uuids), NAMED_AT_MOST):
+        some = uuids[start : start + NAMED_AT_MOST]
         query = select(services.c.uuid, *columns).where(services.c.uuid.in_(some))
         yield from map(tuple, connection.execute(query))
 

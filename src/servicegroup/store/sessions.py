@@ -40,10 +40,8 @@ from servicegroup.store.events import append
 from servicegroup.store.marks import KEPT, register_now, undoubted_now
 from servicegroup.store.questions import Heard, note
 from servicegroup.store.reports import Life, classified, looked_up
+from servicegroup.store.session_rows import locked
 from servicegroup.store.tables import planes, services, sessions
-
-_NAMED_AT_MOST = 5_000
-"""Services that one question names; SQLite takes 32,766 values in a statement."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -222,21 +220,12 @@ def _open(
 
 
 def _outdated(connection: Connection, rows: Sequence[tuple[int, Opening]]) -> dict[str, int]:
-    """Return the number of the session that counts where it is not the one that was opened.
-
-    The rows are locked: on MariaDB nothing else shows what others committed meanwhile.
-    """
-    counts: dict[int, tuple[str, int]] = {}
-    for start in range(0, len(rows), _NAMED_AT_MOST):
-        ids = [id_ for id_, _ in rows[start : start + _NAMED_AT_MOST]]
-        query = select(sessions.c.service_id, sessions.c.session, sessions.c.number)
-        query = query.where(sessions.c.service_id.in_(ids)).order_by(sessions.c.service_id)
-        for id_, session, number in connection.execute(query.with_for_update()):
-            counts[id_] = (session, number)
+    """Return the number of the session that counts where it is not the one that was opened."""
+    counts = locked(connection, (id_ for id_, _ in rows), sessions.c.session, sessions.c.number)
     return {
-        one.uuid: counts[id_][1]
+        one.uuid: counts[id_].number
         for id_, one in rows
-        if id_ in counts and counts[id_][0] != one.session
+        if id_ in counts and counts[id_].session != one.session
     }
 
 

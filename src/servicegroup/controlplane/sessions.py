@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -134,9 +135,9 @@ class Sessions:
         return not self._holdings
 
     @property
-    def holdings(self) -> frozenset[Holding]:
-        """What each connection holds now."""
-        return frozenset(self._holdings)
+    def holdings(self) -> AbstractSet[Holding]:
+        """What each connection holds now; it changes with whatever happens on the loop."""
+        return self._holdings
 
     @property
     def connections(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
@@ -22,11 +23,16 @@ ONE = "one nova-compute"
 TWO = "two nova-compute"
 
 
-def joined(plane: ControlPlane, *hosts: str, binary: str = "nova-compute") -> list[Membership]:
-    """Join computes of these hosts in a cloud."""
-    members = [servicegroup.join(binary, host=host, url=plane.url) for host in hosts]
-    until(lambda: all(member.uuid for member in members), 30, what="all have joined")
-    return members
+@contextmanager
+def joined(plane: ControlPlane, *hosts: str) -> Iterator[list[Membership]]:
+    """Join computes of these hosts in a cloud until the end of the block."""
+    with ExitStack() as stack:
+        members = [
+            stack.enter_context(servicegroup.join("nova-compute", host=host, url=plane.url))
+            for host in hosts
+        ]
+        until(lambda: all(member.uuid for member in members), 30, what="all have joined")
+        yield members
 
 
 @pytest.fixture
@@ -53,8 +59,7 @@ def test_what_happens_there_happens_here(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    one, two = joined(cloud, "one", "two")
-    try:
+    with joined(cloud, "one", "two") as (_, two):
         mirror.start("--os-cloud", "prod")
         found = mirrored(register)
         assert {ONE, TWO} <= set(found)
@@ -81,11 +86,8 @@ def test_what_happens_there_happens_here(
         host = cloud.request("GET", "/v1/services?host=two")[2]["services"][0]["uuid"]
         cloud.request("DELETE", f"/v1/services/{host}")
         until(lambda: TWO not in mirrored(register), 30)
-        [again] = joined(cloud, "two")
-        until(lambda: reason(register, TWO) == "reporting", 30)
-        again.leave()
-    finally:
-        one.leave()
+        with joined(cloud, "two"):
+            until(lambda: reason(register, TWO) == "reporting", 30)
     kinds = {e["kind"] for e in register.request("GET", "/v1/events?limit=100")[2]["events"]}
     assert {"service-disable", "service-force-down", "service-delete", "service-down"} <= kinds
 
@@ -95,29 +97,28 @@ def test_an_api_that_is_away_accuses_nobody(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    [one] = joined(cloud, "one")
-    try:
-        mirror.start("--os-cloud", "prod")
-        before = mirrored(register)[ONE]["report_count"]
-        until(lambda: mirrored(register)[ONE]["report_count"] > before, 30)
-        cloud.freeze()
+    with joined(cloud, "one"):
+        try:
+            mirror.start("--os-cloud", "prod")
+            before = mirrored(register)[ONE]["report_count"]
+            until(lambda: mirrored(register)[ONE]["report_count"] > before, 30)
+            cloud.freeze()
 
-        def is_long_ago() -> bool:
-            service = mirrored(register)[ONE]
-            assert service["verdict"]["state"] == "up", service
-            age = service["verdict"]["evidence"]["report_age"]
-            return bool(age > QUICK.service_down_time + 4)
+            def is_long_ago() -> bool:
+                service = mirrored(register)[ONE]
+                assert service["verdict"]["state"] == "up", service
+                age = service["verdict"]["evidence"]["report_age"]
+                return bool(age > QUICK.service_down_time + 4)
 
-        until(is_long_ago, 60, 0.3)
-        # The mirror itself is a service here, and says what hinders it.
-        until(lambda: "does not answer" in (itself(register)["detail"] or ""), 60)
-        cloud.thaw()
-        count = mirrored(register)[ONE]["report_count"]
-        until(lambda: mirrored(register)[ONE]["report_count"] > count, 60)
-        assert reason(register, ONE) == "reporting"
-    finally:
-        cloud.thaw()
-        one.leave()
+            until(is_long_ago, 60, 0.3)
+            # The mirror itself is a service here, and says what hinders it.
+            until(lambda: "does not answer" in (itself(register)["detail"] or ""), 60)
+            cloud.thaw()
+            count = mirrored(register)[ONE]["report_count"]
+            until(lambda: mirrored(register)[ONE]["report_count"] > count, 60)
+            assert reason(register, ONE) == "reporting"
+        finally:
+            cloud.thaw()
     downs = register.request("GET", "/v1/events?kind=service-down&limit=100")[2]["events"]
     assert [event for event in downs if event["host"] == "one"] == []
 
@@ -127,8 +128,7 @@ def test_a_mirror_that_died_accuses_nobody_and_is_down_itself(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    one, two = joined(cloud, "one", "two")
-    try:
+    with joined(cloud, "one", "two"):
         mirror.start("--os-cloud", "prod")
         until(lambda: itself(register), 30)
         mirror.kill()
@@ -144,9 +144,6 @@ def test_a_mirror_that_died_accuses_nobody_and_is_down_itself(
         assert reason(register, ONE) == "reporting"
         joins = register.request("GET", "/v1/events?kind=service-join&limit=100")[2]["events"]
         assert len([event for event in joins if event["host"] == "one"]) == 1
-    finally:
-        one.leave()
-        two.leave()
 
 
 @pytest.mark.long
@@ -154,23 +151,21 @@ def test_a_heartbeat_that_stands_still_is_silent_here(plane: Planes, mirroring: 
     # The cloud waits for ten minutes before it says down; the register does not.
     cloud, register = plane("cloud", service_down_time=600, servicegroup_driver="db"), plane("r")
     mirror = mirroring(register, {"prod": at(cloud)})
-    [one] = joined(cloud, "one")
-    mirror.start("--os-cloud", "prod")
-    before = mirrored(register)[ONE]["report_count"]
-    until(lambda: mirrored(register)[ONE]["report_count"] > before, 30)
-    one._alarm.set()  # its heart stops, and nothing says so
-    until(lambda: reason(register, ONE) == "silent", 60)
-    there = cloud.request("GET", "/v2.1/os-services?host=one")[2]["services"]
-    assert [service["state"] for service in there] == ["up"]
-    one.leave()
+    with joined(cloud, "one") as [one]:
+        mirror.start("--os-cloud", "prod")
+        before = mirrored(register)[ONE]["report_count"]
+        until(lambda: mirrored(register)[ONE]["report_count"] > before, 30)
+        one._alarm.set()  # its heart stops, and nothing says so
+        until(lambda: reason(register, ONE) == "silent", 60)
+        there = cloud.request("GET", "/v2.1/os-services?host=one")[2]["services"]
+        assert [service["state"] for service in there] == ["up"]
 
 
 def test_edits_here_say_where_to_edit(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    [one] = joined(cloud, "one")
-    try:
+    with joined(cloud, "one"):
         mirror.start("--os-cloud", "prod")
         uuid = mirrored(register)[ONE]["uuid"]
         said = "openstack --os-cloud prod compute service set"
@@ -196,16 +191,13 @@ def test_edits_here_say_where_to_edit(
             "is mirrored from prod/nova; end the mirror" in answer["conflictingRequest"]["message"]
         )
         assert reason(register, ONE) == "reporting"
-    finally:
-        one.leave()
 
 
 def test_what_somebody_else_says_of_it_is_put_right(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    [one] = joined(cloud, "one")
-    try:
+    with joined(cloud, "one"):
         mirror.start("--os-cloud", "prod")
         service = mirrored(register)[ONE]
         leave = {"uuid": service["uuid"], "incarnation": service["incarnation"]}
@@ -213,16 +205,13 @@ def test_what_somebody_else_says_of_it_is_put_right(
         until(lambda: reason(register, ONE) == "reporting", 30)
         kinds = [e["kind"] for e in register.request("GET", "/v1/events?limit=100")[2]["events"]]
         assert "service-leave" in kinds
-    finally:
-        one.leave()
 
 
 def test_it_ends_when_it_is_told_to(
     world: tuple[ControlPlane, ControlPlane, MirrorProcess],
 ) -> None:
     cloud, register, mirror = world
-    [one] = joined(cloud, "one")
-    try:
+    with joined(cloud, "one"):
         mirror.start("--os-cloud", "prod")
         until(lambda: itself(register), 30)
         mirror.process.terminate()
@@ -235,5 +224,3 @@ def test_it_ends_when_it_is_told_to(
             "POST", "/v1/services", {"host": "one", "binary": "nova-compute"}
         )
         assert status == 200, answer
-    finally:
-        one.leave()

@@ -436,7 +436,7 @@ def test_who_can_vouch_for_nobody_asks_to_go_elsewhere_in_time(
     uuid = register(plane, host)
     with Talker(plane.url) as talker:
         talker.hold(uuid)
-        with closing(sqlite3.connect(str(record.url.database), isolation_level=None)) as other:
+        with closing(written_by_another(record)) as other:
             other.execute("BEGIN IMMEDIATE")
             begun = time.monotonic()
             assert talker.told("drain") == "database"

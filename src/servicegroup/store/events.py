@@ -7,7 +7,7 @@ Append last in a transaction: everybody waits for that lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,24 @@ def about(
     *facts, now = row
     known = dict(zip(_FACT_NAMES, facts, strict=True))
     return Event(at=now, kind=kind, actor=actor, detail=detail, **known)
+
+
+def of_row(
+    row: Mapping[str, Any], kind: EventKind, at: datetime, actor: str, detail: str | None = None
+) -> Event:
+    """Return an event of a service whose row is at hand; ``row`` has the names of the columns."""
+    return Event(
+        at=at,
+        kind=kind,
+        uuid=row["uuid"],
+        host=row["host"],
+        binary=row["binary"],
+        group=row["topic"],
+        zone=row["zone"],
+        incarnation=row["incarnation"],
+        actor=actor,
+        detail=detail,
+    )
 
 
 def log(engine: Engine) -> Log:

@@ -23,7 +23,7 @@ from servicegroup.mirrors import MOST_GONE, Kept, Look, Looked, Mirrored
 from servicegroup.model import Reason
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
-from servicegroup.store.events import about, append
+from servicegroup.store.events import about, append, of_row
 from servicegroup.store.marks import moment_of_report
 from servicegroup.store.tables import mirrors, services
 
@@ -265,23 +265,9 @@ def _made(
         for one in new
     ]
     connection.execute(services.insert(), rows)
-    joined = [_event(EventKind.JOIN, now, row, f"mirror of {mirror}") for row in rows]
+    joined = [of_row(row, EventKind.JOIN, now, f"mirror of {mirror}") for row in rows]
     names = ("host", "binary", "uuid", "incarnation")
     return [converted({n: row[n] for n in names}, Kept) for row in rows], joined
-
-
-def _event(kind: EventKind, at: datetime, row: Any, actor: str) -> Event:
-    return Event(
-        at=at,
-        kind=kind,
-        uuid=row["uuid"],
-        host=row["host"],
-        binary=row["binary"],
-        group=row["topic"],
-        zone=row["zone"],
-        incarnation=row["incarnation"],
-        actor=actor,
-    )
 
 
 def _delete(connection: Connection, mirror: str, those: Any) -> list[Event]:
@@ -292,7 +278,7 @@ def _delete(connection: Connection, mirror: str, those: Any) -> list[Event]:
     if found:
         named = _c.id.in_([row["id"] for row in found])
         connection.execute(update(services).where(named).values(deleted=_c.id, deleted_at=utcnow()))
-    return [_event(EventKind.DELETE, row["now"], row, f"mirror of {mirror}") for row in found]
+    return [of_row(row, EventKind.DELETE, row["now"], f"mirror of {mirror}") for row in found]
 
 
 def _end(engine: Engine, mirror: str) -> Looked:

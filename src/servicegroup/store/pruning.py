@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, literal, select, update
 
-from servicegroup.events import Event, EventKind
+from servicegroup.events import EventKind
 from servicegroup.model import Service
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
-from servicegroup.store.events import append
+from servicegroup.store.events import append, of_row
 from servicegroup.store.marks import undoubted_now
 from servicegroup.store.tables import outbox, services
 
@@ -58,7 +58,10 @@ def prune(
         connection.execute(deletion.values(deleted=services.c.id, deleted_at=utcnow()))
         for name in drivers:
             connection.execute(_evictions(name, those))
-        append(connection, [_event(row, actor, whys[row["id"]]) for row in gone])
+        deleted = (
+            of_row(row, EventKind.DELETE, row["now"], actor, whys[row["id"]]) for row in gone
+        )
+        append(connection, list(deleted))
         return set(ids)
 
     return write(engine, work)
@@ -69,18 +72,3 @@ def _evictions(driver: str, those: Any) -> Any:
     facts = (services.c[name] for name in columns[1:4])
     rows = select(literal(driver), *facts, utcnow()).where(those)
     return outbox.insert().from_select(columns, rows)
-
-
-def _event(row: Mapping[str, Any], actor: str, detail: str) -> Event:
-    return Event(
-        at=row["now"],
-        kind=EventKind.DELETE,
-        uuid=row["uuid"],
-        host=row["host"],
-        binary=row["binary"],
-        group=row["topic"],
-        zone=row["zone"],
-        incarnation=row["incarnation"],
-        actor=actor,
-        detail=detail,
-    )

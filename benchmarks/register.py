@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import Engine
 
 from servicegroup.store import database, migrate
@@ -44,6 +44,16 @@ def seed(url: str, count: int, binaries: tuple[str, ...] = (BINARY,)) -> None:
     with database.reading(engine) as connection:
         connection.execute(text(_ANALYSE[engine.dialect.name]))
         connection.commit()
+    engine.dispose()
+
+
+def report_all(url: str) -> None:
+    """Stamp every service, as its report does, a moment apart from one another."""
+    engine = database.connect(url)
+    apart = func.make_interval(0, 0, 0, 0, 0, 0, services.c.id * 0.000_01)
+    stamp = utcnow() - apart
+    stamped = services.update().values(last_seen_up=stamp, updated_at=stamp)
+    database.write(engine, lambda connection: connection.execute(stamped))
     engine.dispose()
 
 

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Engine
+
 from benchmarks import register
 from benchmarks.results import Claim, Section, ms
 from servers.mariadb import MariaDB
-from servicegroup.store import database
-from servicegroup.store.store import Store
+from servicegroup.store import database, versions
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -66,16 +67,15 @@ def _timed(url: str, services: int, times: int) -> tuple[float, float]:
     """Return the median seconds of one binary's range, and of all of them in one call."""
     register.seed(url, services, BINARIES)
     engine = database.connect(url)
-    store = Store(engine)
-    one = median(_seconds(store, (BINARIES[n % len(BINARIES)],)) for n in range(times))
-    everything = median(_seconds(store, BINARIES) for _ in range(times))
+    one = median(_seconds(engine, (BINARIES[n % len(BINARIES)],)) for n in range(times))
+    everything = median(_seconds(engine, BINARIES) for _ in range(times))
     engine.dispose()
     return one, everything
 
 
-def _seconds(store: Store, binaries: tuple[str, ...]) -> float:
+def _seconds(engine: Engine, binaries: tuple[str, ...]) -> float:
     begun = time.perf_counter()
-    found = store.versions(binaries)
+    found = versions.ranges(engine, binaries)
     elapsed = time.perf_counter() - begun
     if [(r.binary, r.minimum, r.maximum) for r in found] != [(b, 60, 74) for b in binaries]:
         raise AssertionError(f"the ranges of {binaries} came out as {found}")

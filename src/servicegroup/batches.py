@@ -6,23 +6,35 @@ the rule is asked about the rest.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
+from typing import TypeVar
 
 import msgspec
 
 from servicegroup.answers import answers_for, rpcs_for
-from servicegroup.glance import reason_at_a_glance, reason_if_fresh
+from servicegroup.glance import reason_if_fresh, reasons_at_a_glance
 from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
 from servicegroup.names import check_state, check_text
-from servicegroup.sessions import is_open
+from servicegroup.store.memory import Stamped
 from servicegroup.store.snapshots import Snapshot, is_bounded
 from servicegroup.store.store import Store
 
-Stated = tuple[Service, str]
-"""A service that carries no verdict, and the state that its verdict would have."""
+Stated = tuple[Service, str, int]
+"""A service that carries no verdict, the state that its verdict would have, and its ``updated_at``.
+
+That is a moment. The service itself may be as the memory keeps it: without what reports change.
+"""
+
+_OF_SESSION = {None: Reason.REPORTING, True: Reason.PRESENT, False: None}
+"""What a service with fresh reports is, by whether its session is held; see ``held``."""
+
+B = TypeVar("B")
+
+Asked = tuple[B, Presences | None]
+"""A batch with the backend's answers about it, None where no backend is asked."""
 
 
 class Batches:
@@ -39,12 +51,9 @@ class Batches:
         room = filters.limit
         if state is not None:  # SQL cannot count what is judged here
             filters = msgspec.structs.replace(filters, limit=None)
-        with closing(self._read(filters)) as snapshots:
-            for snapshot, presences in snapshots:
-                wanted = snapshot
-                if state == "down":  # whoever is up at a glance needs no evidence
-                    wanted = _left_of(snapshot, self._glances(snapshot, presences))
-                found = self.judged(wanted, presences)
+        with closing(self._wanted(filters, state)) as wanted:
+            for snapshot, presences in wanted:
+                found = self.judged(snapshot, presences)
                 if state is not None:
                     found = [s for s in found if s.judged.state == state][:room]
                 yield found
@@ -52,20 +61,35 @@ class Batches:
                 if room == 0:
                     return
 
+    def _wanted(self, filters: ServiceFilter, state: str | None) -> Generator[Asked[Snapshot]]:
+        """Yield what has to be judged: whoever is up at a glance is not down."""
+        if state != "down":
+            yield from self._read(filters)
+            return
+        with closing(self._glimpsed(filters)) as batches:
+            for batch, presences in batches:
+                doubtful = _doubtful(batch, self._at_a_glance(batch, presences))
+                yield batch.whole(doubtful), presences
+
     def states(self, filters: ServiceFilter) -> Iterator[list[Stated]]:
         """Yield the services that match with their states; see ``ServiceGroup.states``."""
-        with closing(self._read(filters)) as snapshots:
-            for snapshot, presences in snapshots:
-                yield self.stated(snapshot, presences)
+        with closing(self._glimpsed(filters)) as batches:
+            for batch, presences in batches:
+                yield self.stated(batch, presences)
 
-    def stated(self, snapshot: Snapshot, presences: Presences | None) -> list[Stated]:
+    def stated(self, batch: Snapshot | Stamped, presences: Presences | None) -> list[Stated]:
         """Give each service its state; ``presences`` are the backend's answers if one is asked."""
-        glances = self._glances(snapshot, presences)
-        judged = {s.id: s.judged for s in self.judged(_left_of(snapshot, glances), presences)}
+        reasons = self._at_a_glance(batch, presences)
+        services = batch.services
+        up = [reason.state for reason in reasons if reason is not None]
+        if len(up) == len(services):
+            return list(zip(services, up, batch.updated_at, strict=True))
+        judged = self.judged(batch.whole(_doubtful(batch, reasons)), presences)
+        found = {service.id: service.judged.state for service in judged}
         return [
-            (service, judged[service.id].state if reason is None else reason.state)
-            for service, reason in zip(snapshot.services, glances, strict=True)
-            if reason is not None or service.id in judged
+            (service, found[service.id] if reason is None else reason.state, at)
+            for service, reason, at in zip(services, reasons, batch.updated_at, strict=True)
+            if reason is not None or service.id in found
         ]
 
     def judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
@@ -85,18 +109,10 @@ class Batches:
         # Who registered after the backend was asked about a whole list is of the next one.
         return [s for s in snapshot.services if s.judged.evidence.presence is not NOT_ASKED]
 
-    def _read(self, filters: ServiceFilter) -> Generator[tuple[Snapshot, Presences | None]]:
-        """Yield what matches with the backend's answers, None where no backend is asked.
-
-        A reading in batches holds a connection to its end, so the backend is asked before (F-18).
-        """
-        for field, value in msgspec.structs.asdict(filters).items():
-            if isinstance(value, str):
-                check_text(field, value)
+    def _read(self, filters: ServiceFilter) -> Generator[Asked[Snapshot]]:
+        """Yield what matches, whole, with the backend's answers."""
+        presences = self._asked_before(filters)
         is_asked = self._judge.driver.capabilities.is_asked
-        presences: Presences | None = None
-        if is_asked and not is_bounded(filters):
-            presences = self._judge.asking.ask(self._store.lives(filters))
         with closing(self._store.batches(filters)) as snapshots:
             for snapshot in snapshots:
                 if is_asked and presences is None:
@@ -104,46 +120,65 @@ class Batches:
                 else:
                     yield snapshot, presences
 
-    def _glances(self, snapshot: Snapshot, presences: Presences | None) -> list[Reason | None]:
+    def _glimpsed(self, filters: ServiceFilter) -> Generator[Asked[Snapshot | Stamped]]:
+        """Yield the same with as little of it as a glance needs."""
+        stamped = None if is_bounded(filters) else self._store.stamped(filters)
+        if stamped is None:
+            yield from self._read(filters)
+            return
+        presences = self._asked_before(filters)
+        with closing(stamped) as batches:
+            for batch in batches:
+                yield batch, presences
+
+    def _asked_before(self, filters: ServiceFilter) -> Presences | None:
+        """Return the backend's answers about all that match where that may be many, else None.
+
+        A reading in batches holds a connection to its end, so the backend is asked before (F-18).
+        """
+        for field, value in msgspec.structs.asdict(filters).items():
+            if isinstance(value, str):
+                check_text(field, value)
+        if is_bounded(filters) or not self._judge.driver.capabilities.is_asked:
+            return None
+        return self._judge.asking.ask(self._store.lives(filters))
+
+    def _at_a_glance(
+        self, batch: Snapshot | Stamped, presences: Presences | None
+    ) -> list[Reason | None]:
         """Return the reason of each service that is up at a glance, None of the others."""
-        judge, now = self._judge, snapshot.listening.now
+        judge, services = self._judge, batch.services
         if not judge.goes_by_stamps:
-            return [None] * len(snapshot.services)
-        oldest = now - timedelta(seconds=judge.limits.service_down_time)
+            return [None] * len(services)
+        signals: Sequence[Reason | None]
         if not judge.driver.capabilities.separate_signal:
-            reporting = Reason.REPORTING
-            return [reason_at_a_glance(s, reporting, now, oldest) for s in snapshot.services]
-        by_signal = _if_fresh(snapshot, presences, judge.limits.on_unknown)
-        signals = list(zip(snapshot.services, by_signal, strict=True))
-        judge.saw_present((s.id, s.incarnation) for s, one in signals if one is Reason.PRESENT)
-        return [reason_at_a_glance(service, one, now, oldest) for service, one in signals]
-
-
-def _if_fresh(
-    snapshot: Snapshot, presences: Presences | None, on_unknown: OnUnknown
-) -> Iterable[Reason | None]:
-    """Tell of each service what it is if its reports are fresh, None where the rule has to look."""
-    if presences is None:  # what is recorded has been read with the services
-        return _by_sessions(snapshot)
-    return (
-        Reason.REPORTING if s.mirror else reason_if_fresh(s, presences.get(s.member), on_unknown)
-        for s in snapshot.services
-    )
-
-
-def _by_sessions(snapshot: Snapshot) -> Iterator[Reason | None]:
-    now = snapshot.listening.now
-    for service in snapshot.services:
-        session = snapshot.sessions.get(service.id)
-        if session is None:  # there is no such signal
-            yield Reason.REPORTING
+            signals = [Reason.REPORTING] * len(services)
         else:
-            is_fine = session.deaf_since is None and is_open(session, now)
-            yield Reason.PRESENT if is_fine else None
+            signals = _signals(batch, presences, judge.limits.on_unknown)
+            judge.saw_present(
+                (service.id, service.incarnation)
+                for service, signal in zip(services, signals, strict=True)
+                if signal is Reason.PRESENT
+            )
+        now = batch.listening.now
+        oldest = now - timedelta(seconds=judge.limits.service_down_time)
+        return reasons_at_a_glance(services, batch.seen_within(oldest, now), signals)
 
 
-def _left_of(snapshot: Snapshot, glances: list[Reason | None]) -> Snapshot:
-    """Return what the rule has to look at."""
-    pairs = zip(snapshot.services, glances, strict=True)
-    left = [service for service, reason in pairs if reason is None]
-    return msgspec.structs.replace(snapshot, services=left)
+def _doubtful(batch: Snapshot | Stamped, reasons: Iterable[Reason | None]) -> list[int]:
+    """Return the ids of those whom the rule has to look at."""
+    pairs = zip(batch.services, reasons, strict=True)
+    return [service.id for service, reason in pairs if reason is None]
+
+
+def _signals(
+    batch: Snapshot | Stamped, presences: Presences | None, on_unknown: OnUnknown
+) -> list[Reason | None]:
+    """Tell of each service what it is if its reports are fresh, None where the rule has to look."""
+    if presences is not None:
+        return [
+            Reason.REPORTING if s.mirror else reason_if_fresh(s, presences.get(m), on_unknown)
+            for s, m in zip(batch.services, batch.members, strict=True)
+        ]
+    # What is recorded has been read with the services.
+    return [_OF_SESSION[held] for held in batch.held(batch.listening.now)]

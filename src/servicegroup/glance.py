@@ -8,27 +8,30 @@ no I/O, no clock.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
 
 from servicegroup.liveness import has_life
 from servicegroup.model import OnUnknown, Presence, PresenceState, Reason, Service
 
 
-def reason_at_a_glance(
-    service: Service, if_fresh: Reason | None, now: datetime, oldest: datetime
-) -> Reason | None:
-    """Return the reason of a service that is up without a doubt, None where the rule has to look.
+def reasons_at_a_glance(
+    services: Iterable[Service], fresh: Iterable[bool], if_fresh: Iterable[Reason | None]
+) -> list[Reason | None]:
+    """Return the reason of each service that is up without a doubt, None where the rule looks.
 
-    ``if_fresh`` is the reason if its reports are, by its backend or its session, None where that
-    does not show. Stamps later than ``oldest``, and not later than ``now``, are fresh.
+    ``fresh`` tells of each whether its last report, or its making if it never reported, is younger
+    than ``service_down_time`` and not ahead of the clock. ``if_fresh`` is the reason if its reports
+    are, by its backend or its session, None where that does not show.
     """
-    if service.forced_down or service.departure is not None:
-        return None
-    if service.observed_state == "down":  # its age may count from a later stamp (F-50)
-        return None
-    if not oldest < (service.last_seen_up or service.created_at) <= now:
-        return None
-    return if_fresh
+    return [
+        reason
+        if is_fresh
+        and not service.forced_down
+        and service.departure is None
+        and service.observed_state != "down"  # else its age may count from a later stamp (F-50)
+        else None
+        for service, is_fresh, reason in zip(services, fresh, if_fresh, strict=True)
+    ]
 
 
 def reason_if_fresh(

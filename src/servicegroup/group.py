@@ -30,7 +30,7 @@ from servicegroup.model import BinaryVersions, Limits, Member, Service, ServiceF
 from servicegroup.names import check_name, check_text, topic_of, zone_of
 from servicegroup.recording import Recorder
 from servicegroup.rpc import RpcLimits
-from servicegroup.store import events
+from servicegroup.store import events, versions
 from servicegroup.store.findings import current_protections
 from servicegroup.store.history import read_history
 from servicegroup.store.lease import ObserverStatus, obeys, observer_status
@@ -57,6 +57,7 @@ class ServiceGroup:
     ) -> None:
         """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
 
+        ``keeps_rows``: ``states`` has the same object of a service until its record changes.
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
         ``reserved`` is the same record by other connections, for reports and the observer (F-18).
         ``rpc`` is what answers in sessions are measured against.
@@ -73,6 +74,7 @@ class ServiceGroup:
         ]
         self.judge = Judge(driver, limits, monotonic, rpc=rpc)
         self._batches = Batches(store, self.judge)
+        self.keeps_rows = store.keeps_rows
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
         )
@@ -132,7 +134,7 @@ class ServiceGroup:
         """Return the version range of the given binaries, or of all that exist (spec S8)."""
         for binary in binaries:
             check_text("binary", binary)
-        return self._store.versions(list(binaries) or self._store.binaries())
+        return versions.ranges(self._store.engine, binaries)
 
     def zones(self) -> list[tuple[str, bool]]:
         """Return each zone with whether an enabled service exists in it, sorted by name."""
@@ -145,7 +147,7 @@ class ServiceGroup:
     def version_counts(self, binaries: Sequence[str] = ()) -> list[BinaryVersions]:
         """Return the same, each with how many services of the binary run each version."""
         ranges = self.versions(binaries)
-        counts = self._store.version_counts([one.binary for one in ranges])
+        counts = versions.counts(self._store.engine, [one.binary for one in ranges])
         return [
             BinaryVersions(one.binary, one.minimum, one.maximum, counts.get(one.binary, {}))
             for one in ranges

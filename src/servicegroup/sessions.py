@@ -84,10 +84,17 @@ def presences_of(
 
 def is_open(session: Session, now: datetime) -> bool:
     """Tell whether a session has not ended, on a control plane that marks."""
-    if session.ended_at is not None or session.marked_at is None:
-        return False
-    # A mark from the future is of a clock that stepped back; the next one corrects it (F-50).
-    return abs((now - session.marked_at).total_seconds()) <= MARK_TOLERANCE
+    return (
+        session.ended_at is None and session.marked_at is not None and marks(session.marked_at, now)
+    )
+
+
+def marks(marked_at: datetime, now: datetime) -> bool:
+    """Tell whether a control plane whose latest mark this is still marks.
+
+    One from the future is of a clock that stepped back; the next one corrects it (F-50).
+    """
+    return abs((now - marked_at).total_seconds()) <= MARK_TOLERANCE
 
 
 def presence_of(session: Session, incarnation: int, listening: Listening, ttl: float) -> Presence:

@@ -18,7 +18,7 @@ from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute.routes import respond
 from servicegroup.api.endpoint import Endpoint
-from servicegroup.api.listing import listed
+from servicegroup.api.listing import encoded, listed
 from servicegroup.api.v1 import routes as v1
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.group import ServiceGroup
@@ -148,7 +148,7 @@ def test_a_database_that_goes_meanwhile_is_an_error_and_no_list(
         raise StoreUnavailable("The database does not answer.")
 
     with pytest.raises(StoreUnavailable):
-        listed(broken())
+        listed(encoded(broken()))
 
 
 @pytest.mark.parametrize("place", ["full", "missing"])

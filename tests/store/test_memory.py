@@ -9,17 +9,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, event, select, text
 
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Leave, Report
 from servicegroup.model import Departure, Limits, Service, ServiceFilter
-from servicegroup.store import migrate, snapshots
+from servicegroup.moments import moment
+from servicegroup.sessions import SessionEnd
+from servicegroup.store import memory, migrate, snapshots
+from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.memory import HOT
+from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
-from servicegroup.store.tables import services
+from servicegroup.store.tables import planes, services, sessions
 
 if TYPE_CHECKING:
     from servers.postgresql import PostgreSQL
@@ -32,6 +37,7 @@ BATCHES = 3  # of COUNT
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "BATCH", BATCH)
+    monkeypatch.setattr(snapshots, "BATCH_OF_STAMPS", BATCH + 1)
 
 
 @pytest.fixture
@@ -58,6 +64,27 @@ def listed(group: ServiceGroup, filters: ServiceFilter | None = None) -> list[Se
     """Return what a whole list reads, not judged."""
     batches = group._store.batches(filters or ServiceFilter())
     return [service for snapshot in batches for service in snapshot.services]
+
+
+def stated(group: ServiceGroup, filters: ServiceFilter | None = None) -> list[Any]:
+    """Return what a list of states says, without what only whole records have."""
+    return [
+        (_without_hot(service), state, at)
+        for batch in group.states(filters)
+        for service, state, at in batch
+    ]
+
+
+def judged(group: ServiceGroup, filters: ServiceFilter | None = None) -> list[Any]:
+    """Return the same by whole records and their verdicts."""
+    return [
+        (_without_hot(service), service.judged.state, moment(service.updated_at))
+        for service in group.services(filters)
+    ]
+
+
+def _without_hot(service: Service) -> Service:
+    return replace(service, verdict=None, flapping_until=None, **dict.fromkeys(HOT))
 
 
 def stored(engine: Engine, filters: ServiceFilter | None = None) -> list[Service]:
@@ -149,7 +176,7 @@ def test_an_answered_edit_is_in_the_next_list_of_every_plane(engine: Engine) -> 
         reason = f"turn {turn}"
         writer.update(uuid, disabled=True, disabled_reason=reason)
         for reader in planes:
-            shown = {s.uuid: s.disabled_reason for batch in reader.states() for s, _ in batch}
+            shown = {s.uuid: s.disabled_reason for batch in reader.states() for s, *_ in batch}
             assert shown[uuid] == reason
     planes[1].close()
 
@@ -229,17 +256,56 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_lists_are_what_is_stored_whatever_happens(engine: Engine, seed: int) -> None:
+def test_lists_are_what_is_stored_whatever_happens(
+    engine: Engine, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:  # so that batches are read whole, and not by name
+        for module in (snapshots, memory):
+            monkeypatch.setattr(module, "NAMED_AT_MOST", 1)
     walk = Walk(engine, seed)
     fill(walk.group)
     seldom, often = plane(engine), plane(engine)
     for number in range(120):
         walk.step()
         assert listed(often) == stored(engine)
+        assert stated(often) == judged(walk.group)
+        assert often._store.lives(ServiceFilter()) == read_whole_lives(engine)
         if number % 9 == 0:
             east = ServiceFilter(zone="east")
             assert listed(seldom, east) == stored(engine, east)
             assert listed(seldom) == stored(engine)
+
+
+def read_whole_lives(engine: Engine) -> dict[Any, int]:
+    with engine.connect() as connection:
+        return snapshots.read_lives(connection, ServiceFilter())
+
+
+def test_a_glance_takes_sessions_as_they_are_whoever_holds_them(engine: Engine) -> None:
+    """In columns as in rows: none, open, ended, deaf, and of a control plane that is forgotten."""
+    group = ServiceGroup(Store(engine, with_sessions=True), load("session"), Limits())
+    uuids = fill(group)
+    plane, gone = SessionWriter(engine, "node1"), SessionWriter(engine, "node2")
+    for writer in (plane, gone):
+        writer.begin_anew([])
+    plane.open([Opening(uuid, 1, 1, f"s{n}") for n, uuid in enumerate(uuids[:4])])
+    gone.open([Opening(uuids[4], 1, 1, "s4")])
+    plane.end([Ending(uuids[1], "s1", SessionEnd.BROKEN)])
+    changes = (
+        (sessions, {"deaf_since": utcnow()}, "s2", sessions.c.session),
+        (sessions, {"incarnation": 7}, "s3", sessions.c.session),
+        (planes, {"id": "another"}, "node2", planes.c.name),
+    )
+    for table, values, name, column in changes:
+        change = table.update().where(column == name).values(values)
+        write(engine, partial(Connection.execute, statement=change))
+    whole = list(group._store.batches(ServiceFilter()))
+    columns = list(group._store.stamped(ServiceFilter()) or ())
+    now = whole[0].listening.now
+    held = [one for snapshot in whole for one in snapshot.held(now)]
+    assert held == [True, False, False, None, False, None, None]
+    assert [one for stamped in columns for one in stamped.held(now)] == held
+    assert stated(group) == judged(group)
 
 
 def test_a_restored_backup_shows_at_once_and_so_does_what_follows(engine: Engine) -> None:
@@ -280,19 +346,20 @@ def test_a_copy_without_its_trigger_is_read_whole(engine: Engine) -> None:
         write(engine, partial(Connection.execute, statement=drop))
         group.update(uuid, disabled=True, disabled_reason=drop.text)
         assert listed(group) == stored(engine)
+        assert stated(group) == judged(group)
 
 
 def test_whoever_is_gone_is_forgotten(engine: Engine) -> None:
     """Else a fleet whose names come and go would fill the memory."""
     group = plane(engine)
     uuids = fill(group)
-    memory = group._store._memory
-    assert memory is not None
+    kept = group._store._memory
+    assert kept is not None
     listed(group)
-    assert len(memory.known) == COUNT
+    assert len(kept.known) == COUNT
     for uuid in uuids[:4]:
         group.delete(uuid)
     listed(group, ServiceFilter(binary="web"))
-    assert len(memory.known) == COUNT, "a list of some says nothing of the others"
+    assert len(kept.known) == COUNT, "a list of some says nothing of the others"
     listed(group)
-    assert len(memory.known) == COUNT - 4
+    assert len(kept.known) == COUNT - 4

@@ -14,9 +14,12 @@ from servicegroup.driver import load
 from servicegroup.judging import Judge
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.model import Limits, OnUnknown, Presence, PresenceState, Reason, Service
+from servicegroup.moments import NEVER, moment
 from servicegroup.rpc import RpcLimits
 from servicegroup.sessions import Session
+from servicegroup.store.memory import HOT, Row, Stamped
 from servicegroup.store.snapshots import Snapshot
+from servicegroup.store.stamps import NO_SESSION, Stamps
 from servicegroup.store.store import Store
 
 NOW = datetime(2026, 11, 1, 12)
@@ -40,7 +43,35 @@ def service(**facts: object) -> Service:
     known |= {"version": 0, "incarnation": 3, "report_count": 1, "deleted": 0}
     known |= {"disabled": False, "forced_down": False}
     known |= {"created_at": ago(5000), "registered_at": ago(5000), "last_seen_up": ago(1)}
+    known |= {"updated_at": ago(1)}
     return Service(**known | facts)  # type: ignore[arg-type]
+
+
+def copied(snapshot: Snapshot) -> Snapshot:
+    """Return the same, of which nothing is judged yet."""
+    services = [msgspec.structs.replace(one, verdict=None) for one in snapshot.services]
+    return msgspec.structs.replace(snapshot, services=services)
+
+
+def kept(snapshot: Snapshot) -> Stamped:
+    """Return the same batch as a list on PostgreSQL reads it: rows that are kept, and columns."""
+    rows, seen_at, marked_at = [], [], []
+    for one in snapshot.services:
+        hot = dict.fromkeys(HOT)
+        rows.append(Row(0, msgspec.structs.replace(one, **hot), one.member))
+        seen_at.append(moment(one.last_seen_up or one.created_at))
+        session = snapshot.sessions.get(one.id)
+        if session is None:
+            marked_at.append(NO_SESSION)
+        elif session.ended_at or session.deaf_since or session.marked_at is None:
+            marked_at.append(NEVER)
+        else:
+            marked_at.append(moment(session.marked_at))
+    ids = [one.id for one in snapshot.services]
+    updated_at = [moment(one.updated_at) for one in snapshot.services]
+    stamps = Stamps(ids, [0] * len(ids), updated_at, seen_at, marked_at)
+    services = [row.service for row in rows]
+    return Stamped(snapshot.listening, services, rows, stamps, snapshot.whole)
 
 
 class Two:
@@ -66,14 +97,19 @@ class Two:
         sessions = {} if session is None else {one.id: session}
         snapshot = Snapshot(listening, [msgspec.structs.replace(one)], sessions)
         answers = {one.member: presence} if self._is_asked else None
-        ((seen, state),) = self._quick.stated(snapshot, answers)
-        again = msgspec.structs.replace(snapshot, services=[msgspec.structs.replace(one)])
-        (judged,) = self._thorough.judged(again, answers)
-        assert state == judged.judged.state
-        if seen.verdict is not None:
-            return seen.judged.reason, judged.judged.reason
-        (reason,) = self._quick._glances(snapshot, answers)
-        assert reason is not None
+        (judged,) = self._thorough.judged(copied(snapshot), answers)
+        reasons = set()
+        for batch in (snapshot, kept(copied(snapshot))):
+            ((seen, state, updated_at),) = self._quick.stated(batch, answers)
+            assert (seen.id, state, updated_at) == (
+                one.id,
+                judged.judged.state,
+                moment(one.updated_at),
+            )
+            (reason,) = self._quick._at_a_glance(batch, answers)
+            (whole,) = batch.whole([one.id]).services
+            reasons.add(reason or whole.judged.reason)
+        (reason,) = reasons
         return reason, judged.judged.reason
 
     def wait(self, seconds: float) -> None:
@@ -89,6 +125,7 @@ services = st.builds(
     departure=st.none() | st.sampled_from(["stopped", "exited"]),
     created_at=stamps,
     last_seen_up=maybe,
+    updated_at=maybe,
     registered_at=stamps,
     incarnation=st.integers(1, 3),
     absent_since=maybe,
@@ -195,13 +232,15 @@ def test_most_need_no_evidence() -> None:
         seen = service()
         answers = None if answer is None else {seen.member: answer}
         snapshot = Snapshot(PLAIN[0], [seen])
-        assert batches.stated(snapshot, answers) == [(seen, "up")]
+        for batch in (snapshot, kept(snapshot)):
+            ((_, *rest),) = batches.stated(batch, answers)
+            assert rest == ["up", moment(ago(1))]
+            assert batches._at_a_glance(batch, answers) == [reason]
         assert seen.verdict is None
-        assert batches._glances(snapshot, answers) == [reason]
     held = Session(ago(100), None, None, "node9", ago(0.5))
     judge = Judge(load("session", {}), LIMITS)
     seen = service()
     batches = Batches(Store(create_engine("sqlite://")), judge)
-    found = batches.stated(Snapshot(PLAIN[0], [seen], {1: held}), None)
-    assert found == [(seen, "up")]
-    assert seen.verdict is None
+    snapshot = Snapshot(PLAIN[0], [seen], {1: held})
+    for batch in (snapshot, kept(snapshot)):
+        assert batches._at_a_glance(batch, None) == [Reason.PRESENT]

@@ -42,7 +42,7 @@ _free = threading.BoundedSemaphore(AT_ONCE)
 class Large:
     """A body spooled to an anonymous temporary file, which goes when nobody holds it any more."""
 
-    def __init__(self, parts: Iterable[bytes]) -> None:
+    def __init__(self, parts: Iterable[bytes | memoryview]) -> None:
         """Write it. Raises what ``parts`` raises, and Unavailable where there is no room for it."""
         if not _free.acquire(blocking=False):
             raise Unavailable(
@@ -87,12 +87,12 @@ class Large:
             )
 
 
-def gathered(parts: Iterable[bytes]) -> bytes | Large:
+def gathered(parts: Iterable[bytes | memoryview]) -> bytes | Large:
     """Return the parts as one body: in memory up to IN_MEMORY bytes, else in a file.
 
     Raises what ``parts`` raises, and Unavailable where there is no room for the file.
     """
-    held: list[bytes] = []
+    held: list[bytes | memoryview] = []
     size, rest = 0, iter(parts)
     for part in rest:
         held.append(part)

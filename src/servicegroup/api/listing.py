@@ -79,18 +79,27 @@ def is_small(filters: ServiceFilter, state: str | None = None) -> bool:
     return filters.host is not None or (few and state is None)
 
 
-def listed(batches: Iterable[Sequence[msgspec.Struct]], end: bytes = b"]}") -> Answer:
-    """Return an answer whose ``services`` are those of all batches; ``end`` closes the list."""
+def listed(batches: Iterable[bytes | memoryview], end: bytes = b"]}") -> Answer:
+    """Return an answer whose ``services`` are those of all batches; ``end`` closes the list.
+
+    A batch is the JSON of some services with commas between them.
+    """
     body = gathered(itertools.chain([b'{"services":['], _separated(batches), [end]))
     if isinstance(body, Large):
         return Answer(large=body)
     return Answer(body=body)
 
 
-def _separated(batches: Iterable[Sequence[msgspec.Struct]]) -> Iterator[bytes]:
+def encoded(batches: Iterable[Sequence[msgspec.Struct]]) -> Iterator[memoryview]:
+    """Yield the JSON of each batch, as ``listed`` takes it."""
+    for batch in batches:
+        yield memoryview(msgspec.json.encode(batch))[1:-1]  # which copies nothing
+
+
+def _separated(batches: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     comma = b""
     for batch in batches:
         if batch:
             yield comma
-            yield msgspec.json.encode(batch)[1:-1]
+            yield batch
             comma = b","

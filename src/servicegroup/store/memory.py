@@ -11,25 +11,30 @@ has other tokens than what it lost, since they are drawn and not counted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
-from sqlalchemy import Connection, Engine, Select, bindparam, text
+from sqlalchemy import Connection, Engine, Select
 
-from servicegroup.model import Service
-from servicegroup.sessions import Session
+from servicegroup.liveness import Listening
+from servicegroup.model import Member, Service
+from servicegroup.moments import NEVER, moment, stamp
+from servicegroup.sessions import Session, marks
 from servicegroup.store.snapshots import (
     COLUMNS,
+    NAMED_AT_MOST,
     SESSION_COLUMNS,
-    Find,
-    Found,
-    found_whole,
-    living,
+    Snapshot,
+    beside_mirrors_of,
     matching,
+    of_ids,
+    read_whole,
     service_of,
 )
+from servicegroup.store.stamps import EDITION, NO_SESSION, Stamps, read_stamps
 from servicegroup.store.tables import services
 
 HOT = ("report_count", "updated_at", "last_seen_up", "detail", "backend_error")
@@ -37,24 +42,52 @@ HOT = ("report_count", "updated_at", "last_seen_up", "detail", "backend_error")
 
 _HOT_WIDTH = 2 + len(HOT)
 
-_NAMED_AT_MOST = 200
-"""Services of a batch whose rows are read by name; where more changed, the batch is read whole."""
-
-_DRAWS = text(
-    "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'services'::regclass"
-    " AND tgname = 'servicegroup_edition' AND tgenabled IN ('O', 'A')"
-)
-"""Whether the database draws tokens; asked as of the moment of each list."""
-
 _SHARED = ("binary", "topic", "zone")
 """Names that many services have: they are held once."""
 
 
 class Row(NamedTuple):
-    """A row as it was read: its token, and the service without what reports change."""
+    """A row as it was read: its token, the service without what reports change, its member."""
 
     edition: int
     service: Service
+    member: Member
+
+
+class Stamped(NamedTuple):
+    """Services of a batch as they are kept, beside what reports change of them, in columns.
+
+    ``whole`` reads the services of some ids whole, as of the same moment: ask it while the list is
+    read.
+    """
+
+    listening: Listening
+    services: list[Service]
+    rows: list[Row]
+    stamps: Stamps
+    whole: Callable[[Collection[int]], Snapshot]
+
+    @property
+    def members(self) -> list[Member]:
+        """The services as a backend knows them."""
+        return [row.member for row in self.rows]
+
+    @property
+    def updated_at(self) -> Sequence[int]:
+        """When each was changed or reported last, as a moment."""
+        return self.stamps.updated_at
+
+    def seen_within(self, after: datetime, until: datetime) -> list[bool]:
+        """Tell of each whether its last report, or its making, came within these moments."""
+        low, high = moment(after), moment(until)
+        return [low < seen <= high for seen in self.stamps.seen_at]
+
+    def held(self, now: datetime) -> list[bool | None]:
+        """Tell of each whether its session is held without a doubt, None of who never had one."""
+        told: dict[int, bool | None] = {NO_SESSION: None, NEVER: False}
+        for mark in set(self.stamps.marked_at) - told.keys():  # one of each control plane
+            told[mark] = marks(stamp(mark), now)
+        return [told[mark] for mark in self.stamps.marked_at]
 
 
 class Memory:
@@ -65,10 +98,6 @@ class Memory:
         self.with_sessions = with_sessions
         self.known: dict[int, Row] = {}
 
-    def finder(self) -> Find:
-        """Return what finds the batches of one list, and forgets whoever a whole one lacks."""
-        return _List(self).find
-
     def keep(self, living: Collection[int]) -> None:
         """Keep no others than these; who registers meanwhile is read once more."""
         if len(self.known) > len(living):
@@ -76,48 +105,70 @@ class Memory:
                 self.known.pop(gone, None)
 
 
-class _List:
-    """One list that is read, batch by batch."""
+class MemoryList:
+    """One list that is read, batch by batch; it forgets whoever a list of everybody lacks."""
 
     def __init__(self, memory: Memory) -> None:
+        """Read by what ``memory`` keeps."""
         self._memory = memory
         self._ids: list[int] | None = None
-        self._draws: bool | None = None
 
-    def find(self, connection: Connection, values: Mapping[str, Any]) -> Found:
-        """Find the services of the next batch; whoever changed is read whole."""
-        memory = self._memory
-        if self._draws is None:
-            self._draws = bool(connection.scalar(_DRAWS))
-        if not self._draws:  # as in a copy without its triggers: tokens say nothing
-            return found_whole(connection, values, with_sessions=memory.with_sessions)
-        query = _hot(frozenset(values), with_sessions=memory.with_sessions)
+    def snapshot(
+        self, connection: Connection, listening: Listening, values: Mapping[str, Any]
+    ) -> Snapshot:
+        """Read the services of the next batch; whoever changed is read whole."""
+        with_sessions = self._memory.with_sessions
+        query = _hot(frozenset(values), with_sessions=with_sessions)
         read = connection.execute(query, values).all()
-        known: list[Row | None] = [memory.known.get(one[0]) for one in read]
+        rows = self._rows(connection, values, [one[0] for one in read], [one[1] for one in read])
+        found = [_whole(one, row.service) for one, row in zip(read, rows, strict=True)]
+        held: dict[int, Session] = {}
+        if with_sessions:  # a life that never held one has none that was ever opened
+            held = {one[0]: Session(*one[_HOT_WIDTH:]) for one in read if one[_HOT_WIDTH]}
+        return Snapshot(beside_mirrors_of(connection, listening, found), found, held)
+
+    def stamped(
+        self, connection: Connection, listening: Listening, values: Mapping[str, Any]
+    ) -> Stamped:
+        """Read the same as columns; whoever changed is read whole."""
+        with_sessions = self._memory.with_sessions
+        stamps = read_stamps(connection, values, with_sessions=with_sessions)
+        rows = self._rows(connection, values, stamps.ids, stamps.editions)
+        found = [row.service for row in rows]
+        listening = beside_mirrors_of(connection, listening, found)
+        whole = partial(read_whole, connection, listening, values, with_sessions=with_sessions)
+        return Stamped(listening, found, rows, stamps, lambda ids: whole(ids=ids))
+
+    def _rows(
+        self,
+        connection: Connection,
+        values: Mapping[str, Any],
+        ids: Sequence[int],
+        editions: Sequence[int],
+    ) -> list[Row]:
+        """Return the rows of these services as of the moment at which their tokens were read."""
+        kept = self._memory.known
+        known = [kept.get(one) for one in ids]
         changed = [
-            one[0]
-            for one, row in zip(read, known, strict=True)
-            if row is None or row.edition != one[1]
+            one
+            for one, row, edition in zip(ids, known, editions, strict=True)
+            if row is None or row.edition != edition
         ]
         if changed:
             learnt = _learnt(connection, values, changed)
-            memory.known.update(learnt)
-            known = [learnt.get(one[0], row) for one, row in zip(read, known, strict=True)]
-        self._note(values, read)
-        found = [_whole(one, row) for one, row in zip(read, known, strict=True) if row is not None]
-        held: dict[int, Session] = {}
-        if memory.with_sessions:  # a life that never held one has none that was ever opened
-            held = {one[0]: Session(*one[_HOT_WIDTH:]) for one in read if one[_HOT_WIDTH]}
-        return found, held
+            kept.update(learnt)
+            known = [learnt.get(one, row) for one, row in zip(ids, known, strict=True)]
+        self._note(values, ids)
+        return [row for row in known if row is not None]
 
-    def _note(self, values: Mapping[str, Any], read: Sequence[Any]) -> None:
+    def _note(self, values: Mapping[str, Any], ids: Sequence[int]) -> None:
         """Take note of who exists, if the list is of everybody; say so at its end."""
         if self._ids is None:
             if values.keys() != {"limit"}:
                 return
             self._ids = []
-        self._ids += [one[0] for one in read]
-        if len(read) < values["limit"]:
+        self._ids += ids
+        if len(ids) < values["limit"]:
             self._memory.keep(self._ids)
 
 
@@ -126,9 +177,8 @@ def has_editions(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql"
 
 
-def _whole(read: Sequence[Any], row: Row) -> Service:
-    """Return the service of a row with what reports change, as it was read just now."""
-    kept: Any = row.service
+def _whole(read: Sequence[Any], kept: Any) -> Service:
+    """Return a kept service with what reports change, as it was read just now."""
     service: Service = kept.__copy__()  # what copy.copy does, once it has found it by its name
     _, _, count, updated_at, last_seen_up, detail, backend_error, *_ = read
     force_setattr(service, "report_count", count)
@@ -145,22 +195,22 @@ def _learnt(
     connection: Connection, values: Mapping[str, Any], ids: Sequence[int]
 ) -> dict[int, Row]:
     """Read rows whole, as of the moment at which their tokens were read."""
-    if len(ids) > _NAMED_AT_MOST:
+    if len(ids) > NAMED_AT_MOST:
         query = _with_edition(matching(frozenset(values), with_moment=False))
         rows = connection.execute(query, values)
     else:
         rows = connection.execute(_of_ids(), {"ids": list(ids)})
-    return {row[1]: Row(row[0], _kept(row[1:])) for row in rows}
+    return {row[1]: _kept(row[0], row[1:]) for row in rows}
 
 
-def _kept(columns: Sequence[Any]) -> Service:
-    """Return a service for the memory: without what is read each time, and shared names once."""
+def _kept(edition: int, columns: Sequence[Any]) -> Row:
+    """Return a row for the memory: without what is read each time, and shared names once."""
     service = service_of(columns)
     for name in HOT:
         force_setattr(service, name, None)
     for name in _SHARED:
         force_setattr(service, name, sys.intern(getattr(service, name)))
-    return service
+    return Row(edition, service, service.member)
 
 
 def _with_edition(query: Select[Any]) -> Select[Any]:
@@ -170,7 +220,7 @@ def _with_edition(query: Select[Any]) -> Select[Any]:
 @cache
 def _hot(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     """Return the query for tokens, what reports change, and the sessions."""
-    hot = (services.c.id, services.c.edition, *(services.c[name] for name in HOT))
+    hot = (services.c.id, EDITION, *(services.c[name] for name in HOT))
     query = matching(names, with_sessions=with_sessions, with_moment=False)
     return query.with_only_columns(
         *hot, *(SESSION_COLUMNS if with_sessions else ()), maintain_column_froms=True
@@ -179,6 +229,4 @@ def _hot(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
 
 @cache
 def _of_ids() -> Select[Any]:
-    ids = bindparam("ids", expanding=True, type_=services.c.id.type)
-    query = living(with_moment=False).where(services.c.id.in_(ids))
-    return _with_edition(query)
+    return _with_edition(of_ids(with_moment=False))

@@ -5,9 +5,10 @@ Each query is made once and asked with values: making one costs more than runnin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -25,7 +26,8 @@ from sqlalchemy import (
 from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service, ServiceFilter
-from servicegroup.sessions import Session
+from servicegroup.moments import moment
+from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
@@ -50,6 +52,13 @@ _AT_ONCE = 500
 
 BATCH = 2_000
 """Services of a batch: what a large listing holds at once."""
+
+BATCH_OF_STAMPS = 6 * BATCH
+"""The same of columns, which are smaller than rows."""
+
+
+NAMED_AT_MOST = 200
+"""Services of a batch whose rows are read by name; of more, the batch is read whole."""
 
 
 _OF_MOMENT = 4
@@ -77,6 +86,31 @@ class Snapshot(msgspec.Struct, frozen=True):
     listening: Listening
     services: list[Service]
     sessions: dict[int, Session] = {}
+
+    @property
+    def members(self) -> list[Member]:
+        """The services as a backend knows them."""
+        return [service.member for service in self.services]
+
+    @property
+    def updated_at(self) -> list[int]:
+        """When each was changed or reported last, as a moment."""
+        return [moment(service.updated_at) for service in self.services]
+
+    def seen_within(self, after: datetime, until: datetime) -> list[bool]:
+        """Tell of each whether its last report, or its making, came within these moments."""
+        return [after < (s.last_seen_up or s.created_at) <= until for s in self.services]
+
+    def held(self, now: datetime) -> list[bool | None]:
+        """Tell of each whether its session is held without a doubt, None of who never had one."""
+        found = (self.sessions.get(service.id) for service in self.services)
+        return [None if s is None else s.deaf_since is None and is_open(s, now) for s in found]
+
+    def whole(self, ids: Collection[int]) -> Snapshot:
+        """Return the services of these ids."""
+        wanted = set(ids)
+        some = [service for service in self.services if service.id in wanted]
+        return msgspec.structs.replace(self, services=some)
 
 
 def living(*, with_sessions: bool = False, with_moment: bool = True) -> Select[Any]:
@@ -136,22 +170,20 @@ def is_bounded(filters: ServiceFilter) -> bool:
 def read_lives(connection: Connection, filters: ServiceFilter) -> dict[Member, int]:
     """Return the members of the living services that match, each with its incarnation.
 
-    There are none after an unknown marker, and none that are mirrored: no backend knows those.
+    Mirrored ones are left out: no backend knows those. Raises NotFound for an unknown marker.
     """
-    values = values_of(connection, msgspec.structs.replace(filters, marker=None))
+    values = values_of(connection, filters)
     columns = (services.c.topic, services.c.host, services.c.incarnation)
-    query = matching(frozenset(values)).with_only_columns(*columns)
-    if filters.marker is not None:
-        query = query.where(services.c.id > _id_of(filters.marker).scalar_subquery())
+    query = matching(frozenset(values), with_moment=False).with_only_columns(*columns)
     rows = connection.execute(query.where(services.c.mirror.is_(None)), values).all()
     return {Member(group, host): incarnation for group, host, incarnation in rows}
 
 
 @cache
-def of_ids(*, with_sessions: bool = False) -> Select[Any]:
+def of_ids(*, with_sessions: bool = False, with_moment: bool = True) -> Select[Any]:
     """Return the query for services by their ``ids``."""
     ids = bindparam("ids", expanding=True, type_=services.c.id.type)
-    query = living(with_sessions=with_sessions)
+    query = living(with_sessions=with_sessions, with_moment=with_moment)
     return query.where(services.c.id.in_(ids)).order_by(services.c.id)
 
 
@@ -194,7 +226,7 @@ def read(
     found, held, moment = _found(connection, query, values, of_moment=_OF_MOMENT)
     if moment is None:
         return Snapshot(Listening(connection.scalar(select(utcnow()))), [])
-    listening = _beside_mirrors(connection, _listening(connection, silence, moment), found)
+    listening = beside_mirrors_of(connection, _listening(connection, silence, moment), found)
     return Snapshot(listening, found, held)
 
 
@@ -211,7 +243,7 @@ def _listening(connection: Connection, silence: float, moment: Sequence[Any]) ->
     return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 
 
-def _beside_mirrors(
+def beside_mirrors_of(
     connection: Connection, listening: Listening, found: Iterable[Service]
 ) -> Listening:
     """Return the same with who listened to the APIs that these services are mirrored from."""
@@ -242,33 +274,55 @@ def _found(
     return found, held, moment
 
 
-Found = tuple[list[Service], dict[int, Session]]
-"""Services, ordered by id, and the sessions beside them."""
+class Batch(Protocol):
+    """What a reading in batches yields: services, ordered by id, and who listened when."""
 
-Find = Callable[[Connection, Mapping[str, Any]], Found]
-"""Finds the services that match the values of filters, all as of one transaction's moment."""
+    @property
+    def listening(self) -> Listening:
+        """When somebody listened."""
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services."""
+
+
+B = TypeVar("B", bound=Batch)
+
+ReadBatch = Callable[[Connection, Listening, Mapping[str, Any]], B]
+"""Reads the services that match the values of filters, all as of one transaction's moment."""
 
 
 def read_in_batches(
-    engine: Engine, silence: float, filters: ServiceFilter, find: Find
-) -> Generator[Snapshot]:
-    """Yield the services that match, BATCH at a time, all as of the first batch's moment."""
+    engine: Engine, silence: float, filters: ServiceFilter, read_batch: ReadBatch[B], most: int
+) -> Generator[B]:
+    """Yield the services that match, at ``most`` so many at a time, all as of one moment."""
     with snapshot_read(engine) as connection:
-        values = values_of(connection, filters) | {"limit": BATCH}
+        values = values_of(connection, filters) | {"limit": most}
         # What is the same in each row is asked once: many rows would each bring it along.
         listening = read_listening(connection, silence)
         while True:
-            found, held = find(connection, values)
-            listening = _beside_mirrors(connection, listening, found)
-            yield Snapshot(listening, found, held)
-            if len(found) < BATCH:
+            batch = read_batch(connection, listening, values)
+            yield batch
+            if len(batch.services) < most:
                 return
-            values["marker"] = found[-1].id
+            listening = batch.listening
+            values["marker"] = batch.services[-1].id
 
 
-def found_whole(connection: Connection, values: Mapping[str, Any], *, with_sessions: bool) -> Found:
-    """Find services by reading each row whole."""
-    names = frozenset(values)
-    query = matching(names, with_sessions=with_sessions, with_moment=False)
+def read_whole(
+    connection: Connection,
+    listening: Listening,
+    values: Mapping[str, Any],
+    *,
+    with_sessions: bool,
+    ids: Collection[int] | None = None,
+) -> Snapshot:
+    """Read a batch by reading each row whole, or those of these ``ids`` of it."""
+    if ids is not None and len(ids) <= NAMED_AT_MOST:
+        query = of_ids(with_sessions=with_sessions, with_moment=False)
+        values = {"ids": list(ids)}
+    else:
+        query = matching(frozenset(values), with_sessions=with_sessions, with_moment=False)
     found, held, _ = _found(connection, query, values, of_moment=0)
-    return found, held
+    batch = Snapshot(beside_mirrors_of(connection, listening, found), found, held)
+    return batch if ids is None else batch.whole(ids)

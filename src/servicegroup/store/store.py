@@ -6,16 +6,16 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Engine,
-    Select,
     and_,
-    false,
     func,
     select,
     update,
@@ -26,20 +26,20 @@ from servicegroup.errors import Conflict, InvalidInput, NotFound
 from servicegroup.events import EventKind
 from servicegroup.liveness import Listening
 from servicegroup.messages import Registration
-from servicegroup.model import Member, ServiceFilter, VersionRange
+from servicegroup.model import Member, ServiceFilter
+from servicegroup.store import snapshots
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import about, append
 from servicegroup.store.marks import undoubted_now
-from servicegroup.store.memory import Memory, has_editions
+from servicegroup.store.memory import Memory, MemoryList, Stamped, has_editions
 from servicegroup.store.outbox import enqueue
 from servicegroup.store.registrar import Registrar
 from servicegroup.store.registration import Beginning
 from servicegroup.store.sessions import forget
 from servicegroup.store.snapshots import (
-    Found,
+    ReadBatch,
     Snapshot,
-    found_whole,
     is_bounded,
     living,
     matching,
@@ -51,6 +51,7 @@ from servicegroup.store.snapshots import (
     read_in_batches,
     read_listening,
     read_lives,
+    read_whole,
     values_of,
 )
 from servicegroup.store.tables import services
@@ -103,20 +104,41 @@ class Store:
         """
         if is_bounded(filters):
             yield self.snapshot(filters)
+        elif self._memory is not None:
+            yield from self._whole(filters, MemoryList(self._memory).snapshot)
         else:
-            find = self._memory.finder() if self._memory else self._found_whole
-            yield from read_in_batches(self.engine, self.silence, filters, find)
+            yield from self._whole(filters, partial(read_whole, with_sessions=self.with_sessions))
 
-    def _found_whole(self, connection: Connection, values: Mapping[str, Any]) -> Found:
-        return found_whole(connection, values, with_sessions=self.with_sessions)
+    def _whole(
+        self, filters: ServiceFilter, read_batch: ReadBatch[Snapshot]
+    ) -> Generator[Snapshot]:
+        return read_in_batches(self.engine, self.silence, filters, read_batch, snapshots.BATCH)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows are kept in memory, so that lists are ``stamped``."""
+        return self._memory is not None
+
+    def stamped(self, filters: ServiceFilter) -> Generator[Stamped] | None:
+        """Return the same as kept rows beside columns of stamps, None where no rows are kept."""
+        if self._memory is None:
+            return None
+        read_batch = MemoryList(self._memory).stamped
+        most = snapshots.BATCH_OF_STAMPS
+        return read_in_batches(self.engine, self.silence, filters, read_batch, most)
 
     def lives(self, filters: ServiceFilter) -> dict[Member, int]:
         """Return the members of the services that match, each with its incarnation.
 
-        There are none after an unknown marker.
+        Mirrored ones are left out: no backend knows those. Raises NotFound for a marker that does
+        not exist.
         """
-        with reading(self.engine) as connection:
-            return read_lives(connection, filters)
+        stamped = self.stamped(filters)
+        if stamped is None:
+            with reading(self.engine) as connection:
+                return read_lives(connection, filters)
+        rows = itertools.chain.from_iterable(batch.rows for batch in stamped)
+        return {row.member: row.service.incarnation for row in rows if row.service.mirror is None}
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
@@ -177,46 +199,6 @@ class Store:
         )
         with reading(self.engine) as connection:
             return [(zone, bool(available)) for zone, available in connection.execute(query)]
-
-    def binaries(self) -> list[str]:
-        """Return the binaries that exist, sorted."""
-        query = select(services.c.binary).where(services.c.deleted == 0).distinct()
-        with reading(self.engine) as connection:
-            return sorted(connection.scalars(query))
-
-    def versions(self, binaries: Sequence[str]) -> list[VersionRange]:
-        """Return the version range of each binary that runs anywhere (spec S8, LC-10).
-
-        Deleted and forced-down services are left out, disabled ones count, as in Nova. Each end
-        is one step on the index, however many services there are.
-        """
-        found = []
-        with reading(self.engine) as connection:
-            for binary in binaries:
-                counted = _counted_versions().where(services.c.binary == binary)
-                ends = [
-                    counted.order_by(order).limit(1).scalar_subquery()
-                    for order in (services.c.version.asc(), services.c.version.desc())
-                ]
-                lowest, highest = connection.execute(select(*ends)).one()
-                if lowest is not None:
-                    found.append(VersionRange(binary, lowest, highest))
-        return found
-
-    def version_counts(self, binaries: Sequence[str]) -> dict[str, dict[int, int]]:
-        """Return how many services of each binary run each version, counted as in ``versions``."""
-        query = (
-            _counted_versions()
-            .with_only_columns(services.c.binary, services.c.version, func.count())
-            .where(services.c.binary.in_(binaries))
-            .group_by(services.c.binary, services.c.version)
-            .order_by(services.c.version)
-        )
-        found: dict[str, dict[int, int]] = {}
-        with reading(self.engine) as connection:
-            for binary, version, count in connection.execute(query):
-                found.setdefault(binary, {})[version] = count
-        return found
 
     # -- changes ---------------------------------------------------------------------------
 
@@ -334,11 +316,3 @@ def _edits(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[EventKind
         yield EventKind.DISABLE if new["disabled"] else EventKind.ENABLE
     if "forced_down" in changed:
         yield EventKind.FORCE_DOWN if new["forced_down"] else EventKind.UNFORCE
-
-
-def _counted_versions() -> Select[Any]:
-    return select(services.c.version).where(
-        # "= false", not "IS false": MariaDB walks the index for the first only.
-        services.c.deleted == 0,
-        services.c.forced_down == false(),
-    )

@@ -6,15 +6,15 @@ A zone is available when an enabled service exists in it; liveness has no part i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from servicegroup.api.access.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.api.call import Answer, Call, json_answer
-from servicegroup.api.compute.os_services import UNLISTED, six_digits
+from servicegroup.api.compute.rows import UNLISTED
 from servicegroup.batches import Stated
+from servicegroup.moments import texts
 
 INTERNAL = "internal"
 """The zone of everything but computes; hidden from those who choose where to build."""
@@ -25,7 +25,7 @@ class ShownService(msgspec.Struct, frozen=True, gc=False):
 
     available: bool
     active: bool
-    updated_at: datetime | str | None
+    updated_at: str | None
 
 
 Hosts = dict[str, dict[str, ShownService]]
@@ -49,23 +49,22 @@ def list_details(call: Call, _: Mapping[str, str]) -> Answer:
 
 def _detailed(stated: Sequence[Stated]) -> Answer:
     enabled = [one for one in stated if not one[0].disabled]
-    available = {service.zone for service, _ in enabled}
+    available = {service.zone for service, *_ in enabled}
     hosts = _hosts_by_zone(enabled)
-    zones = available | {service.zone for service, _ in stated}
+    zones = available | {service.zone for service, *_ in stated}
     return _answer(
         (name, name in available, hosts.get(name, {}) if name in available else None)
         for name in zones
     )
 
 
-def _hosts_by_zone(stated: Iterable[Stated]) -> dict[str, Hosts]:
+def _hosts_by_zone(stated: Sequence[Stated]) -> dict[str, Hosts]:
     zones: dict[str, Hosts] = {}
-    for service, state in stated:
+    times = texts(updated_at for *_, updated_at in stated)
+    for (service, state, _), updated_at in zip(stated, times, strict=True):
         if service.binary not in UNLISTED:
             host = zones.setdefault(service.zone, {}).setdefault(service.host, {})
-            host[service.binary] = ShownService(
-                state == "up", not service.disabled, six_digits(service.updated_at)
-            )
+            host[service.binary] = ShownService(state == "up", not service.disabled, updated_at)
     return zones
 
 

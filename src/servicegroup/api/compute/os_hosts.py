@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from servicegroup.api.access.policy import NOVA_HOST, NOVA_HOSTS
 from servicegroup.api.call import Answer, Call, json_answer
-from servicegroup.api.compute.os_services import COMPUTE, UNLISTED
+from servicegroup.api.compute.os_services import COMPUTE
+from servicegroup.api.compute.rows import UNLISTED
 from servicegroup.errors import NotFound
 from servicegroup.model import ServiceFilter
 
@@ -22,7 +23,7 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
         hosts = [
             {"host_name": s.host, "service": s.topic, "zone": s.zone}
             for batch in call.group.states(filters)
-            for s, _ in batch
+            for s, _, _ in batch
             if s.binary not in UNLISTED
         ]
         return json_answer({"hosts": hosts})

@@ -16,7 +16,7 @@ from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
 from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, check_services
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
-from servicegroup.api.listing import is_small, listed
+from servicegroup.api.listing import encoded, is_small, listed
 from servicegroup.api.v1.query import has_etag, values, whole_number
 from servicegroup.bodies import (
     Drivers,
@@ -157,7 +157,7 @@ def list_services(call: Call) -> Answer:
 
 def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
     if filters.limit is None:
-        return listed(call.group.batches(filters, state=state), b'],"next":null}')
+        return listed(encoded(call.group.batches(filters, state=state)), b'],"next":null}')
     found = call.group.services(filters, state=state)
     is_full = len(found) == filters.limit
     return json_answer(Services(found, found[-1].uuid if is_full else None))
@@ -207,7 +207,7 @@ def list_groups(call: Call) -> Answer:
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service, state in itertools.chain.from_iterable(group.states()):
+    for service, state, _ in itertools.chain.from_iterable(group.states()):
         (up if state == "up" else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())

@@ -1,0 +1,48 @@
+"""Moments as whole numbers: microseconds since 2000, as PostgreSQL counts them. Pure.
+
+Thousands of them are compared, and written, in a fraction of the time that as many datetimes take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+NEVER = -(2**63)
+"""Stands for a moment that there is not."""
+
+_EPOCH = datetime(2000, 1, 1)
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = 1_000_000
+
+
+def moment(stamp: datetime | None) -> int:
+    """Return a naive UTC stamp as a moment, NEVER for None."""
+    return NEVER if stamp is None else (stamp - _EPOCH) // _MICROSECOND
+
+
+def stamp(moment: int) -> datetime:
+    """Return a moment that there is as a naive UTC stamp."""
+    return _EPOCH + moment * _MICROSECOND
+
+
+def texts(moments: Iterable[int]) -> list[str | None]:
+    """Return each in ISO 8601 as Nova writes it, with six digits and no zone; None for NEVER."""
+    seconds = _Seconds()  # few are different: most services report every few seconds
+    return [
+        seconds[(digits := str(one))[:-6]] + digits[-6:] if one >= _SECOND else _early(one)
+        for one in moments
+    ]
+
+
+class _Seconds(dict[str, str]):
+    """Texts of whole seconds, by how many there were since 2000."""
+
+    def __missing__(self, seconds: str) -> str:
+        text = self[seconds] = (_EPOCH + timedelta(seconds=int(seconds))).isoformat() + "."
+        return text
+
+
+def _early(one: int) -> str | None:
+    """Return the same for a moment that no service reported at."""
+    return None if one == NEVER else stamp(one).isoformat(timespec="microseconds")

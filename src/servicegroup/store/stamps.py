@@ -1,0 +1,108 @@
+"""What reports change of many services, read as columns: a row for each would cost ten times that.
+
+PostgreSQL puts each column together as the bytes that it would send, eight for a value, so that
+thousands of services come as one row. It counts as ``moments`` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+
+from servicegroup.store.snapshots import matching
+from servicegroup.store.tables import planes, services, sessions
+
+NO_SESSION = 2**63 - 1
+"""Stands for the mark of a control plane where a life never held a session."""
+
+_DRAWS: ColumnElement[bool] = literal_column(
+    "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'services'::regclass"
+    " AND tgname = 'servicegroup_edition' AND tgenabled IN ('O', 'A'))"
+)
+
+EDITION = case((_DRAWS, services.c.edition), else_=cast(-1, BigInteger))
+"""A row's token, or what none is where nothing draws them, as in a copy without its triggers."""
+
+
+class Stamps(NamedTuple):
+    """Columns of services, ordered by id.
+
+    ``seen_at`` is the last report, or the record's making for who never reported. ``marked_at`` is
+    the latest mark of the control plane that holds a session without a doubt, NEVER where there is
+    one, and NO_SESSION for all where no sessions are read.
+    """
+
+    ids: Sequence[int]
+    editions: Sequence[int]
+    updated_at: Sequence[int]
+    seen_at: Sequence[int]
+    marked_at: Sequence[int]
+
+
+def read_stamps(
+    connection: Connection, values: Mapping[str, Any], *, with_sessions: bool
+) -> Stamps:
+    """Return the columns of the services that match the values of filters."""
+    query = _query(frozenset(values), with_sessions=with_sessions)
+    columns = [_numbers(column) for column in connection.execute(query, values).one()]
+    if not with_sessions:
+        columns.append(array("q", [NO_SESSION]) * len(columns[0]))
+    return Stamps(*columns)
+
+
+def _numbers(sent: bytes | None) -> array[int]:
+    column = array("q")
+    column.frombytes(sent or b"")  # of no services there is no column
+    if sys.byteorder == "little":
+        column.byteswap()
+    return column
+
+
+@cache
+def _query(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
+    never: ColumnElement[Any] = cast(literal_column("'-infinity'"), services.c.updated_at.type)
+    columns = [
+        func.int8send(cast(services.c.id, BigInteger)).label("id"),
+        func.int8send(EDITION).label("edition"),
+        func.timestamp_send(func.coalesce(services.c.updated_at, never)).label("updated_at"),
+        func.timestamp_send(func.coalesce(services.c.last_seen_up, services.c.created_at)).label(
+            "seen_at"
+        ),
+    ]
+    if with_sessions:
+        columns.append(func.timestamp_send(_marked_at(never)).label("marked_at"))
+    query = matching(names, with_sessions=with_sessions, with_moment=False)
+    batch = query.with_only_columns(*columns, maintain_column_froms=True).subquery()
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    together: list[ColumnElement[Any]] = [
+        func.string_agg(column, nothing, type_=LargeBinary) for column in batch.c
+    ]
+    return select(*together)
+
+
+def _marked_at(never: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the latest mark of who holds a life's session; see ``Stamps``."""
+    is_fine = and_(sessions.c.ended_at.is_(None), sessions.c.deaf_since.is_(None))
+    none: ColumnElement[Any] = cast(literal_column("'infinity'"), planes.c.marked_at.type)
+    return case(
+        (sessions.c.opened_at.is_(None), none),
+        (is_fine, func.coalesce(planes.c.marked_at, never)),
+        else_=never,
+    )

@@ -48,28 +48,34 @@ class Batches:
     def services(self, filters: ServiceFilter, state: str | None) -> Iterator[list[Service]]:
         """Yield the services that match with their verdicts; see ``ServiceGroup.batches``."""
         check_state(state)
+        if state is None:
+            yield from self._all(filters)
+            return
         room = filters.limit
-        if state is not None:  # SQL cannot count what is judged here
-            filters = msgspec.structs.replace(filters, limit=None)
-        with closing(self._wanted(filters, state)) as wanted:
-            for snapshot, presences in wanted:
-                found = self.judged(snapshot, presences)
-                if state is not None:
-                    found = [s for s in found if s.judged.state == state][:room]
+        everybody = msgspec.structs.replace(filters, limit=None)  # SQL cannot count what is judged
+        judged = self._maybe_down(everybody, room) if state == "down" else self._all(everybody)
+        with closing(judged) as batches:
+            for batch in batches:
+                found = [service for service in batch if service.judged.state == state][:room]
                 yield found
                 room = None if room is None else room - len(found)
                 if room == 0:
                     return
 
-    def _wanted(self, filters: ServiceFilter, state: str | None) -> Generator[Asked[Snapshot]]:
-        """Yield what has to be judged: whoever is up at a glance is not down."""
-        if state != "down":
-            yield from self._read(filters)
-            return
+    def _all(self, filters: ServiceFilter) -> Generator[list[Service]]:
+        with closing(self._read(filters)) as snapshots:
+            for snapshot, presences in snapshots:
+                yield self.judged(snapshot, presences)
+
+    def _maybe_down(self, filters: ServiceFilter, first: int | None) -> Generator[list[Service]]:
+        """Yield whoever is not up at a glance: ``first`` so many, then twice as many, and so on."""
         with closing(self._glimpsed(filters)) as batches:
             for batch, presences in batches:
-                doubtful = _doubtful(batch, self._at_a_glance(batch, presences))
-                yield batch.whole(doubtful), presences
+                left = _doubtful(batch, self._at_a_glance(batch, presences))
+                size = first or len(left)
+                while left:
+                    yield self.judged(batch.whole(left[:size]), presences)
+                    left, size = left[size:], 2 * size
 
     def states(self, filters: ServiceFilter) -> Iterator[list[Stated]]:
         """Yield the services that match with their states; see ``ServiceGroup.states``."""

@@ -206,7 +206,8 @@ def test_a_page_that_finds_nobody_is_read_once(asked: ServiceGroup) -> None:
     for limit in (1, 2, 5, COUNT, 10_000):
         with costs(asked) as page:
             assert asked.services(ServiceFilter(limit=limit), state="down") == []
-        assert (page.statements, page.questions) == (whole.statements, whole.questions)
+        assert page.statements <= whole.statements
+        assert page.questions == whole.questions
         assert not page.judged, "who is up at a glance needs no evidence"
     assert set(whole.judged) == {service.id for service in everybody}
 

@@ -170,11 +170,13 @@ def is_bounded(filters: ServiceFilter) -> bool:
 def read_lives(connection: Connection, filters: ServiceFilter) -> dict[Member, int]:
     """Return the members of the living services that match, each with its incarnation.
 
-    Mirrored ones are left out: no backend knows those. Raises NotFound for an unknown marker.
+    There are none after an unknown marker, and none that are mirrored: no backend knows those.
     """
-    values = values_of(connection, filters)
+    values = values_of(connection, msgspec.structs.replace(filters, marker=None))
     columns = (services.c.topic, services.c.host, services.c.incarnation)
     query = matching(frozenset(values), with_moment=False).with_only_columns(*columns)
+    if filters.marker is not None:
+        query = query.where(services.c.id > _id_of(filters.marker).scalar_subquery())
     rows = connection.execute(query.where(services.c.mirror.is_(None)), values).all()
     return {Member(group, host): incarnation for group, host, incarnation in rows}
 

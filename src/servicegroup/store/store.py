@@ -130,8 +130,8 @@ class Store:
     def lives(self, filters: ServiceFilter) -> dict[Member, int]:
         """Return the members of the services that match, each with its incarnation.
 
-        Mirrored ones are left out: no backend knows those. Raises NotFound for a marker that does
-        not exist.
+        There are none that are mirrored: no backend knows those. May raise NotFound for a marker
+        that does not exist.
         """
         stamped = self.stamped(filters)
         if stamped is None:

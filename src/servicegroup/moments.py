@@ -5,6 +5,8 @@ Thousands of them are compared, and written, in a fraction of the time that as m
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -24,6 +26,14 @@ def moment(stamp: datetime | None) -> int:
 def stamp(moment: int) -> datetime:
     """Return a moment that there is as a naive UTC stamp."""
     return _EPOCH + moment * _MICROSECOND
+
+
+def received(sent: bytes) -> array[int]:
+    """Return the moments, or other whole numbers of eight bytes, that PostgreSQL sent."""
+    numbers = array("q", sent)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def texts(moments: Iterable[int]) -> list[str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ LONGEST = STATEMENT_TIMEOUT + 1.0
 
 LOOK = 0.75
 """Seconds between two looks at what became of the server."""
+
+QUIET = 10.0
+"""Seconds after an exchange in which a firewall forgets no connection."""
 
 MOST_FOR_A_STANDBY = 3.0
 """Seconds a COMMIT may wait for a synchronous standby."""
@@ -62,6 +66,7 @@ class PatientConnection(psycopg.Connection[Any]):
     server: datetime | None = None
     inquiry: Inquiry | None = None
     _longest = LONGEST
+    _waited_at = -math.inf
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
@@ -72,12 +77,23 @@ class PatientConnection(psycopg.Connection[Any]):
         finally:
             self._longest = before
 
+    def is_quiet(self) -> bool:
+        """Tell whether an exchange ended lately, and nothing came since: the server lives by that.
+
+        Else it is unknown. A server that ends says so, and so does its kernel when it is killed.
+        """
+        if time.monotonic() - self._waited_at > QUIET:
+            return False
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """Wait for the end of an exchange with the server, looking up from time to time."""
         return super().wait(self._watched(gen), *args, **options)
 
     def _watched(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        started = looked = time.monotonic()
+        started = looked = self._waited_at = time.monotonic()
         ready: Any = None
         while True:
             try:

@@ -31,7 +31,7 @@ from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import latest_mark, unheard_that_matters
+from servicegroup.store.marks import latest_mark, newest_page, unheard_that_matters
 from servicegroup.store.mirrors import beside_mirrors
 from servicegroup.store.register_clock import by_register
 from servicegroup.store.tables import planes, services, sessions
@@ -61,7 +61,7 @@ NAMED_AT_MOST = 200
 """Services of a batch whose rows are read by name; of more, the batch is read whole."""
 
 
-_OF_MOMENT = 4
+_OF_MOMENT = 5
 """The columns that are the same in each row: the clock, and who listened and observed when."""
 
 SESSION_COLUMNS = [
@@ -125,7 +125,7 @@ def living(*, with_sessions: bool = False, with_moment: bool = True) -> Select[A
 
 def _moment() -> tuple[ColumnElement[Any], ...]:
     """Return what is the same in each row of a statement: the clock, and who listened when."""
-    return (utcnow(), latest_mark(), latest_observation(), latest_holder())
+    return (utcnow(), latest_mark(), latest_observation(), latest_holder(), newest_page())
 
 
 def beside_sessions() -> FromClause:
@@ -238,10 +238,11 @@ def read_listening(connection: Connection, silence: float) -> Listening:
 
 
 def _listening(connection: Connection, silence: float, moment: Sequence[Any]) -> Listening:
-    # These are read after the mark: one that is stored in between is then seen twice, never missed.
-    now, marked_at, observed_at, holder = moment
+    now, marked_at, observed_at, holder, page = moment
     now = by_register(now, marked_at)
-    unheard = unheard_that_matters(connection, now, marked_at, silence)
+    # These are read after the mark, or with it: one that is stored in between is then seen twice,
+    # never missed.
+    unheard = unheard_that_matters(connection, now, marked_at, silence, page)
     return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 
 

@@ -6,7 +6,6 @@ thousands of services come as one row. It counts as ``moments`` does.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -26,6 +25,7 @@ from sqlalchemy import (
     select,
 )
 
+from servicegroup.moments import received
 from servicegroup.store.snapshots import matching
 from servicegroup.store.tables import planes, services, sessions
 
@@ -61,18 +61,11 @@ def read_stamps(
 ) -> Stamps:
     """Return the columns of the services that match the values of filters."""
     query = _query(frozenset(values), with_sessions=with_sessions)
-    columns = [_numbers(column) for column in connection.execute(query, values).one()]
+    sent = connection.execute(query, values).one()
+    columns = [received(column or b"") for column in sent]  # of no services there is no column
     if not with_sessions:
         columns.append(array("q", [NO_SESSION]) * len(columns[0]))
     return Stamps(*columns)
-
-
-def _numbers(sent: bytes | None) -> array[int]:
-    column = array("q")
-    column.frombytes(sent or b"")  # of no services there is no column
-    if sys.byteorder == "little":
-        column.byteswap()
-    return column
 
 
 @cache

@@ -86,7 +86,7 @@ class Store:
     # -- questions -------------------------------------------------------------------------
 
     def snapshot(self, filters: ServiceFilter | None = None) -> Snapshot:
-        """Return the services that match, with two questions however many there are.
+        """Return the services that match, with two questions at the most, however many there are.
 
         ``filters.marker`` is the uuid of the last service of the page before. Raises NotFound
         for a marker that does not exist.

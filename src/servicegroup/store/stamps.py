@@ -45,8 +45,8 @@ class Stamps(NamedTuple):
     """Columns of services, ordered by id.
 
     ``seen_at`` is the last report, or the record's making for who never reported. ``marked_at`` is
-    the latest mark of the control plane that holds a session without a doubt, NEVER where there is
-    one, and NO_SESSION for all where no sessions are read.
+    the latest mark of the control plane that holds the session of a life; NEVER where it may be
+    lost, or deaf; NO_SESSION of a life that never held one, and of all where none are read.
     """
 
     ids: Sequence[int]

@@ -34,6 +34,7 @@ from pymemcache.client.base import Client
 
 from servicegroup.driver import Driver, Watcher
 from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, login_of, tls_of
+from servicegroup.drivers.memcached.reading import read_many
 from servicegroup.drivers.memcached.server import DOUBT, EMPTIED, Server
 from servicegroup.errors import ConfigError, DriverUnavailable
 from servicegroup.model import Member, Presence, PresenceState
@@ -227,14 +228,16 @@ class MemcachedDriver(Driver):
         try:
             # The order matters: a server emptied half-way has lost its canary too, and whoever
             # plants a new one has written the doubt before.
-            found = server.ask(lambda client: client.get_many([*keys, _CANARY, DOUBT]))
+            found = server.ask(lambda client: read_many(client, [*keys, _CANARY, DOUBT]))
             canary, doubt = found.pop(_CANARY, None), found.pop(DOUBT, None)
             if len(found) < len(keys):
                 server.note_evictions()
         except DriverUnavailable as error:
             return _View(failure=str(error))
-        values = {key: parse(value) for key, value in found.items()}
-        if ttls := [value[1] for value in values.values() if value]:
+        # Most hold the same: the first life of a host, for the time that everybody has.
+        parsed = {value: parse(value) for value in set(found.values())}
+        values = {key: parsed[value] for key, value in found.items()}
+        if ttls := [value[1] for value in parsed.values() if value]:
             self._ttl = max(*ttls, self._ttl or 0.0)
         return _View(values, *self._doubt(server, canary, doubt))
 
@@ -261,16 +264,15 @@ class MemcachedDriver(Driver):
             missing = Presence(PresenceState.UNKNOWN, detail=doubt)
         strange = Presence(PresenceState.UNKNOWN, detail=f"unreadable key on {server.name}")
         held = f"key on {server.name}"
-
-        def answer(key: str) -> Presence:
-            if key not in view.values:
-                return missing
-            value = view.values[key]
-            if value is None:
-                return strange
-            return Presence(PresenceState.PRESENT, frozenset((value[0],)), detail=held)
-
-        return ((member, answer(key)) for key, member in owned.items())
+        answers = {
+            value: Presence(PresenceState.PRESENT, frozenset((value[0],)), detail=held)
+            for value in set(view.values.values())
+            if value is not None
+        }
+        values: dict[str, Presence] = {
+            key: strange if value is None else answers[value] for key, value in view.values.items()
+        }
+        return ((member, values.get(key, missing)) for key, member in owned.items())
 
 
 class _View(msgspec.Struct, frozen=True):

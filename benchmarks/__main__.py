@@ -84,15 +84,13 @@ def main() -> int:
                 postgresql, Path(directory), quick=arguments.quick, fleet_seconds=arguments.seconds
             )
             versions = f"{measure.versions()}, PostgreSQL {_server(postgresql)}"
-            runs = {
-                name: Run(measure.today(), machine, versions, list(BENCHMARKS[name](bench)))
-                for name in arguments.names
-            }
+            for name in arguments.names:
+                run = Run(measure.today(), machine, versions, list(BENCHMARKS[name](bench)))
+                print("\n".join(_page({name: run})), flush=True)
+                if not arguments.quick:
+                    _keep({name: run})  # whatever becomes of the others
     except (InstallError, ServerError, MeasurementError) as error:
         return _refuse(str(error))
-    print("\n".join(_page(runs)))
-    if not arguments.quick:
-        _keep(runs)
     return 0
 
 

@@ -127,6 +127,39 @@ def test_a_compute_whose_main_thread_ended_is_up_and_deaf_until_restarted(cloud:
     assert cloud.reason("two") == "reporting"
 
 
+@pytest.fixture
+def green_cloud(cloud: Cloud) -> Iterator[Cloud]:
+    """Give the same with a compute, two, whose threads are eventlet's."""
+    two = cloud.computes["two"]
+    two.kill()
+    two.before = ("env", "OS_NOVA_DISABLE_EVENTLET_PATCHING=false")
+    two.start()
+    until(lambda: probe(cloud)[:2] == (0, ALL), PATIENCE, what="two answers in eventlet mode")
+    yield cloud
+    two.kill()
+    two.before = ()
+    two.start()
+
+
+def test_an_eventlet_compute_that_stands_still_is_deaf_until_it_goes_on(green_cloud: Cloud) -> None:
+    two = green_cloud.computes["two"]
+    two.freeze()
+    assert probe(green_cloud)[:2] == (1, TWO_DEAF)
+    assert green_cloud.reason("two") == "deaf"
+    two.thaw()
+    until(lambda: probe(green_cloud)[:2] == (0, ALL), PATIENCE, what="two answers again")
+    assert green_cloud.reason("two") == "reporting"
+
+
+def test_an_eventlet_compute_that_reloads_answers_afterwards(green_cloud: Cloud) -> None:
+    """It has no other thread that could go on without its main one, as native threads do (F-40)."""
+    two = green_cloud.computes["two"]
+    os.kill(two.pid, signal.SIGHUP)
+    until(lambda: probe(green_cloud)[:2] == (0, ALL), PATIENCE, what="two answers after its reload")
+    assert two.running
+    assert green_cloud.reason("two") == "reporting"
+
+
 def test_a_queue_that_nobody_takes_from_does_not_grow_by_questions(cloud: Cloud) -> None:
     before = set(cloud.rabbitmq.queues())
     cloud.computes["two"].kill()

@@ -19,7 +19,7 @@ from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
 from servicegroup.names import check_state, check_text
 from servicegroup.store.memory import Stamped
-from servicegroup.store.snapshots import Snapshot, is_bounded
+from servicegroup.store.snapshots import BATCH, Snapshot, is_bounded
 from servicegroup.store.store import Store
 
 Stated = tuple[Service, str, int]
@@ -68,12 +68,16 @@ class Batches:
                 yield self.judged(snapshot, presences)
 
     def _maybe_down(self, filters: ServiceFilter, first: int | None) -> Generator[list[Service]]:
-        """Yield whoever is not up at a glance: ``first`` so many, then twice as many, and so on."""
+        """Yield whoever is not up at a glance: ``first`` so many, then twice as many, and so on.
+
+        Each is read whole once.
+        """
         with closing(self._glimpsed(filters)) as batches:
             for batch, presences in batches:
                 left = _doubtful(batch, self._at_a_glance(batch, presences))
-                size = first or len(left)
+                size = first or BATCH
                 while left:
+                    size = min(size, BATCH)
                     yield self.judged(batch.whole(left[:size]), presences)
                     left, size = left[size:], 2 * size
 
@@ -90,8 +94,11 @@ class Batches:
         up = [reason.state for reason in reasons if reason is not None]
         if len(up) == len(services):
             return list(zip(services, up, batch.updated_at, strict=True))
-        judged = self.judged(batch.whole(_doubtful(batch, reasons)), presences)
-        found = {service.id: service.judged.state for service in judged}
+        found = {
+            service.id: service.judged.state
+            for some in _in_slices(_doubtful(batch, reasons))
+            for service in self.judged(batch.whole(some), presences)
+        }
         return [
             (service, found[service.id] if reason is None else reason.state, at)
             for service, reason, at in zip(services, reasons, batch.updated_at, strict=True)
@@ -175,6 +182,12 @@ def _doubtful(batch: Snapshot | Stamped, reasons: Iterable[Reason | None]) -> li
     """Return the ids of those whom the rule has to look at."""
     pairs = zip(batch.services, reasons, strict=True)
     return [service.id for service, reason in pairs if reason is None]
+
+
+def _in_slices(ids: list[int]) -> Iterator[list[int]]:
+    """Yield them BATCH at a time: whole records take more memory than columns."""
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]
 
 
 def _signals(

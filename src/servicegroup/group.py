@@ -57,7 +57,6 @@ class ServiceGroup:
     ) -> None:
         """Judge what ``store`` and ``driver`` say by ``limits``; ``monotonic`` ages stamps.
 
-        ``keeps_rows``: ``states`` has the same object of a service until its record changes.
         A ``shadow`` driver is written and asked but not obeyed, while a fleet changes drivers.
         ``reserved`` is the same record by other connections, for reports and the observer (F-18).
         ``rpc`` is what answers in sessions are measured against.
@@ -74,7 +73,7 @@ class ServiceGroup:
         ]
         self.judge = Judge(driver, limits, monotonic, rpc=rpc)
         self._batches = Batches(store, self.judge)
-        self.keeps_rows = store.keeps_rows
+        self.keeps_rows = store.keeps_rows  # so that ``states`` has the same objects each time
         self._comparison = (
             Comparison(Judge(shadow, limits, monotonic, obeyed=False)) if shadow else None
         )
@@ -102,7 +101,7 @@ class ServiceGroup:
         return self._batches.services(filters or ServiceFilter(), state)
 
     def states(self, filters: ServiceFilter | None = None) -> Iterator[list[Stated]]:
-        """Yield the same without verdicts, each with the state that its verdict would have.
+        """Yield the same without verdicts: of each ``Stated``, what is known without evidence.
 
         It costs much less, since evidence is made of a few only. Raises as ``batches``.
         """

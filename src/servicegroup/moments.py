@@ -18,12 +18,12 @@ _MICROSECOND = timedelta(microseconds=1)
 _SECOND = 1_000_000
 
 
-def moment(stamp: datetime | None) -> int:
+def moment_of(stamp: datetime | None) -> int:
     """Return a naive UTC stamp as a moment, NEVER for None."""
     return NEVER if stamp is None else (stamp - _EPOCH) // _MICROSECOND
 
 
-def stamp(moment: int) -> datetime:
+def stamp_of(moment: int) -> datetime:
     """Return a moment that there is as a naive UTC stamp."""
     return _EPOCH + moment * _MICROSECOND
 
@@ -55,4 +55,4 @@ class _Seconds(dict[str, str]):
 
 def _early(one: int) -> str | None:
     """Return the same for a moment that no service reported at."""
-    return None if one == NEVER else stamp(one).isoformat(timespec="microseconds")
+    return None if one == NEVER else stamp_of(one).isoformat(timespec="microseconds")

@@ -14,7 +14,7 @@ from servicegroup.driver import load
 from servicegroup.judging import Judge
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.model import Limits, OnUnknown, Presence, PresenceState, Reason, Service
-from servicegroup.moments import NEVER, moment
+from servicegroup.moments import NEVER, moment_of
 from servicegroup.rpc import RpcLimits
 from servicegroup.sessions import Session
 from servicegroup.store.memory import HOT, Row, Stamped
@@ -59,16 +59,16 @@ def kept(snapshot: Snapshot) -> Stamped:
     for one in snapshot.services:
         hot = dict.fromkeys(HOT)
         rows.append(Row(0, msgspec.structs.replace(one, **hot), one.member))
-        seen_at.append(moment(one.last_seen_up or one.created_at))
+        seen_at.append(moment_of(one.last_seen_up or one.created_at))
         session = snapshot.sessions.get(one.id)
         if session is None:
             marked_at.append(NO_SESSION)
         elif session.ended_at or session.deaf_since or session.marked_at is None:
             marked_at.append(NEVER)
         else:
-            marked_at.append(moment(session.marked_at))
+            marked_at.append(moment_of(session.marked_at))
     ids = [one.id for one in snapshot.services]
-    updated_at = [moment(one.updated_at) for one in snapshot.services]
+    updated_at = [moment_of(one.updated_at) for one in snapshot.services]
     stamps = Stamps(ids, [0] * len(ids), updated_at, seen_at, marked_at)
     services = [row.service for row in rows]
     return Stamped(snapshot.listening, services, rows, stamps, snapshot.whole)
@@ -104,7 +104,7 @@ class Two:
             assert (seen.id, state, updated_at) == (
                 one.id,
                 judged.judged.state,
-                moment(one.updated_at),
+                moment_of(one.updated_at),
             )
             (reason,) = self._quick._at_a_glance(batch, answers)
             (whole,) = batch.whole([one.id]).services
@@ -234,7 +234,7 @@ def test_most_need_no_evidence() -> None:
         snapshot = Snapshot(PLAIN[0], [seen])
         for batch in (snapshot, kept(snapshot)):
             ((_, *rest),) = batches.stated(batch, answers)
-            assert rest == ["up", moment(ago(1))]
+            assert rest == ["up", moment_of(ago(1))]
             assert batches._at_a_glance(batch, answers) == [reason]
         assert seen.verdict is None
     held = Session(ago(100), None, None, "node9", ago(0.5))

@@ -7,7 +7,7 @@ from datetime import datetime
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from servicegroup.moments import NEVER, moment, stamp, texts
+from servicegroup.moments import NEVER, moment_of, stamp_of, texts
 
 stamps = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1))
 WHOLE = datetime(2026, 11, 29, 12)
@@ -17,16 +17,16 @@ WHOLE = datetime(2026, 11, 29, 12)
 @example([WHOLE, WHOLE.replace(microsecond=1), WHOLE.replace(microsecond=999_999)])
 @example([datetime(2000, 1, 1), datetime(2000, 1, 1, 0, 0, 0, 999_999), datetime(1999, 12, 31)])
 def test_a_moment_is_a_stamp_and_has_its_text(some: list[datetime]) -> None:
-    moments = [moment(one) for one in some]
-    assert [stamp(one) for one in moments] == some
+    moments = [moment_of(one) for one in some]
+    assert [stamp_of(one) for one in moments] == some
     assert texts(moments) == [one.isoformat(timespec="microseconds") for one in some]
 
 
 @given(stamps, stamps)
 def test_moments_are_in_the_order_of_stamps(one: datetime, another: datetime) -> None:
-    assert (moment(one) < moment(another)) == (one < another)
+    assert (moment_of(one) < moment_of(another)) == (one < another)
 
 
 def test_what_never_was_has_no_text() -> None:
-    assert texts([moment(None), moment(WHOLE)]) == [None, "2026-11-29T12:00:00.000000"]
-    assert moment(None) == NEVER < moment(datetime(1, 1, 1))
+    assert texts([moment_of(None), moment_of(WHOLE)]) == [None, "2026-11-29T12:00:00.000000"]
+    assert moment_of(None) == NEVER < moment_of(datetime(1, 1, 1))

@@ -24,7 +24,7 @@ def keep_memory() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # as in any C library but the GNU one
+    if mallopt is not None:  # only the GNU C library has it
         mallopt(_TRIM_THRESHOLD, KEPT)
         mallopt(_MMAP_THRESHOLD, KEPT)
         mallopt(_ARENA_MAX, 1)

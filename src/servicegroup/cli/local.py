@@ -90,16 +90,17 @@ def _opened(
     obeyed = driver.load(chosen.name, chosen.options)
     shadow = driver.load(other.name, other.options) if other else None
 
-    def store(own: Engine) -> Store:
+    def store(own: Engine, *, lists: bool) -> Store:
         is_recorded = any(d.capabilities.recorded for d in (obeyed, shadow) if d is not None)
-        return Store(own, settings.limits.service_down_time, with_sessions=is_recorded)
+        silence = settings.limits.service_down_time
+        return Store(own, silence, with_sessions=is_recorded, keep_rows=lists)
 
     return kind(
-        store(engine),
+        store(engine, lists=True),
         obeyed,
         settings.limits,
         shadow,
-        reserved=store(reserved) if reserved else None,
+        reserved=store(reserved, lists=False) if reserved else None,
         rpc=settings.rpc,
     )
 

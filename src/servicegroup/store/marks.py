@@ -31,7 +31,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
-from servicegroup.moments import received, stamp
+from servicegroup.moments import received, stamp_of
 from servicegroup.store.clock import utcnow
 from servicegroup.store.register_clock import Marker, by_register
 from servicegroup.store.tables import listening, listening_gaps
@@ -129,7 +129,9 @@ def _asked(connection: Connection, before: int) -> Sequence[Any]:
 
 def _received(page: bytes) -> Sequence[Any]:
     numbers = iter(received(page))
-    return [(id_, stamp(a), stamp(b)) for id_, a, b in zip(numbers, numbers, numbers, strict=True)]
+    return [
+        (id_, stamp_of(a), stamp_of(b)) for id_, a, b in zip(numbers, numbers, numbers, strict=True)
+    ]
 
 
 def unheard_that_matters(

@@ -17,24 +17,24 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import ARRAY, Connection, Engine, Select, bindparam, func
 
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service
-from servicegroup.moments import NEVER, moment, stamp
+from servicegroup.moments import NEVER, moment_of, stamp_of
 from servicegroup.sessions import Session, marks
+from servicegroup.store import snapshots
 from servicegroup.store.snapshots import (
     COLUMNS,
-    NAMED_AT_MOST,
     SESSION_COLUMNS,
     Snapshot,
     beside_mirrors_of,
+    living,
     matching,
-    of_ids,
-    read_whole,
+    read_beside,
     service_of,
 )
-from servicegroup.store.stamps import EDITION, NO_SESSION, Stamps, read_stamps
+from servicegroup.store.stamps import NO_SESSION, Stamps, edition, read_stamps
 from servicegroup.store.tables import services
 
 HOT = ("report_count", "updated_at", "last_seen_up", "detail", "backend_error")
@@ -58,7 +58,7 @@ class Stamped(NamedTuple):
     """Services of a batch as they are kept, beside what reports change of them, in columns.
 
     ``whole`` reads the services of some ids whole, as of the same moment: ask it while the list is
-    read.
+    read, for no more than a batch at a time.
     """
 
     listening: Listening
@@ -79,14 +79,14 @@ class Stamped(NamedTuple):
 
     def seen_within(self, after: datetime, until: datetime) -> list[bool]:
         """Tell of each whether its last report, or its making, came within these moments."""
-        low, high = moment(after), moment(until)
+        low, high = moment_of(after), moment_of(until)
         return [low < seen <= high for seen in self.stamps.seen_at]
 
     def held(self, now: datetime) -> list[bool | None]:
         """Tell of each whether its session is held without a doubt, None of who never had one."""
         told: dict[int, bool | None] = {NO_SESSION: None, NEVER: False}
         for mark in set(self.stamps.marked_at) - told.keys():  # one of each control plane
-            told[mark] = marks(stamp(mark), now)
+            told[mark] = marks(stamp_of(mark), now)
         return [told[mark] for mark in self.stamps.marked_at]
 
 
@@ -136,8 +136,8 @@ class MemoryList:
         rows = self._rows(connection, values, stamps.ids, stamps.editions)
         found = [row.service for row in rows]
         listening = beside_mirrors_of(connection, listening, found)
-        whole = partial(read_whole, connection, listening, values, with_sessions=with_sessions)
-        return Stamped(listening, found, rows, stamps, lambda ids: whole(ids=ids))
+        whole = partial(_read_some, connection, listening, with_sessions)
+        return Stamped(listening, found, rows, stamps, whole)
 
     def _rows(
         self,
@@ -155,7 +155,7 @@ class MemoryList:
             if row is None or row.edition != edition
         ]
         if changed:
-            learnt = _learnt(connection, values, changed)
+            learnt = _learnt(connection, changed)
             kept.update(learnt)
             known = [learnt.get(one, row) for one, row in zip(ids, known, strict=True)]
         self._note(values, ids)
@@ -191,16 +191,21 @@ def _whole(read: Sequence[Any], kept: Any) -> Service:
     return service
 
 
-def _learnt(
-    connection: Connection, values: Mapping[str, Any], ids: Sequence[int]
-) -> dict[int, Row]:
+def _read_some(
+    connection: Connection, listening: Listening, with_sessions: bool, ids: Collection[int]
+) -> Snapshot:
+    query = _of_ids(with_sessions=with_sessions)
+    return read_beside(connection, listening, query, {"ids": list(ids)})
+
+
+def _learnt(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
     """Read rows whole, as of the moment at which their tokens were read."""
-    if len(ids) > NAMED_AT_MOST:
-        query = _with_edition(matching(frozenset(values), with_moment=False))
-        rows = connection.execute(query, values)
-    else:
-        rows = connection.execute(_of_ids(), {"ids": list(ids)})
-    return {row[1]: _kept(row[0], row[1:]) for row in rows}
+    query = _of_ids(with_sessions=False).with_only_columns(edition(-2), *COLUMNS)
+    learnt: dict[int, Row] = {}
+    for start in range(0, len(ids), snapshots.BATCH):
+        rows = connection.execute(query, {"ids": list(ids[start : start + snapshots.BATCH])})
+        learnt |= {row[1]: _kept(row[0], row[1:]) for row in rows}
+    return learnt
 
 
 def _kept(edition: int, columns: Sequence[Any]) -> Row:
@@ -213,14 +218,10 @@ def _kept(edition: int, columns: Sequence[Any]) -> Row:
     return Row(edition, service, service.member)
 
 
-def _with_edition(query: Select[Any]) -> Select[Any]:
-    return query.with_only_columns(services.c.edition, *COLUMNS)
-
-
 @cache
 def _hot(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     """Return the query for tokens, what reports change, and the sessions."""
-    hot = (services.c.id, EDITION, *(services.c[name] for name in HOT))
+    hot = (services.c.id, edition(-1), *(services.c[name] for name in HOT))
     query = matching(names, with_sessions=with_sessions, with_moment=False)
     return query.with_only_columns(
         *hot, *(SESSION_COLUMNS if with_sessions else ()), maintain_column_froms=True
@@ -228,5 +229,8 @@ def _hot(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
 
 
 @cache
-def _of_ids() -> Select[Any]:
-    return _with_edition(of_ids(with_moment=False))
+def _of_ids(*, with_sessions: bool) -> Select[Any]:
+    """Return the query for services by their ``ids``: one array, so one statement for any count."""
+    ids = bindparam("ids", type_=ARRAY(services.c.id.type))
+    query = living(with_sessions=with_sessions, with_moment=False)
+    return query.where(services.c.id == func.any(ids)).order_by(services.c.id)

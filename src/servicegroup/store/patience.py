@@ -66,7 +66,7 @@ class PatientConnection(psycopg.Connection[Any]):
     server: datetime | None = None
     inquiry: Inquiry | None = None
     _longest = LONGEST
-    _waited_at = -math.inf
+    _asked_at = -math.inf
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
@@ -78,11 +78,12 @@ class PatientConnection(psycopg.Connection[Any]):
             self._longest = before
 
     def is_quiet(self) -> bool:
-        """Tell whether an exchange ended lately, and nothing came since: the server lives by that.
+        """Tell whether an exchange began lately, and nothing came that was not asked for.
 
-        Else it is unknown. A server that ends says so, and so does its kernel when it is killed.
+        Then the server lives, or has gone without a word, as with its power. One that ends says so,
+        and so does its kernel when it is killed. See docs/decisions/0056.
         """
-        if time.monotonic() - self._waited_at > QUIET:
+        if time.monotonic() - self._asked_at > QUIET:
             return False
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
@@ -93,7 +94,7 @@ class PatientConnection(psycopg.Connection[Any]):
         return super().wait(self._watched(gen), *args, **options)
 
     def _watched(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        started = looked = self._waited_at = time.monotonic()
+        started = looked = self._asked_at = time.monotonic()
         ready: Any = None
         while True:
             try:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    null,
     or_,
     select,
 )
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from servicegroup.errors import NotFound
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service, ServiceFilter
-from servicegroup.moments import moment
+from servicegroup.moments import moment_of
 from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
@@ -54,11 +55,7 @@ BATCH = 2_000
 """Services of a batch: what a large listing holds at once."""
 
 BATCH_OF_STAMPS = 6 * BATCH
-"""The same of columns, which are smaller than rows."""
-
-
-NAMED_AT_MOST = 200
-"""Services of a batch whose rows are read by name; of more, the batch is read whole."""
+"""The same of columns, which are smaller than rows; of whole rows no more than BATCH are read."""
 
 
 _OF_MOMENT = 5
@@ -95,7 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def updated_at(self) -> list[int]:
         """When each was changed or reported last, as a moment."""
-        return [moment(service.updated_at) for service in self.services]
+        return [moment_of(service.updated_at) for service in self.services]
 
     def seen_within(self, after: datetime, until: datetime) -> list[bool]:
         """Tell of each whether its last report, or its making, came within these moments."""
@@ -113,9 +110,14 @@ class Snapshot(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, services=some)
 
 
-def living(*, with_sessions: bool = False, with_moment: bool = True) -> Select[Any]:
-    """Return the query for every service that is not deleted, to be read by ``read``."""
-    moment = _moment() if with_moment else ()
+def living(
+    *, with_sessions: bool = False, with_moment: bool = True, few: bool = False
+) -> Select[Any]:
+    """Return the query for every service that is not deleted, to be read by ``read``.
+
+    ``few`` says that few can match, so that each row may bring along the unheard times.
+    """
+    moment = _moment(few=few) if with_moment else ()
     if with_sessions:
         query = select(*COLUMNS, *SESSION_COLUMNS, *moment).select_from(beside_sessions())
     else:
@@ -123,9 +125,10 @@ def living(*, with_sessions: bool = False, with_moment: bool = True) -> Select[A
     return query.where(services.c.deleted == 0)
 
 
-def _moment() -> tuple[ColumnElement[Any], ...]:
+def _moment(*, few: bool) -> tuple[ColumnElement[Any], ...]:
     """Return what is the same in each row of a statement: the clock, and who listened when."""
-    return (utcnow(), latest_mark(), latest_observation(), latest_holder(), newest_page())
+    page = newest_page() if few else null()
+    return (utcnow(), latest_mark(), latest_observation(), latest_holder(), page)
 
 
 def beside_sessions() -> FromClause:
@@ -141,7 +144,9 @@ def matching(
     filters: frozenset[str], *, with_sessions: bool = False, with_moment: bool = True
 ) -> Select[Any]:
     """Return the query for a set of filters, whose values are its parameters."""
-    query = living(with_sessions=with_sessions, with_moment=with_moment).order_by(services.c.id)
+    few = "host" in filters
+    query = living(with_sessions=with_sessions, with_moment=with_moment, few=few)
+    query = query.order_by(services.c.id)
     query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
     if "marker" in filters:
         query = query.where(services.c.id > bindparam("marker"))
@@ -182,10 +187,10 @@ def read_lives(connection: Connection, filters: ServiceFilter) -> dict[Member, i
 
 
 @cache
-def of_ids(*, with_sessions: bool = False, with_moment: bool = True) -> Select[Any]:
+def of_ids(*, with_sessions: bool = False) -> Select[Any]:
     """Return the query for services by their ``ids``."""
     ids = bindparam("ids", expanding=True, type_=services.c.id.type)
-    query = living(with_sessions=with_sessions, with_moment=with_moment)
+    query = living(with_sessions=with_sessions)
     return query.where(services.c.id.in_(ids)).order_by(services.c.id)
 
 
@@ -234,7 +239,7 @@ def read(
 
 def read_listening(connection: Connection, silence: float) -> Listening:
     """Return who listened and observed when; ``silence`` is as for ``read``."""
-    return _listening(connection, silence, connection.execute(select(*_moment())).one())
+    return _listening(connection, silence, connection.execute(select(*_moment(few=True))).one())
 
 
 def _listening(connection: Connection, silence: float, moment: Sequence[Any]) -> Listening:
@@ -318,14 +323,15 @@ def read_whole(
     values: Mapping[str, Any],
     *,
     with_sessions: bool,
-    ids: Collection[int] | None = None,
 ) -> Snapshot:
-    """Read a batch by reading each row whole, or those of these ``ids`` of it."""
-    if ids is not None and len(ids) <= NAMED_AT_MOST:
-        query = of_ids(with_sessions=with_sessions, with_moment=False)
-        values = {"ids": list(ids)}
-    else:
-        query = matching(frozenset(values), with_sessions=with_sessions, with_moment=False)
+    """Read a batch by reading each row whole."""
+    query = matching(frozenset(values), with_sessions=with_sessions, with_moment=False)
+    return read_beside(connection, listening, query, values)
+
+
+def read_beside(
+    connection: Connection, listening: Listening, query: Select[Any], values: Mapping[str, Any]
+) -> Snapshot:
+    """Return what a query without a moment finds, as of when ``listening`` was read."""
     found, held, _ = _found(connection, query, values, of_moment=0)
-    batch = Snapshot(beside_mirrors_of(connection, listening, found), found, held)
-    return batch if ids is None else batch.whole(ids)
+    return Snapshot(beside_mirrors_of(connection, listening, found), found, held)

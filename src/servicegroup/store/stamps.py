@@ -37,8 +37,13 @@ _DRAWS: ColumnElement[bool] = literal_column(
     " AND tgname = 'servicegroup_edition' AND tgenabled IN ('O', 'A'))"
 )
 
-EDITION = case((_DRAWS, services.c.edition), else_=cast(-1, BigInteger))
-"""A row's token, or what none is where nothing draws them, as in a copy without its triggers."""
+
+def edition(otherwise: int) -> ColumnElement[int]:
+    """Return a row's token, or ``otherwise`` where nothing draws them, as in a copy of the tables.
+
+    A list and what is kept have different ones then, so that nothing that is kept is believed.
+    """
+    return case((_DRAWS, services.c.edition), else_=cast(otherwise, BigInteger))
 
 
 class Stamps(NamedTuple):
@@ -73,7 +78,7 @@ def _query(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     never: ColumnElement[Any] = cast(literal_column("'-infinity'"), services.c.updated_at.type)
     columns = [
         func.int8send(cast(services.c.id, BigInteger)).label("id"),
-        func.int8send(EDITION).label("edition"),
+        func.int8send(edition(-1)).label("edition"),
         func.timestamp_send(func.coalesce(services.c.updated_at, never)).label("updated_at"),
         func.timestamp_send(func.coalesce(services.c.last_seen_up, services.c.created_at)).label(
             "seen_at"

@@ -70,18 +70,25 @@ class Store:
     """The register's records in one database."""
 
     def __init__(
-        self, engine: Engine, silence: float = 86_400.0, *, with_sessions: bool = False
+        self,
+        engine: Engine,
+        silence: float = 86_400.0,
+        *,
+        with_sessions: bool = False,
+        keep_rows: bool = True,
     ) -> None:
         """Use the engine's database; its schema is in place (``servicegroup db upgrade``).
 
         ``silence`` is the longest ``service_down_time``, in seconds, that anybody judges by.
-        ``with_sessions`` reads sessions in the statement that reads the records.
+        ``with_sessions`` reads sessions in the statement that reads the records, and ``keep_rows``
+        is for whoever lists: rows are kept in memory where the database says which changed.
         """
         self.engine = engine
         self.silence = silence
         self.with_sessions = with_sessions
         self._registrar = Registrar(engine)
-        self._memory = Memory(with_sessions=with_sessions) if has_editions(engine) else None
+        keeps = keep_rows and has_editions(engine)
+        self._memory = Memory(with_sessions=with_sessions) if keeps else None
 
     # -- questions -------------------------------------------------------------------------
 
@@ -144,7 +151,7 @@ class Store:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
         column = services.c.id if isinstance(service_id, int) else services.c.uuid
         with reading(self.engine) as connection:
-            query = living(with_sessions=self.with_sessions).where(column == service_id)
+            query = living(with_sessions=self.with_sessions, few=True).where(column == service_id)
             return read(connection, self.silence, query)
 
     def by_ids(self, ids: Sequence[int]) -> Snapshot:

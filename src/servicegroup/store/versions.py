@@ -27,9 +27,10 @@ def ranges(engine: Engine, wanted: Sequence[str]) -> list[VersionRange]:
 
     Each end is one step on the index, however many services there are.
     """
+    wanted = wanted or binaries(engine)  # before the connection: it takes one of its own
     found = []
     with reading(engine) as connection:
-        for binary in wanted or binaries(engine):
+        for binary in wanted:
             counted = _counted().where(services.c.binary == binary)
             ends = [
                 counted.order_by(order).limit(1).scalar_subquery()

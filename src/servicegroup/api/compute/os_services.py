@@ -19,7 +19,7 @@ from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import is_small, listed
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service, ServiceFilter
-from servicegroup.moments import moment, texts
+from servicegroup.moments import moment_of, texts
 from servicegroup.uuids import uuid_of
 
 COMPUTE = "nova-compute"
@@ -206,7 +206,7 @@ def update(call: Call, body: Mapping[str, Any]) -> Answer:
     call.caller.must(NOVA_UPDATE)
     _check_editable(call.group.get(uuid).binary)
     service = call.group.update(uuid, by=call.caller.user, **_changes(body))
-    (updated_at,) = texts([moment(service.updated_at)])
+    (updated_at,) = texts([moment_of(service.updated_at)])
     shown = view(call.microversion)(service, service.judged.state, updated_at)
     return json_answer({"service": shown})
 

@@ -33,7 +33,10 @@ _kept: WeakKeyDictionary[ServiceGroup, dict[object, Rows]] = WeakKeyDictionary()
 
 
 def rows_of(group: ServiceGroup, question: object, view: View) -> Rows:
-    """Return what shows the answers to a question, with what is kept of the one before."""
+    """Return what shows the answers to a question, with what is kept of the one before.
+
+    Whole lists are made one at a time (``api.listing``), so no two are shown by the same rows.
+    """
     if not group.keeps_rows:
         return Rows(view)
     lists = _kept.setdefault(group, {})

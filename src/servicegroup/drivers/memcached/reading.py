@@ -36,6 +36,7 @@ def read_many(client: Client, keys: Collection[str]) -> dict[str, bytes]:
     connection = client.sock
     if connection is None:
         raise MemcacheUnexpectedCloseError
+    asked = set(keys)
     connection.sendall(b"get %b\r\n" % " ".join(keys).encode())
     answer, place = bytearray(), 0
     found: dict[str, bytes] = {}
@@ -44,10 +45,12 @@ def read_many(client: Client, keys: Collection[str]) -> dict[str, bytes]:
             begin, size = head.end(), int(head[2])
             if len(answer) < begin + size + 2:
                 break
+            if not answer.startswith(b"\r\n", begin + size):
+                _refuse(head[0])
             found[head[1].decode()] = bytes(answer[begin : begin + size])
             place = begin + size + 2
         if head is None and (line := _LINE.match(answer, place)) is not None:
-            if line[1] == b"END":
+            if line[1] == b"END" and found.keys() <= asked:
                 return found
             _refuse(line[1])
         received = connection.recv(_AT_ONCE)

@@ -109,6 +109,8 @@ def test_a_frozen_host_costs_a_moment_once(primary: PostgreSQL, standby: Standby
 
 def test_nobody_takes_writes(primary: PostgreSQL, standby: Standby) -> None:
     url = several(primary.database(), primary.port, standby.port)
+    there = f"SELECT count(*) FROM pg_database WHERE datname = '{make_url(url).database}'"
+    until(lambda: standby.ask(there) == 1, what="the standby has the new database, too")
     primary.kill()
     engine = connect(url)
     with pytest.raises(StoreUnavailable) as caught, reading(engine):

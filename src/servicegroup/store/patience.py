@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -30,9 +29,6 @@ LONGEST = STATEMENT_TIMEOUT + 1.0
 
 LOOK = 0.75
 """Seconds between two looks at what became of the server."""
-
-QUIET = 10.0
-"""Seconds after an exchange in which a firewall forgets no connection."""
 
 MOST_FOR_A_STANDBY = 3.0
 """Seconds a COMMIT may wait for a synchronous standby."""
@@ -66,7 +62,6 @@ class PatientConnection(psycopg.Connection[Any]):
     server: datetime | None = None
     inquiry: Inquiry | None = None
     _longest = LONGEST
-    _asked_at = -math.inf
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
@@ -77,24 +72,12 @@ class PatientConnection(psycopg.Connection[Any]):
         finally:
             self._longest = before
 
-    def is_quiet(self) -> bool:
-        """Tell whether an exchange began lately, and nothing came that was not asked for.
-
-        Then the server lives, or has gone without a word, as with its power. One that ends says so,
-        and so does its kernel when it is killed. See docs/decisions/0056.
-        """
-        if time.monotonic() - self._asked_at > QUIET:
-            return False
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
-
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """Wait for the end of an exchange with the server, looking up from time to time."""
         return super().wait(self._watched(gen), *args, **options)
 
     def _watched(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        started = looked = self._asked_at = time.monotonic()
+        started = looked = time.monotonic()
         ready: Any = None
         while True:
             try:

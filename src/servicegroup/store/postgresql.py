@@ -59,9 +59,6 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "do_connect", dial)
     dialect: Any = engine.dialect
     dialect.do_begin = _begin
-    ping = dialect.do_ping
-    # It costs as much as a small question, and mostly the answer is known without it.
-    dialect.do_ping = lambda session: session.is_quiet() or ping(session)
 
 
 def is_shared(connection: Connection) -> bool:

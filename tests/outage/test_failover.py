@@ -108,8 +108,9 @@ def test_a_frozen_host_costs_a_moment_once(primary: PostgreSQL, standby: Standby
 
 
 def test_nobody_takes_writes(primary: PostgreSQL, standby: Standby) -> None:
-    url = several(primary.database(), primary.port, standby.port)
-    there = f"SELECT count(*) FROM pg_database WHERE datname = '{make_url(url).database}'"
+    database = primary.database()
+    url = several(database, primary.port, standby.port)
+    there = f"SELECT count(*) FROM pg_database WHERE datname = '{make_url(database).database}'"
     until(lambda: standby.ask(there) == 1, what="the standby has the new database, too")
     primary.kill()
     engine = connect(url)

@@ -81,12 +81,13 @@ class Two:
         clock = [0.0]
         self._clock = clock
         store = Store(create_engine("sqlite://"))
-        self._quick, self._thorough = (
+        # Each remembers stamps that were ahead: what one kind of batch shows must not help another.
+        self._quick, self._by_columns, self._thorough = (
             Batches(
                 store,
                 Judge(load(driver, DRIVERS[driver]), limits, lambda: clock[0], rpc=DEAF_IS_DOWN),
             )
-            for _ in range(2)
+            for _ in range(3)
         )
         self._is_asked = driver == "memcached"
 
@@ -99,14 +100,15 @@ class Two:
         answers = {one.member: presence} if self._is_asked else None
         (judged,) = self._thorough.judged(copied(snapshot), answers)
         reasons = set()
-        for batch in (snapshot, kept(copied(snapshot))):
-            ((seen, state, updated_at),) = self._quick.stated(batch, answers)
+        batches = ((self._quick, snapshot), (self._by_columns, kept(copied(snapshot))))
+        for quick, batch in batches:
+            ((seen, state, updated_at),) = quick.stated(batch, answers)
             assert (seen.id, state, updated_at) == (
                 one.id,
                 judged.judged.state,
                 moment_of(one.updated_at),
             )
-            (reason,) = self._quick._at_a_glance(batch, answers)
+            (reason,) = quick._at_a_glance(batch, answers)
             (whole,) = batch.whole([one.id]).services
             reasons.add(reason or whole.judged.reason)
         (reason,) = reasons

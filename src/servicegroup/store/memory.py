@@ -34,7 +34,7 @@ from servicegroup.store.snapshots import (
     read_beside,
     service_of,
 )
-from servicegroup.store.stamps import NO_SESSION, Stamps, edition, read_stamps
+from servicegroup.store.stamps import NO_SESSION, Stamps, edition_or, read_stamps
 from servicegroup.store.tables import services
 
 HOT = ("report_count", "updated_at", "last_seen_up", "detail", "backend_error")
@@ -200,7 +200,7 @@ def _read_some(
 
 def _learnt(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
     """Read rows whole, as of the moment at which their tokens were read."""
-    query = _of_ids(with_sessions=False).with_only_columns(edition(-2), *COLUMNS)
+    query = _of_ids(with_sessions=False).with_only_columns(edition_or(-2), *COLUMNS)
     learnt: dict[int, Row] = {}
     for start in range(0, len(ids), snapshots.BATCH):
         rows = connection.execute(query, {"ids": list(ids[start : start + snapshots.BATCH])})
@@ -221,7 +221,7 @@ def _kept(edition: int, columns: Sequence[Any]) -> Row:
 @cache
 def _hot(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     """Return the query for tokens, what reports change, and the sessions."""
-    hot = (services.c.id, edition(-1), *(services.c[name] for name in HOT))
+    hot = (services.c.id, edition_or(-1), *(services.c[name] for name in HOT))
     query = matching(names, with_sessions=with_sessions, with_moment=False)
     return query.with_only_columns(
         *hot, *(SESSION_COLUMNS if with_sessions else ()), maintain_column_froms=True

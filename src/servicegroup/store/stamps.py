@@ -38,7 +38,7 @@ _DRAWS: ColumnElement[bool] = literal_column(
 )
 
 
-def edition(otherwise: int) -> ColumnElement[int]:
+def edition_or(otherwise: int) -> ColumnElement[int]:
     """Return a row's token, or ``otherwise`` where nothing draws them, as in a copy of the tables.
 
     A list and what is kept have different ones then, so that nothing that is kept is believed.
@@ -78,7 +78,7 @@ def _query(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     never: ColumnElement[Any] = cast(literal_column("'-infinity'"), services.c.updated_at.type)
     columns = [
         func.int8send(cast(services.c.id, BigInteger)).label("id"),
-        func.int8send(edition(-1)).label("edition"),
+        func.int8send(edition_or(-1)).label("edition"),
         func.timestamp_send(func.coalesce(services.c.updated_at, never)).label("updated_at"),
         func.timestamp_send(func.coalesce(services.c.last_seen_up, services.c.created_at)).label(
             "seen_at"

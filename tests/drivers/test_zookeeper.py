@@ -180,8 +180,12 @@ def test_a_worker_that_leaves_takes_no_other_along(make: Make, member: Member) -
     for worker in (first, second):
         joins(worker, observer, member)
     first.leave(member, 1)
-    detail = f"session 0x{own_node(second, member)[0]:x}"
-    until(lambda: ask(observer, member).detail == detail)
+    session, path = own_node(second, member)
+    client = second._process.session._client
+    assert client is not None
+    # What was deleted is gone when the leave returns; the observer hears of one node at a time.
+    assert client.exists(path) is not None
+    until(lambda: ask(observer, member).detail == f"session 0x{session:x}")
 
 
 @pytest.mark.parametrize(("asked", "granted"), [(0.1, 1.0), (4, 4.0), (100, 10.0)])

@@ -31,6 +31,7 @@ test-nova: setup             ## the layer in a real Nova, which is installed and
 	@tools/bootstrap.sh --servers nova
 	@cd tests && ../$(PYTHON) -m servers.nova_environment
 	@cd tests && ../$(PYTHON) -m servers.cinder
+	@cd tests && ../$(PYTHON) -m servers.neutron
 	@WORKERS=0 tools/test.sh tests/with_nova --timeout 600
 
 mutants: WORKERS := 3
@@ -63,4 +64,4 @@ lock:                        ## requirements.lock, from pyproject.toml
 		--output-file requirements.lock pyproject.toml
 
 clean:                       ## forget the environment and the caches
-	rm -rf .venv .venv-keystone* .venv-nova* .venv-cinder* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run
+	rm -rf .venv .venv-keystone* .venv-nova* .venv-cinder* .venv-neutron* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist .run

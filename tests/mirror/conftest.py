@@ -136,3 +136,9 @@ def reason(register: ControlPlane, name: str) -> str | None:
     """Return the reason of a mirrored service's verdict, None where there is no such service."""
     found = mirrored(register).get(name)
     return str(found["verdict"]["reason"]) if found else None
+
+
+def trouble(register: ControlPlane, api: str = "nova") -> str:
+    """Return what hinders the mirror of an API of `prod`, by its own service."""
+    found = register.request("GET", f"/v1/services?binary=mirror-prod-{api}")[2]["services"]
+    return str(found[0]["detail"]) if found else ""

@@ -18,7 +18,7 @@ import servicegroup
 from support.control_plane import ControlPlane
 from support.waiting import until
 
-from .conftest import MirrorProcess, at, mirrored
+from .conftest import MirrorProcess, at, mirrored, trouble
 
 Planes = Callable[..., ControlPlane]
 Mirroring = Callable[..., MirrorProcess]
@@ -176,10 +176,27 @@ def test_a_list_that_is_empty_deletes_nobody(register: ControlPlane, mirroring: 
         mirror.kill()
 
 
-def trouble(register: ControlPlane) -> str:
-    """Return what hinders the mirror, by its own service."""
-    found = register.request("GET", "/v1/services?binary=mirror-prod-nova")[2]["services"]
-    return str(found[0]["detail"]) if found else ""
+def test_a_list_that_is_empty_from_the_start_is_said_once(
+    register: ControlPlane, mirroring: Mirroring
+) -> None:
+    asked: list[str] = []
+    listed: list[dict[str, Any]] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        return json({"agents": list(listed)})
+
+    with answering(answer) as url:
+        cloud = {"auth_type": "none", "network_endpoint_override": f"{url}/v2.0"}
+        mirror = mirroring(register, {"prod": cloud})
+        mirror.start("--os-cloud", "prod")
+        assert "neutron of cloud prod lists no service: it has none, or hides them" in mirror.log()
+        before = len(asked)
+        until(lambda: len(asked) > before + 1, 30)
+        listed.append({"id": "1", "host": "one", "binary": "neutron-l3-agent", "alive": True})
+        until(lambda: set(mirrored(register)) == {"one neutron-l3-agent"}, 30)
+        assert mirror.log().count("lists no service") == 1
+        mirror.kill()
 
 
 def has_one(cloud: ControlPlane) -> bool:

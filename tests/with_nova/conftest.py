@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mirror.conftest import mirroring, plane
 from servers.cloud import Cloud
 from servers.memcached import Memcached
 from servers.nova import with_layer
@@ -19,6 +20,8 @@ from servers.postgresql import PostgreSQL
 from servers.rabbitmq import RabbitMQ
 from servers.zookeeper import ZooKeeper
 from support.waiting import until
+
+__all__ = ("mirroring", "plane")
 
 TICK = 0.5
 SESSION = 2

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from servicegroup.errors import ServiceGroupError, Unavailable
 from servicegroup.mirror.apis import Api
-from servicegroup.mirror.cloud import Cloud
+from servicegroup.mirror.cloud import Cloud, Listing
 from servicegroup.mirror.register import Register
 from servicegroup.mirror.tracking import Tracker
 
@@ -26,6 +26,12 @@ LONGEST_PAUSE = 60.0
 
 MOST_SAID = 10_000
 """Sentences of which it is remembered that the log has them."""
+
+NOTHING = (
+    "lists no service: it has none, or hides them from this user, as Neutron does instead of"
+    " refusing; give the user the role that may list them."
+)
+"""What is said of an API of which no service is known."""
 
 SLOW = 15.0
 """Seconds without a look of which the mirror's own state says that it is failing."""
@@ -69,7 +75,7 @@ class Mirror:
         self._register.end_look(changes.gone, complete=changes.complete)
         self._tracker.did(listing.services, changes, told.services)
         self._tracker.forget(lost)
-        self._say([*listing.nameless, *told.refused])
+        self._say([*listing.nameless, *told.refused, *self._nothing(listing)])
         self._trouble = self._incomplete(len(changes.unsure)) if not changes.complete else None
         self._looked_at = time.monotonic()
         cpu = (time.thread_time() - used) * self._shares / SHARE_OF_CORE
@@ -121,6 +127,12 @@ class Mirror:
             else:
                 if before is not None and self._trouble is None:
                     LOG.info("%s of cloud %s answers again.", self.api.name, self._cloud.name)
+
+    def _nothing(self, listing: Listing) -> list[str]:
+        """Return the sentence for an API of which no service is known, if it is one."""
+        if listing.services or listing.nameless or len(self._tracker):
+            return []
+        return [f"{self.api.name} of cloud {self._cloud.name} {NOTHING}"]
 
     def _incomplete(self, unsure: int) -> str:
         of = f"{self.api.name} of cloud {self._cloud.name}"

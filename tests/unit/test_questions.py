@@ -48,7 +48,7 @@ class World:
         self.commits = SimpleNamespace(
             is_troubled=False, hear=lambda heard, member: self.told.append(heard)
         )
-        self.sessions = SimpleNamespace(stopping=False, holdings=set(), commits=self.commits)
+        self.sessions = SimpleNamespace(stopping=False, answering=set(), commits=self.commits)
         self.has_stood_still = False
         limits = RpcLimits(interval=INTERVAL, timeout=TIMEOUT)
         sessions = cast("Sessions", self.sessions)
@@ -61,7 +61,7 @@ class World:
             session = f"{uuid}/{id(holding)}"
             opening = Opening(uuid, 1, 1, session, answers)
             holding.lives[uuid] = HeldLife(opening, Member(group, uuid))
-        self.sessions.holdings.add(holding)
+        self.sessions.answering.add(holding)
         return holding
 
     def look(self, times: int = 1, answering: Iterable[Holding] = ()) -> None:

@@ -40,7 +40,7 @@ from servicegroup.controlplane.feed import PAGE
 from servicegroup.controlplane.intake import NOBODY
 from servicegroup.controlplane.pauses import READING
 from servicegroup.controlplane.plane import Plane
-from servicegroup.errors import Forbidden, InvalidInput, Unauthorized, Unavailable
+from servicegroup.errors import Forbidden, InvalidInput, Unauthorized
 from servicegroup.events import EventFilter
 
 ROOTS = ("v1", "healthz", "readyz", "metrics", "ui")
@@ -163,14 +163,14 @@ class Handlers:
         key = key_of(request.headers)
         if key is None:
             return NO_UPGRADE
-        if self._sessions.stopping:
-            raise Unavailable("The control plane is stopping; open a session elsewhere.")
+        with connection_of(request.scope).wait():
+            turn = await self._sessions.admission.take()
         client = caller.host or client_of(request.scope)
         stays = caller is EVERYBODY and not may_expire(request.scope)
         again = None if stays else partial(self._still, without_connection(request))
         talk = SessionTalk(
             self._group, self._sessions, self._questions, self._reporting, self._pauses,
-            caller, client, again,
+            caller, client, again, turn,
         )  # fmt: skip
         return Upgrade(key, WebSocket(talk, self._keepalive))
 

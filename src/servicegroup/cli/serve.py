@@ -74,7 +74,7 @@ def listen(settings: Settings) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(2048)
+            listener.listen(socket.SOMAXCONN)
         except BaseException:
             listener.close()
             raise
@@ -111,7 +111,7 @@ def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socke
     """Serve until a signal stops it, joined to its own register; tokens are in ``engine``."""
     from servicegroup.api.access.strategies import authenticator
     from servicegroup.api.app import create_app
-    from servicegroup.api.transport.server import clients_of, server_of
+    from servicegroup.api.transport.server import clients_of, server_of, sockets_of
     from servicegroup.controlplane.intake import Intake
     from servicegroup.controlplane.plane import Plane
     from servicegroup.options import DEFAULT_PORT
@@ -140,7 +140,7 @@ def run(settings: Settings, group: ServiceGroup, engine: Engine, listener: socke
     server = server_of(app, clients, settings)
     keep_memory()
     print(_welcome(settings, host, port), file=sys.stderr, flush=True)  # noqa: T201 - for people
-    server.run(sockets=[listener])
+    server.run(sockets=sockets_of(listener))
 
 
 def _welcome(settings: Settings, host: str, port: int) -> str:

@@ -99,7 +99,7 @@ class Questions:
 
     def _held(self) -> Iterator[tuple[Holding, HeldLife, _Asked]]:
         """Yield who is asked here; whoever is new has its turn within ``timeout``."""
-        for holding in self._sessions.holdings:
+        for holding in self._sessions.answering:
             for uuid, life in holding.lives.items():
                 if life.opening.answers:
                     one = self._lives.get(life.opening.session)

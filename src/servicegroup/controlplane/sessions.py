@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -21,6 +20,7 @@ from uuid import uuid4
 
 import msgspec
 
+from servicegroup.controlplane.session_admission import Admission
 from servicegroup.controlplane.session_commits import Request, SessionCommits
 from servicegroup.errors import Unavailable
 from servicegroup.messages import Drain, Hold
@@ -113,6 +113,8 @@ class Sessions:
         self._linger = linger
         self._recheck_ticks = max(1, round(recheck_after / TICK))
         self._holdings: set[Holding] = set()
+        self.answering: set[Holding] = set()
+        """Connections that somebody who answers questions has held a session on."""
         self._began = 0
         self.commits = SessionCommits(
             writer,
@@ -122,6 +124,7 @@ class Sessions:
             self._drain_in_trouble,
             ttl,
         )
+        self.admission = Admission()
         self.stopping = False
         self._to_go: deque[Holding] = deque()
         self._all_asked = asyncio.Event()
@@ -133,11 +136,6 @@ class Sessions:
     def is_empty(self) -> bool:
         """Whether nobody holds anything here."""
         return not self._holdings
-
-    @property
-    def holdings(self) -> AbstractSet[Holding]:
-        """What each connection holds now; it changes with whatever happens on the loop."""
-        return self._holdings
 
     @property
     def connections(self) -> int:
@@ -183,6 +181,8 @@ class Sessions:
                 if holding.ended is None:
                     holding.was_answered = False
                     holding.lives[one.uuid] = life
+                    if one.answers:
+                        self.answering.add(holding)
                 else:
                     self._end(life, *holding.ended, linger=self._ttl)
 
@@ -197,6 +197,7 @@ class Sessions:
         if holding.ended is None:
             holding.ended = (end, time.monotonic())
             self._holdings.discard(holding)
+            self.answering.discard(holding)
             linger = self._linger if holding.was_answered else self._ttl
             for life in holding.lives.values():
                 self._end(life, *holding.ended, linger=linger)
@@ -254,6 +255,7 @@ class Sessions:
         Returns once all were asked, or too much time has passed.
         """
         self.stopping = True
+        self.admission.close()
         self.drain(Drain.STOPPING)
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_DRAIN):

@@ -17,6 +17,9 @@ _OWN_FILES = 256
 """Files that are kept free of clients: for the database, the backend and the log."""
 
 
+ACCEPTED = 16
+"""Connections that are accepted in one turn of the loop; uvloop takes one of each socket."""
+
 GRACE = 4
 """Seconds that pending requests have when the control plane stops; what is left gets 503."""
 
@@ -33,6 +36,11 @@ def allow_many_connections() -> int:
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     return max(soft, most)
+
+
+def sockets_of(listener: socket.socket) -> list[socket.socket]:
+    """Return what to serve on: a fleet that comes at once is accepted many at a time (LC-8)."""
+    return [listener, *(listener.dup() for _ in range(1, ACCEPTED))]
 
 
 def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn.Server:
@@ -60,6 +68,7 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        backlog=socket.SOMAXCONN,
         # An idle connection must outlive the pause between two reports of an agent.
         timeout_keep_alive=int(3 * settings.limits.report_interval) + 60,
         timeout_graceful_shutdown=GRACE,

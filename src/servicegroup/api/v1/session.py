@@ -24,6 +24,7 @@ from servicegroup.api.v1.routes import leave, register
 from servicegroup.bodies import Answers, Elements, Fault, Holds, Leaves, Releases, decode_with
 from servicegroup.controlplane.pauses import READING, Pauses
 from servicegroup.controlplane.questions import Questions
+from servicegroup.controlplane.session_admission import Turn
 from servicegroup.controlplane.sessions import Sessions
 from servicegroup.decoding import decoder
 from servicegroup.errors import Forbidden, InvalidInput, Unauthorized
@@ -66,14 +67,17 @@ class SessionTalk:
 
     __slots__ = (
         "_again", "_answering", "_begun_at", "_caller", "_client", "_group", "_holding", "_line",
-        "_pauses", "_questions", "_reporting", "_sessions",
+        "_pauses", "_questions", "_reporting", "_sessions", "_turn",
     )  # fmt: skip
 
     def __init__(
         self, group: ServiceGroup, sessions: Sessions, questions: Questions, reporting: Reporting,
-        pauses: Pauses, caller: Caller, client: str | None, again: Again | None,
+        pauses: Pauses, caller: Caller, client: str | None, again: Again | None, turn: Turn,
     ) -> None:  # fmt: skip
-        """Speak with ``caller``, who is found ``again`` from time to time, None if for ever."""
+        """Speak with ``caller``, who is found ``again`` from time to time, None if for ever.
+
+        ``turn`` ends once services are held.
+        """
         self._group = group
         self._sessions = sessions
         self._questions = questions
@@ -82,6 +86,7 @@ class SessionTalk:
         self._caller = caller
         self._client = client
         self._again = again
+        self._turn: Turn | None = turn
         self._answering: asyncio.Task[bytes] | None = None
 
     # -- the connection ----------------------------------------------------------------------
@@ -118,7 +123,13 @@ class SessionTalk:
 
     def lost(self, end: SessionEnd) -> None:
         """Note that the connection is gone."""
+        self._end_turn()
         self._sessions.lost(self._holding, end)
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
     async def may_go_on(self) -> bool:
         """Return whether the credential is still that of a caller who may report, for this host."""
@@ -203,6 +214,7 @@ class SessionTalk:
         # An answer names services by uuid, so it is about one session of each.
         latest = {one.uuid: one for one in sorted(holds, key=lambda one: one.order)}
         opened = await self._sessions.hold(self._holding, latest.values())
+        self._end_turn()
         refused = msgspec.structs.asdict(opened.refused)
         refused["invalid"] |= invalid
         fingerprint = self._reporting.terms.fingerprint

@@ -20,7 +20,7 @@ from servicegroup.store.questions import Heard
 from servicegroup.store.sessions import Ending, Lapsed, Opened, Opening, SessionWriter, ended_since
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
-from servicegroup.store.summaries import Summary, summaries
+from servicegroup.store.summaries import Summary, open_sessions, summaries
 
 __all__ = [
     "Ending",
@@ -86,6 +86,10 @@ class Recorder:
             changed_only=changed_only,
             with_sessions=self._store.with_sessions,
         )
+
+    def open_sessions(self, now: datetime) -> tuple[set[int], dict[tuple[str, str], set[int]]]:
+        """Return the ids of who lives, and of whose session is open, by group and zone."""
+        return open_sessions(self._engine, now)
 
     def by_ids(self, ids: Sequence[int]) -> Snapshot:
         """Return the living services of these ids."""

@@ -17,7 +17,7 @@ from servicegroup.sessions import SessionEnd, presence_of
 from servicegroup.store.clock import utcnow
 from servicegroup.store.sessions import Ending, Lapsed, Opening, SessionWriter, ended_since
 from servicegroup.store.store import Store
-from servicegroup.store.summaries import summaries
+from servicegroup.store.summaries import open_sessions, summaries
 from servicegroup.store.tables import planes, services, sessions
 from support.aging import backdate_mark, backdate_plane
 
@@ -161,6 +161,32 @@ def test_summaries_have_them_too(
     found = summaries(engine, store.listening(), Limits(), changed_only=False, with_sessions=True)
     assert [one.session and one.session.plane for one in found] == ["node1", None]
     assert never.uuid != held.uuid
+
+
+def test_who_holds_a_session_without_a_doubt_needs_no_closer_look(
+    group: ServiceGroup, store: Store, plane: SessionWriter, other: SessionWriter, engine: Engine
+) -> None:
+    """Of those who were up and report: who ended, is deaf, or is on a plane without a mark."""
+    names = ("fine", "ended", "deaf", "unmarked", "never")
+    lives = {name: group.join(name, "nova-compute").uuid for name in names}
+    plane.open([Opening(lives[name], 1, 1, name) for name in names[:3]])
+    other.open([Opening(lives["unmarked"], 1, 1, "unmarked")])
+    plane.end([Ending(lives["ended"], "ended", SessionEnd.BROKEN)])
+    now = store.listening().now
+    on_other = planes.c.name == "node2"
+    deaf = sessions.c.session == "deaf"
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(services.update().values(observed_state="up", last_seen_up=now))
+        old = now - timedelta(seconds=600)
+        connection.execute(planes.update().where(on_other).values(marked_at=old))
+        connection.execute(sessions.update().where(deaf).values(deaf_since=now))
+    found = summaries(engine, store.listening(), Limits(), changed_only=True, with_sessions=True)
+    assert {one.host for one in found} == {"ended", "deaf", "unmarked"}
+    assert not any(one.may_have_changed for one in found)
+    living, holders = open_sessions(engine, store.listening().now)
+    ids = {one.host: one.id for one in store.snapshot().services}
+    assert living == set(ids.values())
+    assert holders == {("compute", "nova"): {ids["fine"], ids["deaf"]}}
 
 
 def marked_at(engine: Engine) -> datetime:

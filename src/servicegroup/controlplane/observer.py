@@ -159,25 +159,26 @@ class Observer:
     def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
         """Observe what may have changed by its summary or its backend; count what is present."""
         judge = self._group.judge
-        # Without a signal of its own, nobody's presence can be missing.
-        changed_only = not judge.driver.capabilities.separate_signal
+        capabilities = judge.driver.capabilities
+        # What is in the record, or nowhere, is missing of nobody whom the record does not show.
         everybody = self._recorder.summaries(
-            listening, self._group.limits, changed_only=changed_only
+            listening, self._group.limits, changed_only=not capabilities.is_asked
         )
         self._is_ahead = any(entry.is_ahead for entry in everybody)
-        if not changed_only:
+        self._present = {}
+        if capabilities.recorded:
+            living, self._present = self._recorder.open_sessions(listening.now)
+            judge.forget_others(living)
+        elif capabilities.is_asked:
             judge.forget_others({entry.id for entry in everybody})
         presences = self._presences(everybody, listening)
         # What is recorded looks the same to everybody: another observer would see no more.
-        self._blind = judge.driver.capabilities.is_asked and _is_blind(presences)
-        self._present = {}
+        self._blind = capabilities.is_asked and _is_blind(presences)
         wanted = []
-        is_recorded = judge.driver.capabilities.recorded
         for entry in everybody:
-            if is_recorded and entry.session is not None and is_open(entry.session, listening.now):
-                # Nearly everybody, and so no more is made of it.
-                self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
-                if entry.may_have_changed or _is_taken_down(entry, entry.session, judge, listening):
+            session = entry.session if capabilities.recorded else None
+            if session is not None and is_open(session, listening.now):
+                if entry.may_have_changed or _is_taken_down(entry, session, judge, listening):
                     wanted.append(entry.id)
                 continue
             presence = presences.get(Member(entry.group, entry.host))

@@ -8,20 +8,32 @@ whose record may have made another state of it, or whose presence is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Select, and_, bindparam, func, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Select,
+    and_,
+    bindparam,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
 
-from servicegroup.liveness import MARK_INTERVAL, PATIENCE, Listening
+from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, PATIENCE, Listening
 from servicegroup.model import Limits
 from servicegroup.sessions import Session
 from servicegroup.store.database import reading
 from servicegroup.store.findings import is_later
 from servicegroup.store.marks import KEPT
 from servicegroup.store.snapshots import SESSION_COLUMNS, beside_sessions
-from servicegroup.store.tables import services
+from servicegroup.store.tables import planes, services, sessions
 
 _WIDTH = 9
 """Columns of a summary without its session."""
@@ -56,22 +68,60 @@ def summaries(
 ) -> list[Summary]:
     """Return the living services by id, all or those that may have changed.
 
-    Raises StoreUnavailable.
+    Who holds a session without a doubt has not changed by it. Raises StoreUnavailable.
 
-    Where all are wanted there is a second signal, and a report matters as soon as it is late.
+    Where there is a second signal, a report matters as soon as it is late.
     """
     now = listening.now
+    alone = changed_only and not with_sessions
     unheard = timedelta(seconds=listening.unheard_since(now - KEPT))
     silent = now - timedelta(seconds=limits.service_down_time)
     late = now - timedelta(seconds=PATIENCE * limits.report_interval)
     # Reports may arrive while this is asked, on a node whose clock the latest mark was by.
     soon = now + timedelta(seconds=1 + MARK_INTERVAL)
-    moments = {"soon": soon, "late": silent if changed_only else late, "silent": silent - unheard}
+    moments = {"soon": soon, "late": silent if alone else late, "silent": silent - unheard}
+    if changed_only and with_sessions:
+        moments |= _marking(now)
     with reading(engine) as connection:
         if with_sessions:
             rows = connection.execute(_query(changed_only, with_sessions=True), moments)
             return [Summary(*(*row[:_WIDTH], _session(row[_WIDTH:]))) for row in rows]
         return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]
+
+
+def open_sessions(
+    engine: Engine, now: datetime
+) -> tuple[set[int], dict[tuple[str, str], set[int]]]:
+    """Return who lives, and of those whose session is open who is where, by group and zone.
+
+    All are ids. Raises StoreUnavailable.
+    """
+    living: set[int] = set()
+    holders: dict[tuple[str, str], set[int]] = {}
+    with reading(engine) as connection:
+        for one, group, zone, holds in connection.execute(_holders(), _marking(now)):
+            living.add(one)
+            if holds:
+                holders.setdefault((group, zone), set()).add(one)
+    return living, holders
+
+
+def _marking(now: datetime) -> dict[str, datetime]:
+    """Return between which marks a control plane marks at that moment; see ``sessions.marks``."""
+    tolerance = timedelta(seconds=MARK_TOLERANCE)
+    return {"oldest": now - tolerance, "newest": now + tolerance}
+
+
+def _is_open() -> ColumnElement[bool]:
+    marks = planes.c.marked_at.between(bindparam("oldest"), bindparam("newest"))
+    return and_(sessions.c.opened_at.is_not(None), sessions.c.ended_at.is_(None), marks)
+
+
+@cache
+def _holders() -> Select[Any]:
+    c = services.c
+    query = select(c.id, c.topic, c.zone, func.coalesce(_is_open(), false()))
+    return query.select_from(beside_sessions()).where(c.deleted == 0)
 
 
 def _session(columns: Sequence[Any]) -> Session | None:
@@ -98,4 +148,9 @@ def _query(changed_only: bool, *, with_sessions: bool = False) -> Select[Any]:
     if with_sessions:
         query = query.add_columns(*SESSION_COLUMNS).select_from(beside_sessions())
     query = query.where(c.deleted == 0).order_by(c.id)
-    return query.where(may_have_changed) if changed_only else query
+    if not changed_only:
+        return query
+    if not with_sessions:
+        return query.where(may_have_changed)
+    is_fine = and_(func.coalesce(_is_open(), false()), sessions.c.deaf_since.is_(None))
+    return query.where(or_(may_have_changed, and_(sessions.c.opened_at.is_not(None), ~is_fine)))

@@ -300,6 +300,30 @@ def test_batches_keep_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert commits.batches == [["a"], ["b"], ["c"]]
 
 
+@pytest.mark.parametrize(("longest", "size"), [(3600.0, 4), (0.0, 2)])
+def test_a_batch_gathers_while_more_keep_coming(
+    longest: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more comes in each wait, which takes no time here, and the third makes enough."""
+    monkeypatch.setattr(module, "WINDOW", 3600.0)  # whoever came has come just now
+    monkeypatch.setattr(module, "LONGEST_PACE", longest)
+    commits = Commits()
+    answers: list[asyncio.Task[Refusals]] = []
+
+    async def scenario(intake: Intake) -> None:
+        async def one_more(_seconds: float) -> bool:
+            answers.append(asyncio.create_task(intake.report(report(f"{len(answers)}"))))
+            await asyncio.sleep(0)
+            return len(answers) == 3
+
+        monkeypatch.setattr(intake, "_has_enough_within", one_more)
+        await intake.report(report("first"))
+        await asyncio.gather(*answers)
+
+    run(scenario, commits)
+    assert [len(batch) for batch in commits.batches] == [size]
+
+
 def test_a_large_batch_waits_for_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACE", 3600)
     monkeypatch.setattr(module, "ENOUGH", 3)

@@ -18,9 +18,9 @@ from functools import partial
 import msgspec
 from anyio import to_thread
 
+from servicegroup.controlplane.intake_statistics import BATCH_SIZES, Statistics
 from servicegroup.errors import ServiceGroupError, StandbyMissing, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL
-from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.messages import Refusals, Report
 
 WINDOW = 0.01
@@ -29,10 +29,13 @@ WINDOW = 0.01
 PACE = 0.03
 """Seconds from one batch to the next: a commit costs as much as tens of reports."""
 
+LONGEST_PACE = 0.1
+"""The same while more reports keep coming in, as those of a large fleet do."""
+
 ENOUGH = 500
 """Reports that wait for no pace."""
 
-MAX_BATCH = 5_000
+MAX_BATCH = BATCH_SIZES[-1]
 """Reports after which a batch takes no further request."""
 
 MAX_WAITING = 50_000
@@ -40,9 +43,6 @@ MAX_WAITING = 50_000
 
 SHARE = 4
 """What one client may hold of them is one in so many, so that it shuts nobody out (F-59)."""
-
-BATCH_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, MAX_BATCH)
-"""Edges for the reports of a batch; one without any commits a mark."""
 
 STALLED = 10.0
 """Seconds without a commit, though a mark is due each second, after which commits hang."""
@@ -76,20 +76,6 @@ class Waiting(msgspec.Struct):
     def __post_init__(self) -> None:
         """Count them once."""
         self.size = len(self.reports) or 1
-
-
-class Statistics(msgspec.Struct):
-    """What the intake did since it was made, for metrics; ``last_commit_at`` begins there too."""
-
-    reports: int = 0
-    batches: Distribution = msgspec.field(default_factory=lambda: Distribution(BATCH_SIZES))
-    commit_seconds: Distribution = msgspec.field(default_factory=lambda: Distribution(LATENCIES))
-    last_commit_at: float = msgspec.field(default_factory=time.monotonic)
-    failed_commits: int = 0
-    refused_requests: int = 0
-    refused_reports: dict[str, int] = msgspec.field(
-        default_factory=lambda: dict.fromkeys(Refusals.__struct_fields__, 0)
-    )
 
 
 class Intake:
@@ -211,15 +197,31 @@ class Intake:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), until_mark)
             if self._queue and not waited:
-                pause = max(WINDOW, taken_at + PACE - time.monotonic())
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._enough.wait(), pause)
+                await self._gather(taken_at)
             self._wake.clear()
             self._enough.clear()
             taken_at = time.monotonic()
             batch = self._take()
             waited = bool(self._queue)  # what a batch left over has had its window
             await self._commit_batch(batch)
+
+    async def _gather(self, taken_at: float) -> None:
+        """Wait while the next batch gathers; ``taken_at`` is when the latest one was taken.
+
+        Clients that report again once they are answered have soon come, all of them.
+        """
+        pause = max(WINDOW, taken_at + PACE - time.monotonic())
+        while not await self._has_enough_within(pause):
+            now = time.monotonic()
+            if now > self._queue[-1].arrived + WINDOW / 2 or now > taken_at + LONGEST_PACE:
+                return
+            pause = WINDOW
+
+    async def _has_enough_within(self, seconds: float) -> bool:
+        try:
+            return await asyncio.wait_for(self._enough.wait(), seconds)
+        except TimeoutError:
+            return False
 
     def _take(self) -> list[Waiting]:
         """Take the requests of the next batch off the queue, refusing what waited too long.

@@ -63,6 +63,19 @@ def test_so_many_at_a_time() -> None:
     run(scenario, 2)
 
 
+def test_a_turn_that_comes_with_the_stop_is_none() -> None:
+    async def scenario(admission: Admission) -> None:
+        first = await admission.take()
+        waiting = asyncio.create_task(admission.take())
+        await settled()
+        first.end()
+        admission.close()
+        with pytest.raises(Unavailable, match="stopping"):
+            await waiting
+
+    run(scenario)
+
+
 def test_a_turn_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 0.01)
 

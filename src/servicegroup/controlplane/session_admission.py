@@ -60,6 +60,8 @@ class Admission:
             if place.done() and not place.cancelled() and place.exception() is None:
                 self._give()  # it came at the moment in which nobody wanted it any more
             raise
+        if self._is_closed:
+            raise _stopping()
         return Turn(self._give)
 
     def close(self) -> None:

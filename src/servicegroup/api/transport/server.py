@@ -17,7 +17,7 @@ _OWN_FILES = 256
 """Files that are kept free of clients: for the database, the backend and the log."""
 
 
-ACCEPTED = 16
+ACCEPTED = 4
 """Connections that are accepted in one turn of the loop; uvloop takes one of each socket."""
 
 GRACE = 4

@@ -88,7 +88,7 @@ def _cases(zookeeper: ZooKeeper, memcached: Memcached) -> Iterator[Case]:
         ("memcached", {"servers": memcached.address}),
     ):
         settings = merged(cache, HEARTBEATS, with_layer(name, **options))
-        yield Case(name, settings, _joined)
+        yield Case(name, settings, joined)
 
 
 # -- lists ---------------------------------------------------------------------------------------
@@ -106,7 +106,8 @@ def _remembered(nova: NovaAPI, hosts: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _joined(nova: NovaAPI, hosts: list[str]) -> Iterator[None]:
+def joined(nova: NovaAPI, hosts: list[str]) -> Iterator[None]:
+    """Have computes of these hosts present by the layer's driver that `nova.conf` names."""
     name = str(nova.settings["DEFAULT"]["servicegroup_driver"])
     driver = load(name, dict(nova.settings[name]))
     for host in hosts:

@@ -76,7 +76,7 @@ class Recorder:
         return self._store.lives(ServiceFilter())
 
     def summaries(
-        self, listening: Listening, limits: Limits, *, changed_only: bool
+        self, listening: Listening, limits: Limits, *, changed_only: bool, with_sessions: bool
     ) -> list[Summary]:
         """Return the summaries of all living services, or of those that may have changed."""
         return summaries(
@@ -84,7 +84,7 @@ class Recorder:
             listening,
             limits,
             changed_only=changed_only,
-            with_sessions=self._store.with_sessions,
+            with_sessions=with_sessions,
         )
 
     def open_sessions(self, now: datetime) -> tuple[set[int], dict[tuple[str, str], set[int]]]:

@@ -172,18 +172,20 @@ def test_who_holds_a_session_without_a_doubt_needs_no_closer_look(
     plane.open([Opening(lives[name], 1, 1, name) for name in names[:3]])
     other.open([Opening(lives["unmarked"], 1, 1, "unmarked")])
     plane.end([Ending(lives["ended"], "ended", SessionEnd.BROKEN)])
-    now = store.listening().now
+    then = store.listening()
+    now = then.now
     on_other = planes.c.name == "node2"
     deaf = sessions.c.session == "deaf"
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         connection.execute(services.update().values(observed_state="up", last_seen_up=now))
         old = now - timedelta(seconds=600)
+        connection.execute(planes.update().values(marked_at=now))
         connection.execute(planes.update().where(on_other).values(marked_at=old))
         connection.execute(sessions.update().where(deaf).values(deaf_since=now))
-    found = summaries(engine, store.listening(), Limits(), changed_only=True, with_sessions=True)
+    found = summaries(engine, then, Limits(), changed_only=True, with_sessions=True)
     assert {one.host for one in found} == {"ended", "deaf", "unmarked"}
     assert not any(one.may_have_changed for one in found)
-    living, holders = open_sessions(engine, store.listening().now)
+    living, holders = open_sessions(engine, now)
     ids = {one.host: one.id for one in store.snapshot().services}
     assert living == set(ids.values())
     assert holders == {("compute", "nova"): {ids["fine"], ids["deaf"]}}

@@ -162,15 +162,19 @@ class Observer:
         capabilities = judge.driver.capabilities
         # What is in the record, or nowhere, is missing of nobody whom the record does not show.
         everybody = self._recorder.summaries(
-            listening, self._group.limits, changed_only=not capabilities.is_asked
+            listening,
+            self._group.limits,
+            changed_only=not capabilities.is_asked,
+            with_sessions=capabilities.recorded,
         )
         self._is_ahead = any(entry.is_ahead for entry in everybody)
-        self._present = {}
+        present: dict[Place, set[int]] = {}
         if capabilities.recorded:
-            living, self._present = self._recorder.open_sessions(listening.now)
+            living, present = self._recorder.open_sessions(listening.now)
             judge.forget_others(living)
         elif capabilities.is_asked:
             judge.forget_others({entry.id for entry in everybody})
+        self._present = present  # all at once: a look that fails before leaves the former
         presences = self._presences(everybody, listening)
         # What is recorded looks the same to everybody: another observer would see no more.
         self._blind = capabilities.is_asked and _is_blind(presences)

@@ -1,8 +1,8 @@
-"""Summaries of all living services, in the few columns that show which need a closer look.
+"""Summaries of living services, in the few columns that show which need a closer look.
 
 A service that was up at the last look and still reports cannot have changed its state by its
-record alone. So the observer reads these columns of everybody, and whole records only of those
-whose record may have made another state of it, or whose presence is missing.
+record alone. So the observer reads these columns of everybody whom it has to ask a backend about,
+else of those only whose record may have made another state of it, or whose session is in doubt.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def summaries(
 ) -> list[Summary]:
     """Return the living services by id, all or those that may have changed.
 
-    Who holds a session without a doubt has not changed by it. Raises StoreUnavailable.
-
-    Where there is a second signal, a report matters as soon as it is late.
+    ``with_sessions`` says that sessions are obeyed. Who holds one without a doubt has not changed
+    by it. Where there is a second signal, a report matters as soon as it is late. Raises
+    StoreUnavailable.
     """
     now = listening.now
     alone = changed_only and not with_sessions

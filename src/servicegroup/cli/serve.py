@@ -74,7 +74,7 @@ def listen(settings: Settings) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(socket.SOMAXCONN)
+            listener.listen()  # the server says how many may wait
         except BaseException:
             listener.close()
             raise

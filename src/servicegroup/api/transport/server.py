@@ -17,6 +17,9 @@ _OWN_FILES = 256
 """Files that are kept free of clients: for the database, the backend and the log."""
 
 
+BACKLOG = 4096
+"""Connections that wait to be accepted; the kernel has a limit of its own, often the same."""
+
 ACCEPTED = 4
 """Connections that are accepted in one turn of the loop; uvloop takes one of each socket."""
 
@@ -68,7 +71,7 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=socket.SOMAXCONN,
+        backlog=BACKLOG,
         # An idle connection must outlive the pause between two reports of an agent.
         timeout_keep_alive=int(3 * settings.limits.report_interval) + 60,
         timeout_graceful_shutdown=GRACE,

@@ -15,6 +15,8 @@ from servicegroup.errors import Unavailable
 AT_ONCE = 500
 """Sessions that are being opened at a time."""
 
+STOPPING = "The control plane is stopping; open a session elsewhere."
+
 LONGEST = 1.0
 """Seconds after which a turn ends by itself, as of whoever opens nothing."""
 
@@ -48,7 +50,7 @@ class Admission:
     async def take(self) -> Turn:
         """Return a turn, once there is one. Raises Unavailable of a control plane that stops."""
         if self._is_closed:
-            raise _stopping()
+            raise Unavailable(STOPPING)
         if self._free:
             self._free -= 1
             return Turn(self._give)
@@ -61,7 +63,7 @@ class Admission:
                 self._give()  # it came at the moment in which nobody wanted it any more
             raise
         if self._is_closed:
-            raise _stopping()
+            raise Unavailable(STOPPING)
         return Turn(self._give)
 
     def close(self) -> None:
@@ -70,7 +72,7 @@ class Admission:
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
-                place.set_exception(_stopping())
+                place.set_exception(Unavailable(STOPPING))
 
     def _give(self) -> None:
         """Give a turn that has ended to the first one who still waits."""
@@ -84,7 +86,3 @@ class Admission:
 
 def _nothing() -> None:
     """Stand for the end of a turn that has ended."""
-
-
-def _stopping() -> Unavailable:
-    return Unavailable("The control plane is stopping; open a session elsewhere.")

@@ -22,6 +22,7 @@ from typing import TypeVar
 import msgspec
 from anyio import to_thread
 
+from servicegroup.controlplane.session_admission import STOPPING
 from servicegroup.errors import ServiceGroupError, StoreUnavailable, Unavailable
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE
 from servicegroup.messages import Refusals
@@ -158,7 +159,7 @@ class SessionCommits:
     async def stop(self) -> None:
         """Refuse what waits, and wait for the commit that is on its way."""
         for request in self._waiting:
-            _fail(request, Unavailable("The control plane is stopping; open a session elsewhere."))
+            _fail(request, Unavailable(STOPPING))
         await to_thread.run_sync(self._thread.shutdown, abandon_on_cancel=True)
 
     async def _rest(self) -> None:

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import msgspec
 
-from servicegroup.controlplane.session_admission import Admission
+from servicegroup.controlplane.session_admission import STOPPING, Admission
 from servicegroup.controlplane.session_commits import Request, SessionCommits
 from servicegroup.errors import Unavailable
 from servicegroup.messages import Drain, Hold
@@ -150,7 +150,7 @@ class Sessions:
     def begin(self, line: Line) -> Holding:
         """Begin to watch a connection. Raises Unavailable for a control plane that stops."""
         if self.stopping:
-            raise Unavailable("The control plane is stopping; open a session elsewhere.")
+            raise Unavailable(STOPPING)
         self._began += 1  # a fleet that comes at once is not rechecked at once
         holding = Holding(line, self._began % self._recheck_ticks)
         self._holdings.add(holding)

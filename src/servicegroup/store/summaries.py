@@ -114,13 +114,14 @@ def _marking(now: datetime) -> dict[str, datetime]:
 
 def _is_open() -> ColumnElement[bool]:
     marks = planes.c.marked_at.between(bindparam("oldest"), bindparam("newest"))
-    return and_(sessions.c.opened_at.is_not(None), sessions.c.ended_at.is_(None), marks)
+    is_open = and_(sessions.c.opened_at.is_not(None), sessions.c.ended_at.is_(None), marks)
+    return func.coalesce(is_open, false())
 
 
 @cache
 def _holders() -> Select[Any]:
     c = services.c
-    query = select(c.id, c.topic, c.zone, func.coalesce(_is_open(), false()))
+    query = select(c.id, c.topic, c.zone, _is_open())
     return query.select_from(beside_sessions()).where(c.deleted == 0)
 
 
@@ -152,5 +153,5 @@ def _query(changed_only: bool, *, with_sessions: bool = False) -> Select[Any]:
         return query
     if not with_sessions:
         return query.where(may_have_changed)
-    is_fine = and_(func.coalesce(_is_open(), false()), sessions.c.deaf_since.is_(None))
+    is_fine = and_(_is_open(), sessions.c.deaf_since.is_(None))
     return query.where(or_(may_have_changed, and_(sessions.c.opened_at.is_not(None), ~is_fine)))

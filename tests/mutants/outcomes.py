@@ -16,6 +16,9 @@ import pytest
 
 ASSERTION = "assertion"
 
+_caught_by: set[str] = set()
+"""The killers of which a case failed by an assertion, as they are named in the catalogue."""
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """How one test ended: nothing was raised, an ASSERTION failed, or what else was raised."""
@@ -38,17 +41,34 @@ def pytest_collection_finish() -> None:
         settings.load_profile("mutants")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Pass over the other cases of a killer that has caught the mutant: one has to."""
+    if _killer_of(item) in _caught_by:
+        pytest.skip("another case of it caught the mutant")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     error = call.excinfo and call.excinfo.value
-    if call.when == "call" or (call.when == "setup" and error):
+    is_asked = _killer_of(item) not in _caught_by
+    if is_asked and (call.when == "call" or (call.when == "setup" and error)):
         raised = _kind(error) if call.when == "call" else f"{error!r} before it began"
+        if raised == ASSERTION:
+            _caught_by.add(_killer_of(item))
         with Path(os.environ["MUTANT_OUTCOMES"]).open("ab") as file:
             file.write(msgspec.json.encode(Outcome(item.nodeid, raised)) + b"\n")
     return report
+
+
+def _killer_of(item: pytest.Item) -> str:
+    """Return what was asked for that this is, or is a case of."""
+    name = item.nodeid
+    asked = (arg for arg in item.config.args if name == arg or name.startswith(f"{arg}["))
+    return next(asked, name)
 
 
 def _kind(error: BaseException | None) -> str:

@@ -153,6 +153,31 @@ def test_garbage_of_a_client_is_refused_or_waited_for(data: bytes) -> None:
             assert len(payload) <= 1000
 
 
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.builds(
+            lambda head, size, rest: bytes((head, size)) + rest,
+            st.integers(0x80, 0x8F), st.integers(0, 255), st.binary(max_size=300),
+        ),
+    ),
+    st.booleans(), st.integers(0, 300),
+)  # fmt: skip
+def test_it_makes_no_difference_in_how_many_pieces_bytes_come(
+    data: bytes, of_client: bool, most: int
+) -> None:
+    def read(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], str]:
+        frames, found = Frames(most, of_client=of_client), list[tuple[int, bytes]]()
+        try:
+            for piece in pieces:
+                found += frames.feed(piece)
+        except FrameError as error:
+            return [], str(error)
+        return found, ""
+
+    assert read([data]) == read([bytes((byte,)) for byte in data])
+
+
 def test_a_client_of_the_library_is_no_server() -> None:
     client = Protocol(CLIENT)
     client.send_text(b"x")

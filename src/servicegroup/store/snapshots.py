@@ -47,7 +47,7 @@ _WIDTH = len(COLUMNS)
 _COLUMN_OF = {name: services.c[name] for name in ("host", "binary", "zone", "disabled")}
 _COLUMN_OF["group"] = services.c.topic
 
-_AT_ONCE = 500
+AT_ONCE = 500
 """Rows that are held twice, as the database's and as ours; few enough for a processor's cache."""
 
 
@@ -272,7 +272,7 @@ def _found(
     found: list[Service] = []
     held: dict[int, Session] = {}
     moment: Sequence[Any] | None = None
-    for rows in connection.execute(query, values).partitions(_AT_ONCE):
+    for rows in connection.execute(query, values).partitions(AT_ONCE):
         found += [service_of(row[:_WIDTH]) for row in rows]
         end = len(rows[0]) - of_moment
         if end > _WIDTH:

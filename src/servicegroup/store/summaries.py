@@ -7,13 +7,15 @@ else of those only whose record may have made another state of it, or whose sess
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Select,
     and_,
@@ -32,7 +34,7 @@ from servicegroup.sessions import Session
 from servicegroup.store.database import reading
 from servicegroup.store.findings import is_later
 from servicegroup.store.marks import KEPT
-from servicegroup.store.snapshots import SESSION_COLUMNS, beside_sessions
+from servicegroup.store.snapshots import AT_ONCE, SESSION_COLUMNS, beside_sessions
 from servicegroup.store.tables import planes, services, sessions
 
 _WIDTH = 9
@@ -84,9 +86,9 @@ def summaries(
         moments |= _marking(now)
     with reading(engine) as connection:
         if with_sessions:
-            rows = connection.execute(_query(changed_only, with_sessions=True), moments)
+            rows = _rows(connection, _query(changed_only, with_sessions=True), moments)
             return [Summary(*(*row[:_WIDTH], _session(row[_WIDTH:]))) for row in rows]
-        return [Summary(*row) for row in connection.execute(_query(changed_only), moments)]
+        return [Summary(*row) for row in _rows(connection, _query(changed_only), moments)]
 
 
 def open_sessions(
@@ -99,11 +101,18 @@ def open_sessions(
     living: set[int] = set()
     holders: dict[tuple[str, str], set[int]] = {}
     with reading(engine) as connection:
-        for one, group, zone, holds in connection.execute(_holders(), _marking(now)):
+        for one, group, zone, holds in _rows(connection, _holders(), _marking(now)):
             living.add(one)
             if holds:
                 holders.setdefault((group, zone), set()).add(one)
     return living, holders
+
+
+def _rows(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any]
+) -> Iterator[Sequence[Any]]:
+    """Yield what a query finds; to fetch each row by itself takes half as long again."""
+    return itertools.chain.from_iterable(connection.execute(query, values).partitions(AT_ONCE))
 
 
 def _marking(now: datetime) -> dict[str, datetime]:

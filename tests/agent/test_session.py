@@ -238,10 +238,14 @@ def test_a_forked_child_does_not_live_on_in_the_session(planes: Planes, tmp_path
 
 
 class NoTunnels:
-    """A proxy that lets requests through, one connection each, and no upgrade."""
+    """A proxy that lets requests through, one connection each, and no upgrade.
 
-    def __init__(self, port: int) -> None:
+    Of those who ask for one it leaves the first ``silent`` without an answer.
+    """
+
+    def __init__(self, port: int, silent: int = 0) -> None:
         self._to = port
+        self._silent = silent
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -261,6 +265,9 @@ class NoTunnels:
         with client, socket.create_connection(("127.0.0.1", self._to)) as server:
             try:
                 while data := client.recv(65536):
+                    if self._silent and b"upgrade:" in data.lower():
+                        self._silent -= 1
+                        return
                     kept = [
                         line
                         for line in data.split(b"\r\n")
@@ -272,9 +279,12 @@ class NoTunnels:
                 return
 
 
-def test_behind_a_proxy_without_tunnels_reports_go_by_post(planes: Planes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("silent", [0, 1], ids=["from the first", "after no answer"])
+def test_behind_a_proxy_without_tunnels_reports_go_by_post(
+    silent: int, planes: Planes, tmp_path: Path
+) -> None:
     plane = planes(report_interval=0.5)
-    proxy = NoTunnels(plane.port)
+    proxy = NoTunnels(plane.port, silent)
     with fleet(proxy.url, ["h1"], tmp_path) as (agent,):
         until(lambda: verdict(plane, "h1")["reason"] == "reporting", 20)
         until(lambda: "lets no session through" in agent.log(), 20)

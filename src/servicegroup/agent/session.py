@@ -250,6 +250,8 @@ class SessionHeartbeats:
             return line
         self._left = None
         if isinstance(failure, NoTunnel):
+            if self._no_tunnel is None and self.heart.is_lost:
+                log.warning("%s: %s", self._who, failure)  # another reason was told before
             self._no_tunnel = (time.monotonic() + self._pause, failure)
             self._pause = min(_TRY_AGAIN, 2 * self._pause)
         raise failure

@@ -21,9 +21,13 @@ _caught_by: set[str] = set()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How one test ended: nothing was raised, an ASSERTION failed, or what else was raised."""
+    """How one test ended: nothing was raised, an ASSERTION failed, or what else was raised.
+
+    ``killer`` is what was asked for that the test is, or is a case of.
+    """
 
     test: str
+    killer: str
     raised: str = ""
 
 
@@ -54,18 +58,18 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     error = call.excinfo and call.excinfo.value
-    is_asked = _killer_of(item) not in _caught_by
-    if is_asked and (call.when == "call" or (call.when == "setup" and error)):
+    killer = _killer_of(item)
+    if killer not in _caught_by and (call.when == "call" or (call.when == "setup" and error)):
         raised = _kind(error) if call.when == "call" else f"{error!r} before it began"
         if raised == ASSERTION:
-            _caught_by.add(_killer_of(item))
+            _caught_by.add(killer)
         with Path(os.environ["MUTANT_OUTCOMES"]).open("ab") as file:
-            file.write(msgspec.json.encode(Outcome(item.nodeid, raised)) + b"\n")
+            file.write(msgspec.json.encode(Outcome(item.nodeid, killer, raised)) + b"\n")
     return report
 
 
 def _killer_of(item: pytest.Item) -> str:
-    """Return what was asked for that this is, or is a case of."""
+    """Return the killer that a test is a case of."""
     name = item.nodeid
     asked = (arg for arg in item.config.args if name == arg or name.startswith(f"{arg}["))
     return next(asked, name)

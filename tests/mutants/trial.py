@@ -62,8 +62,7 @@ class _NoTest(Exception):
 
 def _unharmed(killer: str, outcomes: Sequence[Outcome]) -> str:
     """Say that a test did not catch the mutant, or nothing."""
-    name = f"tests/{killer}"
-    raised = [o.raised for o in outcomes if o.test == name or o.test.startswith(f"{name}[")]
+    raised = [o.raised for o in outcomes if o.killer == f"tests/{killer}"]
     if ASSERTION in raised:
         return ""
     if not raised:

@@ -20,14 +20,18 @@ from servicegroup.store import marks, tokens
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
+from servicegroup.store.findings import clamp_future_stamps
+from servicegroup.store.lease import take
 from servicegroup.store.outbox import forget
 from servicegroup.store.retention import purge
+from servicegroup.store.sessions import SessionWriter
 from servicegroup.store.tables import (
     event_log,
     events,
     listening,
     listening_gaps,
     outbox,
+    planes,
     protections,
     services,
 )
@@ -53,12 +57,18 @@ def add_unheard(engine: Engine, start: datetime, end: datetime) -> None:
     write(engine, lambda connection: connection.execute(row))
 
 
+def marked_ahead(engine: Engine, ahead: timedelta) -> datetime:
+    """Let the latest mark be so far ahead, since the clock stepped back; return it."""
+    marked_at = now_of(engine) + ahead
+    changed = listening.update().values(marked_at=marked_at)
+    write(engine, lambda connection: connection.execute(changed))
+    return marked_at
+
+
 def leap(engine: Engine, ahead: timedelta) -> None:
     """Leave what a clock leaves that leapt, was marked by, and was set right."""
     now = now_of(engine)
-    marked = listening.update().values(marked_at=now + ahead)
-    write(engine, lambda connection: connection.execute(marked))
-    add_unheard(engine, now, now + ahead)
+    add_unheard(engine, now, marked_ahead(engine, ahead))
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
@@ -68,11 +78,37 @@ def test_a_report_is_stamped_no_earlier_than_the_latest_mark(
     """What a clock stamps that is behind for less than marks are apart would seem old."""
     joined = group.join("h", "nova-compute")
     group.report([Report(joined.uuid, 1)])
-    marked_at = now_of(engine) + ahead
-    changed = listening.update().values(marked_at=marked_at)
-    write(engine, lambda connection: connection.execute(changed))
+    marked_at = marked_ahead(engine, ahead)
     group.report([Report(joined.uuid, 1)], marking=False)
     assert group.get(joined.uuid).last_seen_up == marked_at
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
+def test_what_is_dated_back_before_a_mark_is_not_old_once_the_clock_is_right(
+    group: ServiceGroup, engine: Engine, ahead: timedelta
+) -> None:
+    """F-50: a look comes while the clock is behind, and the next mark only when it is not."""
+    joined = group.join("h", "nova-compute")
+    group.report([Report(joined.uuid, 1)])
+    marked_at = marked_ahead(engine, ahead)
+    backdate(engine, -ahead.total_seconds() - 60)
+    assert clamp_future_stamps(engine, take(engine, "observer", None)) == 1
+    found = group.get(joined.uuid)
+    assert (found.registered_at, found.last_seen_up) == (marked_at, marked_at)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
+def test_a_session_lasts_through_a_clock_that_is_behind_for_less_than_marks_are_apart(
+    group: ServiceGroup, engine: Engine, ahead: timedelta
+) -> None:
+    """A mark of its control plane by that clock would seem old once it is right."""
+    group.report([])
+    marked_at = marked_ahead(engine, ahead)
+    plane = SessionWriter(engine, "node1")
+    plane.begin_anew([])
+    plane.end([])
+    with reading(engine) as connection:
+        assert connection.scalars(select(planes.c.marked_at)).all() == [marked_at]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])

@@ -19,11 +19,16 @@ from servicegroup.events import Event, EventKind, Protection, Signal
 from servicegroup.history import is_failure
 from servicegroup.liveness import judge
 from servicegroup.model import Service
-from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
 from servicegroup.store.lease import fence, mark_observed
-from servicegroup.store.marks import deciding, heard_for, newest_unheard, register_now
+from servicegroup.store.marks import (
+    deciding,
+    heard_for,
+    moment_of_report,
+    newest_unheard,
+    register_now,
+)
 from servicegroup.store.tables import mirrors, outbox, protections, services
 from servicegroup.store.tokens import clamp_future_tokens
 
@@ -144,11 +149,13 @@ _AGED = (
 def clamp_future_stamps(engine: Engine, fencing_token: int) -> int:
     """Date what is stamped later than now, as the clock stepped back, to now (F-50).
 
+    Now is no earlier than the latest mark: before an intake has marked by the clock that is back,
+    nothing would show, once that is set right, that what was dated to it is not old.
     Returns how many services there were. Raises LeaseLost, StoreUnavailable; what was done by then
     stays done.
     """
     with reading(engine) as connection:
-        ahead = is_later(select(utcnow()).scalar_subquery())
+        ahead = is_later(select(moment_of_report()).scalar_subquery())
         query = select(services.c.id).where(ahead, services.c.deleted == 0)
         ids = list(connection.scalars(query.order_by(services.c.id)))
     for start in range(0, len(ids), BATCH):

@@ -33,7 +33,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, Unheard
 from servicegroup.moments import received, stamp_of
 from servicegroup.store.clock import utcnow
-from servicegroup.store.register_clock import Marker, by_register
+from servicegroup.store.register_clock import Marker
 from servicegroup.store.tables import listening, listening_gaps
 
 KEPT = timedelta(days=30)
@@ -196,8 +196,9 @@ def undoubted_now(connection: Connection) -> datetime:
 
 
 def register_now(connection: Connection) -> datetime:
-    """Return the register's now, of whichever clock that is (F-25)."""
-    return by_register(*connection.execute(select(utcnow(), latest_mark())).one())
+    """Return the moment that is written now, of whichever clock that is (F-25, F-50)."""
+    now: datetime = connection.execute(select(moment_of_report())).scalar_one()
+    return now
 
 
 def mark(connection: Connection, marker: Marker) -> None:

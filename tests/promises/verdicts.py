@@ -127,9 +127,12 @@ def _is_unjust(
     told = lives.told(life.joined.uuid, {"force_down", "unforce"}, asked, answered)
     if told in (None, "force_down") and reason in (None, Reason.FORCED_DOWN):
         return False
-    gone = life.ended is not None and (life.ended.asked or life.ended.at) <= answered
-    if gone and reason in (None, Reason.LEFT, Reason.EXITED):
-        return False
+    ended = life.ended
+    if ended is not None and (ended.asked or ended.at) <= answered:
+        # Who leaves frees its backend, too, and that may be all that it can reach.
+        freed = {Reason.ABSENT} if ended.asked is not None else set()
+        if reason in {None, Reason.LEFT, Reason.EXITED} | freed:
+            return False
     strict = history.settings.limits.on_unknown is OnUnknown.DOWN
     if strict and reason in (None, Reason.UNKNOWN):
         return False

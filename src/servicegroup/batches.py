@@ -6,10 +6,10 @@ the rule is asked about the rest.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,11 +22,8 @@ from servicegroup.store.memory import Stamped
 from servicegroup.store.snapshots import BATCH, Snapshot, is_bounded
 from servicegroup.store.store import Store
 
-Stated = tuple[Service, str, int]
-"""A service that carries no verdict, the state that its verdict would have, and its ``updated_at``.
-
-That is a moment. The service itself may be as the memory keeps it: without what reports change.
-"""
+_UP = Reason.REPORTING.state
+"""The state of whoever has a reason at a glance."""
 
 _OF_SESSION = {None: Reason.REPORTING, True: Reason.PRESENT, False: None}
 """What a service with fresh reports is, by whether its session is held; see ``held``."""
@@ -35,6 +32,31 @@ B = TypeVar("B")
 
 Asked = tuple[B, Presences | None]
 """A batch with the backend's answers about it, None where no backend is asked."""
+
+
+class Stated(NamedTuple):
+    """Services of a batch and the states that their verdicts would have, in columns.
+
+    The services carry no verdict, and may be as the memory keeps them: without what reports change.
+    ``updated_at`` are moments.
+    """
+
+    services: Sequence[Service]
+    states: Sequence[str]
+    updated_at: Sequence[int]
+
+    def each(self) -> Iterator[tuple[Service, str, int]]:
+        """Give one after another, each with its state and its ``updated_at``."""
+        return zip(*self, strict=True)
+
+    def at(self, places: Collection[int]) -> Stated:
+        """Return those at some places of the batch."""
+        services, states, updated_at = self
+        return Stated(
+            [services[place] for place in places],
+            [states[place] for place in places],
+            [updated_at[place] for place in places],
+        )
 
 
 class Batches:
@@ -81,29 +103,30 @@ class Batches:
                     yield self.judged(batch.whole(left[:size]), presences)
                     left, size = left[size:], 2 * size
 
-    def states(self, filters: ServiceFilter) -> Iterator[list[Stated]]:
+    def states(self, filters: ServiceFilter) -> Iterator[Stated]:
         """Yield the services that match with their states; see ``ServiceGroup.states``."""
         with closing(self._glimpsed(filters)) as batches:
             for batch, presences in batches:
                 yield self.stated(batch, presences)
 
-    def stated(self, batch: Snapshot | Stamped, presences: Presences | None) -> list[Stated]:
+    def stated(self, batch: Snapshot | Stamped, presences: Presences | None) -> Stated:
         """Give each service its state; ``presences`` are the backend's answers if one is asked."""
         reasons = self._at_a_glance(batch, presences)
-        services = batch.services
-        up = [reason.state for reason in reasons if reason is not None]
-        if len(up) == len(services):
-            return list(zip(services, up, batch.updated_at, strict=True))
+        services, states = batch.services, [_UP] * len(reasons)
+        stated = Stated(services, states, batch.updated_at)
+        if all(reasons):
+            return stated
         found = {
             service.id: service.judged.state
             for some in _in_slices(_doubtful(batch, reasons))
             for service in self.judged(batch.whole(some), presences)
         }
-        return [
-            (service, found[service.id] if reason is None else reason.state, at)
-            for service, reason, at in zip(services, reasons, batch.updated_at, strict=True)
-            if reason is not None or service.id in found
-        ]
+        for place, reason in enumerate(reasons):
+            if reason is None:
+                states[place] = found.get(services[place].id, "")
+        if all(states):
+            return stated
+        return stated.at([place for place, state in enumerate(states) if state])
 
     def judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
         """Give each service its verdict; asks the backend once unless ``presences`` are given."""
@@ -135,7 +158,8 @@ class Batches:
 
     def _glimpsed(self, filters: ServiceFilter) -> Generator[Asked[Snapshot | Stamped]]:
         """Yield the same with as little of it as a glance needs."""
-        stamped = None if is_bounded(filters) else self._store.stamped(filters)
+        silence = self._judge.limits.service_down_time
+        stamped = None if is_bounded(filters) else self._store.stamped(filters, silence)
         if stamped is None:
             yield from self._read(filters)
             return
@@ -173,9 +197,15 @@ class Batches:
                 for service, signal in zip(services, signals, strict=True)
                 if signal is Reason.PRESENT
             )
+        return reasons_at_a_glance(services, self._fresh(batch), signals)
+
+    def _fresh(self, batch: Snapshot | Stamped) -> list[bool]:
+        """Tell of each whether its last report, or its making, is younger than it has to be."""
+        if isinstance(batch, Stamped):
+            return batch.fresh  # as it was asked for
         now = batch.listening.now
-        oldest = now - timedelta(seconds=judge.limits.service_down_time)
-        return reasons_at_a_glance(services, batch.seen_within(oldest, now), signals)
+        oldest = now - timedelta(seconds=self._judge.limits.service_down_time)
+        return batch.seen_within(oldest, now)
 
 
 def _doubtful(batch: Snapshot | Stamped, reasons: Iterable[Reason | None]) -> list[int]:

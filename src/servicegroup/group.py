@@ -100,8 +100,8 @@ class ServiceGroup:
         """
         return self._batches.services(filters or ServiceFilter(), state)
 
-    def states(self, filters: ServiceFilter | None = None) -> Iterator[list[Stated]]:
-        """Yield the same without verdicts: of each ``Stated``, what is known without evidence.
+    def states(self, filters: ServiceFilter | None = None) -> Iterator[Stated]:
+        """Yield the same without verdicts: of each service what is known without evidence.
 
         It costs much less, since evidence is made of a few only. Raises as ``batches``.
         """

@@ -52,7 +52,7 @@ def test_nothing_that_is_asked_takes_two_connections_at_once(
         life = group.join("node1", "worker", version=3)
         group.report([Report(life.uuid, life.incarnation)])
         assert [service.host for service in group.services()] == ["node1"]
-        assert [state for batch in group.states() for _, state, _ in batch] == ["up"]
+        assert [state for batch in group.states() for state in batch.states] == ["up"]
         assert group.services(state="down") == []
         assert group.find("node1", "worker").is_up
         assert group.service_is_up(group.get(life.uuid))

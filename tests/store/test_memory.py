@@ -25,6 +25,7 @@ from servicegroup.store.memory import HOT
 from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
 from servicegroup.store.tables import planes, services, sessions
+from support.aging import backdate
 
 if TYPE_CHECKING:
     from servers.postgresql import PostgreSQL
@@ -71,7 +72,7 @@ def stated(group: ServiceGroup, filters: ServiceFilter | None = None) -> list[An
     return [
         (_without_hot(service), state, at)
         for batch in group.states(filters)
-        for service, state, at in batch
+        for service, state, at in batch.each()
     ]
 
 
@@ -176,7 +177,7 @@ def test_an_answered_edit_is_in_the_next_list_of_every_plane(engine: Engine) -> 
         reason = f"turn {turn}"
         writer.update(uuid, disabled=True, disabled_reason=reason)
         for reader in planes:
-            shown = {s.uuid: s.disabled_reason for batch in reader.states() for s, *_ in batch}
+            shown = {s.uuid: s.disabled_reason for batch in reader.states() for s in batch.services}
             assert shown[uuid] == reason
     planes[1].close()
 
@@ -295,7 +296,7 @@ def test_a_glance_takes_sessions_as_they_are_whoever_holds_them(engine: Engine) 
         change = table.update().where(column == name).values(values)
         write(engine, partial(Connection.execute, statement=change))
     whole = list(group._store.batches(ServiceFilter()))
-    columns = list(group._store.stamped(ServiceFilter()) or ())
+    columns = list(group._store.stamped(ServiceFilter(), 60) or ())
     now = whole[0].listening.now
     held = [one for snapshot in whole for one in snapshot.held(now)]
     assert held == [True, False, False, None, False, None, None]
@@ -315,6 +316,39 @@ def test_a_restored_backup_shows_at_once_and_so_does_what_follows(engine: Engine
     assert listed(often)[0].disabled_reason is None
     often.update(uuid, disabled=True, disabled_reason="after")
     assert [listed(group)[0].disabled_reason for group in (often, seldom)] == ["after", "after"]
+
+
+def test_rows_that_share_a_token_are_told_apart(engine: Engine) -> None:
+    """Those that an upgrade found share one: who moves up in the place of another is not it."""
+    group = plane(engine)
+    uuids = fill(group)
+    write(engine, partial(Connection.execute, statement=services.update().values(edition=7)))
+    for uuid in uuids[:3]:
+        assert stated(group) == judged(group)
+        group.delete(uuid)
+    assert stated(group) == judged(group)
+    assert len(stated(group)) == COUNT - 3
+
+
+def test_who_is_late_is_told_in_columns_as_in_rows(engine: Engine) -> None:
+    """Silent, never reported, and of a clock that was ahead."""
+    group = plane(engine)
+    uuids = fill(group)
+    backdate(engine, 61, host="h0")
+    backdate(engine, 59, host="h1")
+    backdate(engine, -30, host="h2")
+    never = services.update().values(last_seen_up=None)
+    for host, age in (("h3", 61), ("h4", 30)):
+        backdate(engine, age, host=host)
+        write(engine, partial(Connection.execute, statement=never.where(services.c.host == host)))
+    columns = list(group._store.stamped(ServiceFilter(), 60) or ())
+    fresh = [one for stamped in columns for one in stamped.fresh]
+    assert fresh == [False, True, False, False, True, True, True]
+    states = [state for _, state, _ in stated(group)]
+    assert states == ["down", "up", "up", "down", "up", "up", "up"]
+    assert [uuid for uuid, state in zip(uuids, states, strict=True) if state == "down"] == [
+        service.uuid for service in group.services(state="down")
+    ]
 
 
 def test_what_was_undone_was_never_shown(engine: Engine) -> None:

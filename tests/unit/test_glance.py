@@ -17,9 +17,9 @@ from servicegroup.model import Limits, OnUnknown, Presence, PresenceState, Reaso
 from servicegroup.moments import NEVER, moment_of
 from servicegroup.rpc import RpcLimits
 from servicegroup.sessions import Session
-from servicegroup.store.memory import HOT, Row, Stamped
+from servicegroup.store.memory import HOT, Kept, Row, Stamped
 from servicegroup.store.snapshots import Snapshot
-from servicegroup.store.stamps import NO_SESSION, Stamps
+from servicegroup.store.stamps import NO_SESSION, Fingerprint, Stamps
 from servicegroup.store.store import Store
 
 NOW = datetime(2026, 11, 1, 12)
@@ -53,13 +53,15 @@ def copied(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, services=services)
 
 
-def kept(snapshot: Snapshot) -> Stamped:
+def kept(snapshot: Snapshot, silence: float) -> Stamped:
     """Return the same batch as a list on PostgreSQL reads it: rows that are kept, and columns."""
-    rows, seen_at, marked_at = [], [], []
+    rows, late, marked_at = [], [], []
+    now = snapshot.listening.now
     for one in snapshot.services:
         hot = dict.fromkeys(HOT)
         rows.append(Row(0, msgspec.structs.replace(one, **hot), one.member))
-        seen_at.append(moment_of(one.last_seen_up or one.created_at))
+        if not now - timedelta(seconds=silence) < (one.last_seen_up or one.created_at) <= now:
+            late.append(one.id)
         session = snapshot.sessions.get(one.id)
         if session is None:
             marked_at.append(NO_SESSION)
@@ -67,11 +69,9 @@ def kept(snapshot: Snapshot) -> Stamped:
             marked_at.append(NEVER)
         else:
             marked_at.append(moment_of(session.marked_at))
-    ids = [one.id for one in snapshot.services]
     updated_at = [moment_of(one.updated_at) for one in snapshot.services]
-    stamps = Stamps(ids, [0] * len(ids), updated_at, seen_at, marked_at)
-    services = [row.service for row in rows]
-    return Stamped(snapshot.listening, services, rows, stamps, snapshot.whole)
+    stamps = Stamps(Fingerprint(len(rows), 0, "0"), updated_at, late, marked_at)
+    return Stamped(snapshot.listening, Kept(stamps.fingerprint, rows), stamps, snapshot.whole)
 
 
 class Two:
@@ -90,6 +90,7 @@ class Two:
             for _ in range(3)
         )
         self._is_asked = driver == "memcached"
+        self._silence = limits.service_down_time
 
     def see(
         self, one: Service, listening: Listening, session: Session | None, presence: Presence
@@ -100,9 +101,10 @@ class Two:
         answers = {one.member: presence} if self._is_asked else None
         (judged,) = self._thorough.judged(copied(snapshot), answers)
         reasons = set()
-        batches = ((self._quick, snapshot), (self._by_columns, kept(copied(snapshot))))
+        columns = kept(copied(snapshot), self._silence)
+        batches = ((self._quick, snapshot), (self._by_columns, columns))
         for quick, batch in batches:
-            ((seen, state, updated_at),) = quick.stated(batch, answers)
+            ((seen, state, updated_at),) = quick.stated(batch, answers).each()
             assert (seen.id, state, updated_at) == (
                 one.id,
                 judged.judged.state,
@@ -234,8 +236,8 @@ def test_most_need_no_evidence() -> None:
         seen = service()
         answers = None if answer is None else {seen.member: answer}
         snapshot = Snapshot(PLAIN[0], [seen])
-        for batch in (snapshot, kept(snapshot)):
-            ((_, *rest),) = batches.stated(batch, answers)
+        for batch in (snapshot, kept(snapshot, LIMITS.service_down_time)):
+            ((_, *rest),) = batches.stated(batch, answers).each()
             assert rest == ["up", moment_of(ago(1))]
             assert batches._at_a_glance(batch, answers) == [reason]
         assert seen.verdict is None
@@ -244,5 +246,5 @@ def test_most_need_no_evidence() -> None:
     seen = service()
     batches = Batches(Store(create_engine("sqlite://")), judge)
     snapshot = Snapshot(PLAIN[0], [seen], {1: held})
-    for batch in (snapshot, kept(snapshot)):
+    for batch in (snapshot, kept(snapshot, LIMITS.service_down_time)):
         assert batches._at_a_glance(batch, None) == [Reason.PRESENT]

@@ -11,9 +11,9 @@ has other tokens than what it lost, since they are drawn and not counted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from functools import cache, partial
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
@@ -21,7 +21,8 @@ from sqlalchemy import ARRAY, Connection, Engine, Select, bindparam, func
 
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service
-from servicegroup.moments import NEVER, moment_of, stamp_of
+from servicegroup.moments import NEVER, stamp_of
+from servicegroup.remembered import Remembered
 from servicegroup.sessions import Session, marks
 from servicegroup.store import snapshots
 from servicegroup.store.snapshots import (
@@ -34,13 +35,24 @@ from servicegroup.store.snapshots import (
     read_beside,
     service_of,
 )
-from servicegroup.store.stamps import NO_SESSION, Stamps, edition_or, read_stamps
+from servicegroup.store.stamps import (
+    NO_SESSION,
+    Fingerprint,
+    Stamps,
+    edition_or,
+    read_fingerprint,
+    read_stamps,
+    read_tokens,
+)
 from servicegroup.store.tables import services
 
 HOT = ("report_count", "updated_at", "last_seen_up", "detail", "backend_error")
 """What reports change, and what is therefore read each time."""
 
 _HOT_WIDTH = 2 + len(HOT)
+
+KEPT_BATCHES = 16
+"""Batches that are kept as lists: everybody, of a fleet of 100,000, and a few of its binaries."""
 
 _SHARED = ("binary", "topic", "zone")
 """Names that many services have: they are held once."""
@@ -54,6 +66,43 @@ class Row(NamedTuple):
     member: Member
 
 
+class Kept:
+    """The services of one batch as they are kept, by the fingerprint that shows whether they are.
+
+    What is read here is nobody's to change: later lists are of the same objects.
+    """
+
+    def __init__(self, fingerprint: Fingerprint, rows: list[Row]) -> None:
+        """Keep these rows, ordered by id."""
+        self.fingerprint = fingerprint
+        self.rows = rows
+        self.services = [row.service for row in rows]
+        self.ids = [service.id for service in self.services]
+        self.mirrored = [service for service in self.services if service.mirror]
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """The services as a backend knows them."""
+        return [row.member for row in self.rows]
+
+    @cached_property
+    def lives(self) -> dict[Member, int]:
+        """The incarnation of each member; no backend knows who is mirrored."""
+        return {row.member: row.service.incarnation for row in self.rows if not row.service.mirror}
+
+
+class Known(NamedTuple):
+    """A batch of which nothing is read but who is in it."""
+
+    listening: Listening
+    kept: Kept
+
+    @property
+    def services(self) -> list[Service]:
+        """The services, without what reports change."""
+        return self.kept.services
+
+
 class Stamped(NamedTuple):
     """Services of a batch as they are kept, beside what reports change of them, in columns.
 
@@ -62,25 +111,32 @@ class Stamped(NamedTuple):
     """
 
     listening: Listening
-    services: list[Service]
-    rows: list[Row]
+    kept: Kept
     stamps: Stamps
     whole: Callable[[Collection[int]], Snapshot]
 
     @property
+    def services(self) -> list[Service]:
+        """The services, without what reports change."""
+        return self.kept.services
+
+    @property
     def members(self) -> list[Member]:
         """The services as a backend knows them."""
-        return [row.member for row in self.rows]
+        return self.kept.members
 
     @property
     def updated_at(self) -> Sequence[int]:
         """When each was changed or reported last, as a moment."""
         return self.stamps.updated_at
 
-    def seen_within(self, after: datetime, until: datetime) -> list[bool]:
-        """Tell of each whether its last report, or its making, came within these moments."""
-        low, high = moment_of(after), moment_of(until)
-        return [low < seen <= high for seen in self.stamps.seen_at]
+    @property
+    def fresh(self) -> list[bool]:
+        """Whether the last report of each, or its making, came within the time asked about."""
+        late = set(self.stamps.late)
+        if not late:
+            return [True] * len(self.kept.ids)
+        return [one not in late for one in self.kept.ids]
 
     def held(self, now: datetime) -> list[bool | None]:
         """Tell of each whether its session is held without a doubt, None of who never had one."""
@@ -97,6 +153,7 @@ class Memory:
         """Know nothing yet; ``with_sessions`` finds the sessions too."""
         self.with_sessions = with_sessions
         self.known: dict[int, Row] = {}
+        self.batches: Remembered[Hashable, Kept] = Remembered(KEPT_BATCHES)
 
     def keep(self, living: Collection[int]) -> None:
         """Keep no others than these; who registers meanwhile is read once more."""
@@ -128,16 +185,42 @@ class MemoryList:
         return Snapshot(beside_mirrors_of(connection, listening, found), found, held)
 
     def stamped(
-        self, connection: Connection, listening: Listening, values: Mapping[str, Any]
+        self,
+        silence: float,
+        connection: Connection,
+        listening: Listening,
+        values: Mapping[str, Any],
     ) -> Stamped:
-        """Read the same as columns; whoever changed is read whole."""
+        """Read the same as columns, with who reported in the last ``silence`` seconds."""
         with_sessions = self._memory.with_sessions
-        stamps = read_stamps(connection, values, with_sessions=with_sessions)
-        rows = self._rows(connection, values, stamps.ids, stamps.editions)
-        found = [row.service for row in rows]
-        listening = beside_mirrors_of(connection, listening, found)
+        now = listening.now
+        oldest = now - timedelta(seconds=silence)
+        stamps = read_stamps(connection, values, oldest, now, with_sessions=with_sessions)
+        kept = self._kept(connection, values, stamps.fingerprint)
+        listening = beside_mirrors_of(connection, listening, kept.mirrored)
         whole = partial(_read_some, connection, listening, with_sessions)
-        return Stamped(listening, found, rows, stamps, whole)
+        return Stamped(listening, kept, stamps, whole)
+
+    def known(
+        self, connection: Connection, listening: Listening, values: Mapping[str, Any]
+    ) -> Known:
+        """Read only who is in the next batch."""
+        fingerprint = read_fingerprint(connection, values)
+        return Known(listening, self._kept(connection, values, fingerprint))
+
+    def _kept(
+        self, connection: Connection, values: Mapping[str, Any], fingerprint: Fingerprint
+    ) -> Kept:
+        """Return the services of these values, as of the moment of their fingerprint."""
+        batches, key = self._memory.batches, frozenset(values.items())
+        kept = batches.found([key]).get(key)
+        if kept is not None and fingerprint.shows(kept.fingerprint):
+            self._note(values, kept.ids)
+            return kept
+        ids, editions = read_tokens(connection, values)
+        kept = Kept(fingerprint, self._rows(connection, values, ids, editions))
+        batches.add({key: kept})
+        return kept
 
     def _rows(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,11 +18,15 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     Select,
+    String,
+    Subquery,
     and_,
+    bindparam,
     case,
     cast,
     func,
     literal_column,
+    not_,
     select,
 )
 
@@ -38,61 +43,130 @@ _DRAWS: ColumnElement[bool] = literal_column(
 )
 
 
-def edition_or(otherwise: int) -> ColumnElement[int]:
+def edition_or(
+    otherwise: int, edition: ColumnElement[int] = services.c.edition
+) -> ColumnElement[int]:
     """Return a row's token, or ``otherwise`` where nothing draws them, as in a copy of the tables.
 
     A list and what is kept have different ones then, so that nothing that is kept is believed.
     """
-    return case((_DRAWS, services.c.edition), else_=cast(otherwise, BigInteger))
+    return case((_DRAWS, edition), else_=cast(otherwise, BigInteger))
+
+
+class Fingerprint(NamedTuple):
+    """What shows whether services are those that are kept: their number, and two sums.
+
+    Whoever comes, goes or changes brings a token that was drawn, but for rows that no release since
+    those tokens has changed, which share one: what a batch has more of in their place has greater
+    ids. ``editions`` is None where nothing draws tokens, and then nothing that is kept is believed.
+    """
+
+    number: int
+    ids: int
+    editions: str | None
+
+    def shows(self, kept: Fingerprint) -> bool:
+        """Tell whether the services are those that are kept."""
+        return self.editions is not None and self == kept
 
 
 class Stamps(NamedTuple):
-    """Columns of services, ordered by id.
+    """What reports change of services, in columns ordered by id, and whose record it is.
 
-    ``seen_at`` is the last report, or the record's making for who never reported. ``marked_at`` is
-    the latest mark of the control plane that holds the session of a life; NEVER where it may be
-    lost, or deaf; NO_SESSION of a life that never held one, and of all where none are read.
+    ``late`` are the ids of those whose last report, or the record's making for who never reported,
+    did not come within the time that was asked about. ``marked_at`` is the latest mark of the
+    control plane that holds the session of a life; NEVER where it may be lost, or deaf; NO_SESSION
+    of a life that never held one, and of all where none are read.
     """
 
-    ids: Sequence[int]
-    editions: Sequence[int]
+    fingerprint: Fingerprint
     updated_at: Sequence[int]
-    seen_at: Sequence[int]
+    late: Sequence[int]
     marked_at: Sequence[int]
 
 
 def read_stamps(
-    connection: Connection, values: Mapping[str, Any], *, with_sessions: bool
+    connection: Connection,
+    values: Mapping[str, Any],
+    after: datetime,
+    until: datetime,
+    *,
+    with_sessions: bool,
 ) -> Stamps:
-    """Return the columns of the services that match the values of filters."""
-    query = _query(frozenset(values), with_sessions=with_sessions)
-    sent = connection.execute(query, values).one()
+    """Return the columns of the services that match the values of filters.
+
+    Who reported later than ``after``, and not later than ``until``, is not late.
+    """
+    query = _stamps(frozenset(values), with_sessions=with_sessions)
+    moments = {"after": after, "until": until}
+    number, ids, editions, *sent = connection.execute(query, {**values, **moments}).one()
     columns = [received(column or b"") for column in sent]  # of no services there is no column
     if not with_sessions:
-        columns.append(array("q", [NO_SESSION]) * len(columns[0]))
-    return Stamps(*columns)
+        columns.append(array("q", [NO_SESSION]) * number)
+    return Stamps(Fingerprint(number, ids, editions), *columns)
+
+
+def read_fingerprint(connection: Connection, values: Mapping[str, Any]) -> Fingerprint:
+    """Return that of the services that match the values of filters."""
+    return Fingerprint(*connection.execute(_fingerprint(frozenset(values)), values).one())
+
+
+def read_tokens(
+    connection: Connection, values: Mapping[str, Any]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the ids of these services, in order, and their tokens."""
+    sent = connection.execute(_tokens(frozenset(values)), values).one()
+    ids, editions = (received(column or b"") for column in sent)
+    return ids, editions
 
 
 @cache
-def _query(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
+def _stamps(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
     never: ColumnElement[Any] = cast(literal_column("'-infinity'"), services.c.updated_at.type)
+    seen_at = func.coalesce(services.c.last_seen_up, services.c.created_at)
+    after, until = (bindparam(name, type_=seen_at.type) for name in ("after", "until"))
+    in_time = and_(seen_at > after, seen_at <= until)
     columns = [
-        func.int8send(cast(services.c.id, BigInteger)).label("id"),
-        func.int8send(edition_or(-1)).label("edition"),
         func.timestamp_send(func.coalesce(services.c.updated_at, never)).label("updated_at"),
-        func.timestamp_send(func.coalesce(services.c.last_seen_up, services.c.created_at)).label(
-            "seen_at"
-        ),
+        case((not_(in_time), func.int8send(cast(services.c.id, BigInteger)))).label("late"),
     ]
     if with_sessions:
         columns.append(func.timestamp_send(_marked_at(never)).label("marked_at"))
+    batch = _batch(names, *columns, with_sessions=with_sessions)
+    return select(*_sums(batch), *(_together(batch.c[column.name]) for column in columns))
+
+
+@cache
+def _fingerprint(names: frozenset[str]) -> Select[Any]:
+    return select(*_sums(_batch(names)))
+
+
+@cache
+def _tokens(names: frozenset[str]) -> Select[Any]:
+    batch = _batch(names)
+    tokens = cast(batch.c.id, BigInteger), edition_or(-1, batch.c.edition)
+    return select(*(_together(func.int8send(token)) for token in tokens))
+
+
+def _batch(
+    names: frozenset[str], *columns: ColumnElement[Any], with_sessions: bool = False
+) -> Subquery:
+    """Return the services that match, in order: their ids and tokens, and further columns."""
     query = matching(names, with_sessions=with_sessions, with_moment=False)
-    batch = query.with_only_columns(*columns, maintain_column_froms=True).subquery()
+    known = (services.c.id, services.c.edition)
+    return query.with_only_columns(*known, *columns, maintain_column_froms=True).subquery()
+
+
+def _sums(batch: Subquery) -> list[ColumnElement[Any]]:
+    """Return the columns of a ``Fingerprint``."""
+    editions = case((_DRAWS, cast(func.sum(batch.c.edition), String)))
+    return [func.count(), cast(func.coalesce(func.sum(batch.c.id), 0), BigInteger), editions]
+
+
+def _together(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the bytes of a column as one value; NULL adds none."""
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
-    together: list[ColumnElement[Any]] = [
-        func.string_agg(column, nothing, type_=LargeBinary) for column in batch.c
-    ]
-    return select(*together)
+    return func.string_agg(column, nothing, type_=LargeBinary)
 
 
 def _marked_at(never: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -6,11 +6,11 @@ so that whoever judges needs no other clock.
 
 from __future__ import annotations
 
-import itertools
+import operator
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -38,6 +38,7 @@ from servicegroup.store.registrar import Registrar
 from servicegroup.store.registration import Beginning
 from servicegroup.store.sessions import forget
 from servicegroup.store.snapshots import (
+    Batch,
     ReadBatch,
     Snapshot,
     is_bounded,
@@ -55,6 +56,8 @@ from servicegroup.store.snapshots import (
     values_of,
 )
 from servicegroup.store.tables import services
+
+B = TypeVar("B", bound=Batch)
 
 TOMBSTONE_DAYS = 30
 """Days a deleted service is remembered, so that its process is told and stays away (LC-1)."""
@@ -126,11 +129,16 @@ class Store:
         """Whether rows are kept in memory, so that lists are ``stamped``."""
         return self._memory is not None
 
-    def stamped(self, filters: ServiceFilter) -> Generator[Stamped] | None:
-        """Return the same as kept rows beside columns of stamps, None where no rows are kept."""
+    def stamped(self, filters: ServiceFilter, silence: float) -> Generator[Stamped] | None:
+        """Return the same as kept rows beside columns of stamps, None where no rows are kept.
+
+        With it comes who reported in the last ``silence`` seconds.
+        """
         if self._memory is None:
             return None
-        read_batch = MemoryList(self._memory).stamped
+        return self._in_large_batches(filters, partial(MemoryList(self._memory).stamped, silence))
+
+    def _in_large_batches(self, filters: ServiceFilter, read_batch: ReadBatch[B]) -> Generator[B]:
         most = snapshots.BATCH_OF_STAMPS
         return read_in_batches(self.engine, self.silence, filters, read_batch, most)
 
@@ -140,12 +148,11 @@ class Store:
         There are none that are mirrored: no backend knows those. May raise NotFound for a marker
         that does not exist.
         """
-        stamped = self.stamped(filters)
-        if stamped is None:
+        if self._memory is None:
             with reading(self.engine) as connection:
                 return read_lives(connection, filters)
-        rows = itertools.chain.from_iterable(batch.rows for batch in stamped)
-        return {row.member: row.service.incarnation for row in rows if row.service.mirror is None}
+        batches = self._in_large_batches(filters, MemoryList(self._memory).known)
+        return reduce(operator.or_, (batch.kept.lives for batch in batches))
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

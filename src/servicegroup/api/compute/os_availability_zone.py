@@ -13,7 +13,7 @@ import msgspec
 from servicegroup.api.access.policy import NOVA_ZONES, NOVA_ZONES_DETAIL
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.compute.rows import UNLISTED
-from servicegroup.batches import Stated
+from servicegroup.model import Service
 from servicegroup.moments import texts
 
 INTERNAL = "internal"
@@ -30,6 +30,9 @@ class ShownService(msgspec.Struct, frozen=True, gc=False):
 
 Hosts = dict[str, dict[str, ShownService]]
 
+_Stated = tuple[Service, str, int]
+"""A service, its state, and its ``updated_at`` as a moment."""
+
 
 def list_zones(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones, for anyone."""
@@ -42,12 +45,12 @@ def list_details(call: Call, _: Mapping[str, str]) -> Answer:
     """List the zones with the hosts and services of those available."""
     call.caller.must(NOVA_ZONES_DETAIL)
     return Answer(
-        later=lambda: _detailed([one for batch in call.group.states() for one in batch]),
+        later=lambda: _detailed([one for batch in call.group.states() for one in batch.each()]),
         question="os-availability-zone/detail",
     )
 
 
-def _detailed(stated: Sequence[Stated]) -> Answer:
+def _detailed(stated: Sequence[_Stated]) -> Answer:
     enabled = [one for one in stated if not one[0].disabled]
     available = {service.zone for service, *_ in enabled}
     hosts = _hosts_by_zone(enabled)
@@ -58,7 +61,7 @@ def _detailed(stated: Sequence[Stated]) -> Answer:
     )
 
 
-def _hosts_by_zone(stated: Sequence[Stated]) -> dict[str, Hosts]:
+def _hosts_by_zone(stated: Sequence[_Stated]) -> dict[str, Hosts]:
     zones: dict[str, Hosts] = {}
     times = texts(updated_at for *_, updated_at in stated)
     for (service, state, _), updated_at in zip(stated, times, strict=True):

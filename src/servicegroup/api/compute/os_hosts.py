@@ -23,7 +23,7 @@ def list_hosts(call: Call, query: Mapping[str, str]) -> Answer:
         hosts = [
             {"host_name": s.host, "service": s.topic, "zone": s.zone}
             for batch in call.group.states(filters)
-            for s, _, _ in batch
+            for s in batch.services
             if s.binary not in UNLISTED
         ]
         return json_answer({"hosts": hosts})

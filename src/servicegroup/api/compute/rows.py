@@ -53,7 +53,7 @@ class _Batch(NamedTuple):
     There are none where the batch was encoded as a whole, which costs less than rows do.
     """
 
-    stated: list[Stated]
+    stated: Stated
     rows: list[bytes] | None
 
 
@@ -66,7 +66,7 @@ class Rows:
         self._keep = keep
         self._batches: list[_Batch] = []
 
-    def encoded(self, batches: Iterable[list[Stated]]) -> Iterator[bytes | memoryview]:
+    def encoded(self, batches: Iterable[Stated]) -> Iterator[bytes | memoryview]:
         """Yield the JSON of each batch, its rows with commas between them."""
         before, self._batches = self._batches, []
         for number, stated in enumerate(batches):
@@ -78,36 +78,43 @@ class Rows:
             else:
                 yield b",".join(filter(None, rows))
 
-    def _rows(self, stated: list[Stated], before: _Batch) -> list[bytes] | None:
+    def _rows(self, stated: Stated, before: _Batch) -> list[bytes] | None:
         """Return the rows of a batch, with those kept of who stands where it stood, and as it was.
 
         Return None where so many moved that it is better encoded as a whole.
         """
-        if len(before.stated) != len(stated):
+        many = len(stated.services)
+        if len(before.stated.services) != many:
             return None
-        moved = [
-            number
-            for number, (one, former) in enumerate(zip(stated, before.stated, strict=True))
-            if one != former
-        ]
-        if len(moved) > len(stated) / 2:
+        moved = _moved(stated, before.stated)
+        if len(moved) > many / 2:
             return None
         if before.rows is None:
             return self._made(stated)
         rows = before.rows.copy()
-        for number, row in zip(moved, self._made([stated[n] for n in moved]), strict=True):
-            rows[number] = row
+        for place, row in zip(moved, self._made(stated.at(moved)), strict=True):
+            rows[place] = row
         return rows
 
-    def _made(self, stated: list[Stated]) -> list[bytes]:
+    def _made(self, stated: Stated) -> list[bytes]:
         # JSON has no line's end of its own.
         lines = iter(_ENCODER.encode_lines(self._shown(stated)).splitlines())
-        return [b"" if one[0].binary in UNLISTED else next(lines) for one in stated]
+        return [b"" if one.binary in UNLISTED else next(lines) for one in stated.services]
 
-    def _shown(self, stated: list[Stated]) -> list[msgspec.Struct]:
-        view, times = self._view, texts([at for _, _, at in stated])
+    def _shown(self, stated: Stated) -> list[msgspec.Struct]:
+        view, times = self._view, texts(stated.updated_at)
         return [
             view(service, state, at)
-            for (service, state, _), at in zip(stated, times, strict=True)
+            for service, state, at in zip(stated.services, stated.states, times, strict=True)
             if service.binary not in UNLISTED
         ]
+
+
+def _moved(stated: Stated, before: Stated) -> list[int]:
+    """Return the places of a batch at which anything is not as it was before."""
+    moved: set[int] = set()
+    for column, former in zip(stated, before, strict=True):
+        if column is not former and column != former:  # most columns are as they were
+            pairs = enumerate(zip(column, former, strict=True))
+            moved.update(place for place, (one, other) in pairs if one != other)
+    return sorted(moved)

@@ -207,7 +207,7 @@ def list_groups(call: Call) -> Answer:
 
 def _counted(group: ServiceGroup) -> list[GroupCount]:
     up, down, disabled = Counter[str](), Counter[str](), Counter[str]()
-    for service, state, _ in itertools.chain.from_iterable(group.states()):
+    for service, state, _ in itertools.chain.from_iterable(one.each() for one in group.states()):
         (up if state == "up" else down)[service.topic] += 1
         disabled[service.topic] += service.disabled
     names = sorted(up.keys() | down.keys())

@@ -67,7 +67,7 @@ class Asking:
         started = time.monotonic()
         presences = self.driver.presence(members)
         taken = time.monotonic() - started
-        unknown = sum(one.state is PresenceState.UNKNOWN for one in presences.values())
+        unknown = [one.state for one in presences.values()].count(PresenceState.UNKNOWN)
         self.questions.asked(len(presences), unknown, taken)
         return presences
 

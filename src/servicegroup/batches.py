@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from servicegroup.answers import answers_for, rpcs_for
-from servicegroup.glance import reason_if_fresh, reasons_at_a_glance
+from servicegroup.glance import reasons_at_a_glance, signals_at_a_glance
 from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
 from servicegroup.names import check_state, check_text
@@ -193,9 +193,11 @@ class Batches:
         else:
             signals = _signals(batch, presences, judge.limits.on_unknown)
             judge.saw_present(
-                (service.id, service.incarnation)
-                for service, signal in zip(services, signals, strict=True)
-                if signal is Reason.PRESENT
+                {
+                    service.id: service.incarnation
+                    for service, signal in zip(services, signals, strict=True)
+                    if signal is Reason.PRESENT
+                }
             )
         return reasons_at_a_glance(services, self._fresh(batch), signals)
 
@@ -225,9 +227,7 @@ def _signals(
 ) -> list[Reason | None]:
     """Tell of each service what it is if its reports are fresh, None where the rule has to look."""
     if presences is not None:
-        return [
-            Reason.REPORTING if s.mirror else reason_if_fresh(s, presences.get(m), on_unknown)
-            for s, m in zip(batch.services, batch.members, strict=True)
-        ]
+        answers = map(presences.get, batch.members)
+        return signals_at_a_glance(batch.services, answers, on_unknown)
     # What is recorded has been read with the services.
     return [_OF_SESSION[held] for held in batch.held(batch.listening.now)]

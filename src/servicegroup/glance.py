@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from servicegroup.liveness import has_life
 from servicegroup.model import OnUnknown, Presence, PresenceState, Reason, Service
 
 
@@ -34,18 +33,29 @@ def reasons_at_a_glance(
     ]
 
 
-def reason_if_fresh(
-    service: Service, presence: Presence | None, on_unknown: OnUnknown
-) -> Reason | None:
-    """Return the reason by a backend's answer if the reports are fresh, None where the rule looks.
+def signals_at_a_glance(
+    services: Iterable[Service], presences: Iterable[Presence | None], on_unknown: OnUnknown
+) -> list[Reason | None]:
+    """Return the reason of each by a backend's answers if its reports are fresh, or None.
 
-    ``presence`` is None for a service that was not asked about.
+    ``presences`` has None for a service that was not asked about.
     """
-    if presence is None:
-        return None
-    if has_life(presence, service.incarnation):
-        return Reason.PRESENT
-    if presence.state is not PresenceState.UNKNOWN or on_unknown is not OnUnknown.RECORD:
+    present, held = Reason.PRESENT, PresenceState.PRESENT
+    return [
+        present  # as ``has_life`` says, without a call for each of those who are most
+        if presence is not None
+        and presence.state is held
+        and service.incarnation in presence.incarnations
+        and not service.mirror
+        else _signal(service, presence, on_unknown)
+        for service, presence in zip(services, presences, strict=True)
+    ]
+
+
+def _signal(service: Service, presence: Presence | None, on_unknown: OnUnknown) -> Reason | None:
+    if service.mirror:
+        return Reason.REPORTING
+    if presence is None or presence.state is not PresenceState.UNKNOWN:
         return None
     doubted = service.absent_since is not None or service.held_since is not None
-    return None if doubted else Reason.UNCONFIRMED
+    return None if doubted or on_unknown is not OnUnknown.RECORD else Reason.UNCONFIRMED

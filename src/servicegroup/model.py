@@ -17,7 +17,7 @@ from servicegroup.rpc import Rpc
 from servicegroup.uuids import one_form
 
 
-class Member(msgspec.Struct, frozen=True, order=True):
+class Member(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """One entry of a group, as a liveness backend knows it: the group's name and the host's."""
 
     group: str
@@ -32,7 +32,7 @@ class PresenceState(OpenEnum):
     UNKNOWN = "unknown"
 
 
-class Presence(msgspec.Struct, frozen=True):
+class Presence(msgspec.Struct, frozen=True, gc=False):
     """A backend's answer for one member.
 
     ``incarnations`` are the lives of the member the backend holds now (LC-4). ``age`` is how many

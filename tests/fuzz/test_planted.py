@@ -28,7 +28,7 @@ from servicegroup.drivers.zookeeper.view import View
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import judge
 from servicegroup.messages import Report
-from servicegroup.model import Limits, Member, PresenceState, Reason
+from servicegroup.model import Limits, Member, Presence, PresenceState, Reason
 from servicegroup.store import migrate
 from servicegroup.store.database import connect
 from servicegroup.store.store import Store
@@ -55,6 +55,12 @@ keys = st.builds("/servicegroups/{}/{}/{}".format, hosts, hosts, numbers).map(st
 # -- ZooKeeper and etcd: names ---------------------------------------------------------------------
 
 
+def held_of(view: View, host: str) -> Presence:
+    """Return what the view says of a host."""
+    (held,) = view.presences([Member("g", host)], 0.0, Presence(PresenceState.ABSENT)).values()
+    return held
+
+
 @fuzzed
 @given(st.lists(nodes | st.text(max_size=30)), st.booleans())
 def test_a_node_counts_for_the_host_of_its_one_name_alone(planted: list[str], twice: bool) -> None:
@@ -67,9 +73,7 @@ def test_a_node_counts_for_the_host_of_its_one_name_alone(planted: list[str], tw
             view.change(node, exists=False)
     mine = {node for node in map(parse, planted) if node and node.host == NEIGHBOUR.host}
     assume(not mine)
-    held = view.presence(NEIGHBOUR.host, 0.0)
-    assert held is not None
-    assert held.incarnations == {7}
+    assert held_of(view, NEIGHBOUR.host).incarnations == {7}
     known = {node.host for node in map(parse, planted) if node and node.name in planted}
     assert set(view.hosts) == ({NEIGHBOUR.host} if twice else known | {NEIGHBOUR.host})
 
@@ -78,8 +82,7 @@ def test_thousands_of_lives_of_one_host_are_told_of_in_a_few_words() -> None:
     view = View(lambda _: None)
     view.list([Node("crowded", number, number).name for number in range(5_000)], 1)
     view.change(Node("crowded", 5_000, 1), exists=True)
-    held = view.presence("crowded", 0.0)
-    assert held is not None
+    held = held_of(view, "crowded")
     assert len(held.incarnations) == 5_001
     assert held.detail == "session 0x1386, session 0x1387, session 0x1 and 4998 more"
 

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Annotated, Any, NamedTuple
 
 from kazoo.hosts import collect_hosts
@@ -139,8 +139,13 @@ class ZooKeeperDriver(Driver):
             return dict.fromkeys(
                 members, Presence(PresenceState.UNKNOWN, age=age, detail=str(error))
             )
-        answers = {group: _answers(process.session, view) for group, view in views.items()}
-        return {member: answers[member.group](member.host) for member in members}
+        hosts: dict[str, list[Member]] = {}
+        for member in members:
+            hosts.setdefault(member.group, []).append(member)
+        answers: dict[Member, Presence] = {}
+        for group, own in hosts.items():
+            answers |= _answers(process.session, views[group], own)
+        return answers
 
     def prove(self, member: Member) -> None:
         """Make an ephemeral node below the prefix; see ``Driver``."""
@@ -155,9 +160,11 @@ class ZooKeeperDriver(Driver):
             view = process.views.of({group})[group]
         except DriverUnavailable as error:
             view = error
-        answer = _answers(process.session, view)
-        hosts = view.hosts if isinstance(view, View) else ()
-        return GroupPresence({host: answer(host) for host in hosts}, answer(""))
+        hosts, nobody = view.hosts if isinstance(view, View) else (), Member(group, "")
+        members = [nobody, *(Member(group, host) for host in hosts)]
+        answers = _answers(process.session, view, members)
+        others = answers.pop(nobody)
+        return GroupPresence({member.host: told for member, told in answers.items()}, others)
 
     def watch(self, callback: Watcher) -> None:
         """Call back, in a thread of kazoo's, for members of the groups that were asked for."""
@@ -213,12 +220,14 @@ class _Process(NamedTuple):
     views: Views
 
 
-def _answers(session: Session, view: View | DriverUnavailable) -> Callable[[str], Presence]:
-    """Return what to answer for a host of the group whose view this is."""
+def _answers(
+    session: Session, view: View | DriverUnavailable, members: Collection[Member]
+) -> dict[Member, Presence]:
+    """Return what to answer for members of the group whose view this is."""
     silence = session.silence or 0.0
     if isinstance(view, DriverUnavailable):
         unknown = Presence(PresenceState.UNKNOWN, age=silence, detail=str(view))
-        return lambda _: unknown
+        return dict.fromkeys(members, unknown)
     age, timeout = view.age(silence), session.timeout or 0.0
     if session.recovering:
         detail = "recovering: the connection was lost, and members may still be on their way back"
@@ -226,7 +235,7 @@ def _answers(session: Session, view: View | DriverUnavailable) -> Callable[[str]
     else:
         detail = f"no node; a session ends {timeout:g} s after its last sign of life"
         missing = Presence(PresenceState.ABSENT, age=age, detail=detail)
-    return lambda host: view.presence(host, age) or missing
+    return view.presences(members, age, missing)
 
 
 def _granted(asked: float, granted: float | None) -> list[str]:

@@ -89,10 +89,17 @@ class View:
         """The hosts that something is held of."""
         return list(self._held)
 
-    def presence(self, host: str, age: float) -> Presence | None:
-        """Return PRESENT with what is held of the host, or None where nothing is."""
-        held = self._held.get(host)
-        return held and Presence(PresenceState.PRESENT, held.incarnations, age, held.detail)
+    def presences(
+        self, members: Iterable[Member], age: float, missing: Presence
+    ) -> dict[Member, Presence]:
+        """Return PRESENT with what is held of each member, ``missing`` where nothing is."""
+        present, held_of = PresenceState.PRESENT, self._held.get
+        return {
+            member: missing
+            if (held := held_of(member.host)) is None
+            else Presence(present, held.incarnations, age, held.detail)
+            for member in members
+        }
 
     def age(self, silence: float) -> float:
         """Return how many seconds ago the group was known to be so.

@@ -5,8 +5,9 @@ Whoever polls finds most services as they were: their rows are neither made nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -47,14 +48,20 @@ def rows_of(group: ServiceGroup, question: object, view: View) -> Rows:
     return rows
 
 
-class _Batch(NamedTuple):
-    """Services as they were stated, and their rows in the same order, empty of who is unlisted.
+Frame = tuple[str, str]
+"""A row before and after its ``updated_at``, which moves with each report."""
 
-    There are none where the batch was encoded as a whole, which costs less than rows do.
+
+class _Batch(NamedTuple):
+    """Services as they were stated, and their frames and rows in the same order.
+
+    They are empty of who is unlisted. There are none where the batch was encoded as a whole, which
+    costs less than rows do.
     """
 
     stated: Stated
-    rows: list[bytes] | None
+    frames: list[Frame] | None = None
+    rows: Sequence[str] = ()
 
 
 class Rows:
@@ -70,50 +77,61 @@ class Rows:
         """Yield the JSON of each batch, its rows with commas between them."""
         before, self._batches = self._batches, []
         for number, stated in enumerate(batches):
-            rows = self._rows(stated, before[number]) if number < len(before) else None
+            batch = self._batch(stated, before[number] if number < len(before) else None)
             if self._keep:
-                self._batches.append(_Batch(stated, rows))
-            if rows is None:
-                yield memoryview(_ENCODER.encode(self._shown(stated)))[1:-1]
+                self._batches.append(batch)
+            if batch.frames is None:
+                times = texts(stated.updated_at)
+                yield memoryview(_ENCODER.encode(self._shown(stated, times)))[1:-1]
             else:
-                yield b",".join(filter(None, rows))
+                yield ",".join(filter(None, batch.rows)).encode()
 
-    def _rows(self, stated: Stated, before: _Batch) -> list[bytes] | None:
-        """Return the rows of a batch, with those kept of who stands where it stood, and as it was.
+    def _batch(self, stated: Stated, before: _Batch | None) -> _Batch:
+        """Return a batch with what is kept of who stands where it stood, and as it was.
 
-        Return None where so many moved that it is better encoded as a whole.
+        It has no rows where there is nothing before it, or where so many are others that it is
+        better encoded as a whole.
         """
         many = len(stated.services)
-        if len(before.stated.services) != many:
-            return None
-        moved = _moved(stated, before.stated)
-        if len(moved) > many / 2:
-            return None
-        if before.rows is None:
-            return self._made(stated)
-        rows = before.rows.copy()
-        for place, row in zip(moved, self._made(stated.at(moved)), strict=True):
-            rows[place] = row
-        return rows
+        if before is None or len(before.stated.services) != many:
+            return _Batch(stated)
+        others = _moved(stated[:2], before.stated[:2])
+        if len(others) > many / 2:
+            return _Batch(stated)
+        if before.frames is None:
+            frames, rows = self._framed(stated), [""] * many
+            moved: Iterable[int] = range(many)
+        else:
+            frames, rows = before.frames.copy(), list(before.rows)
+            for place, frame in zip(others, self._framed(stated.at(others)), strict=True):
+                frames[place] = frame
+            moved = {*others, *_moved(stated[2:], before.stated[2:])}
+        times = texts(stated.updated_at[place] for place in moved)
+        for place, at in zip(moved, times, strict=True):
+            head, tail = frames[place]
+            rows[place] = head and (f'{head}"{at}"{tail}' if at else f"{head}null{tail}")
+        return _Batch(stated, frames, rows)
 
-    def _made(self, stated: Stated) -> list[bytes]:
-        # JSON has no line's end of its own.
-        lines = iter(_ENCODER.encode_lines(self._shown(stated)).splitlines())
-        return [b"" if one.binary in UNLISTED else next(lines) for one in stated.services]
+    def _framed(self, stated: Stated) -> list[Frame]:
+        # JSON has no line feed of its own, and no key in a text.
+        lines = _ENCODER.encode_lines(self._shown(stated, itertools.repeat(None)))
+        parts = (line.partition('"updated_at":null') for line in lines.decode().split("\n"))
+        frames = ((f'{head}"updated_at":', tail) for head, _, tail in parts)
+        return [("", "") if one.binary in UNLISTED else next(frames) for one in stated.services]
 
-    def _shown(self, stated: Stated) -> list[msgspec.Struct]:
-        view, times = self._view, texts(stated.updated_at)
+    def _shown(self, stated: Stated, times: Iterable[str | None]) -> list[msgspec.Struct]:
+        view = self._view
         return [
             view(service, state, at)
-            for service, state, at in zip(stated.services, stated.states, times, strict=True)
+            for service, state, at in zip(stated.services, stated.states, times, strict=False)
             if service.binary not in UNLISTED
         ]
 
 
-def _moved(stated: Stated, before: Stated) -> list[int]:
-    """Return the places of a batch at which anything is not as it was before."""
+def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) -> list[int]:
+    """Return the places at which any of the columns is not as it was before."""
     moved: set[int] = set()
-    for column, former in zip(stated, before, strict=True):
+    for column, former in zip(columns, before, strict=True):
         if column is not former and column != former:  # most columns are as they were
             pairs = enumerate(zip(column, former, strict=True))
             moved.update(place for place, (one, other) in pairs if one != other)

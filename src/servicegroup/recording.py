@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from servicegroup.events import Event, Protection
 from servicegroup.liveness import Listening
 from servicegroup.mirrors import Look, Looked
 from servicegroup.model import Limits, Member, Service, ServiceFilter
 from servicegroup.store import findings, lease, mirrors, pruning
+from servicegroup.store.database import reading
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
 from servicegroup.store.questions import Heard
 from servicegroup.store.sessions import Ending, Lapsed, Opened, Opening, SessionWriter, ended_since
-from servicegroup.store.snapshots import Snapshot
+from servicegroup.store.snapshots import Snapshot, read_listening
 from servicegroup.store.store import Store
 from servicegroup.store.summaries import Summary, open_sessions, summaries
 
@@ -31,12 +33,21 @@ __all__ = [
     "LeaseLost",
     "Opened",
     "Opening",
+    "Overview",
     "Recorder",
     "SessionWriter",
     "Snapshot",
     "Summary",
     "holder_for",
 ]
+
+
+class Overview(NamedTuple):
+    """What a look at everybody begins with: who listened when, whom to look at, what is suspect."""
+
+    listening: Listening
+    summaries: list[Summary]
+    protections: list[Protection]
 
 
 class Recorder:
@@ -67,25 +78,22 @@ class Recorder:
 
     # -- what a look reads -------------------------------------------------------------------
 
-    def listening(self) -> Listening:
-        """Return who listened and observed when."""
-        return self._store.listening()
-
     def lives(self) -> dict[Member, int]:
         """Return the members of all living services, each with its incarnation."""
         return self._store.lives(ServiceFilter())
 
-    def summaries(
-        self, listening: Listening, limits: Limits, *, changed_only: bool, with_sessions: bool
-    ) -> list[Summary]:
+    def overview(self, limits: Limits, *, changed_only: bool, with_sessions: bool) -> Overview:
         """Return the summaries of all living services, or of those that may have changed."""
-        return summaries(
-            self._engine,
-            listening,
-            limits,
-            changed_only=changed_only,
-            with_sessions=with_sessions,
-        )
+        with reading(self._engine) as connection:
+            listening = read_listening(connection, self._store.silence)
+            found = summaries(
+                connection,
+                listening,
+                limits,
+                changed_only=changed_only,
+                with_sessions=with_sessions,
+            )
+            return Overview(listening, found, findings.protections_of(connection))
 
     def open_sessions(self, now: datetime) -> tuple[set[int], dict[tuple[str, str], set[int]]]:
         """Return the ids of who lives, and of whose session is open, by group and zone."""

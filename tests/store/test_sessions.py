@@ -15,6 +15,7 @@ from servicegroup.messages import Leave, Refusals
 from servicegroup.model import Limits, Member, PresenceState, ServiceFilter
 from servicegroup.sessions import SessionEnd, presence_of
 from servicegroup.store.clock import utcnow
+from servicegroup.store.database import reading
 from servicegroup.store.sessions import Ending, Lapsed, Opening, SessionWriter, ended_since
 from servicegroup.store.store import Store
 from servicegroup.store.summaries import open_sessions, summaries
@@ -158,7 +159,10 @@ def test_summaries_have_them_too(
 ) -> None:
     held, never = (group.join(f"h{n}", "nova-compute") for n in range(2))
     plane.open([Opening(held.uuid, 1, 1, "s")])
-    found = summaries(engine, store.listening(), Limits(), changed_only=False, with_sessions=True)
+    with reading(engine) as connection:
+        found = summaries(
+            connection, store.listening(), Limits(), changed_only=False, with_sessions=True
+        )
     assert [one.session and one.session.plane for one in found] == ["node1", None]
     assert never.uuid != held.uuid
 
@@ -182,7 +186,8 @@ def test_who_holds_a_session_without_a_doubt_needs_no_closer_look(
         connection.execute(planes.update().values(marked_at=now))
         connection.execute(planes.update().where(on_other).values(marked_at=old))
         connection.execute(sessions.update().where(deaf).values(deaf_since=now))
-    found = summaries(engine, then, Limits(), changed_only=True, with_sessions=True)
+    with reading(engine) as connection:
+        found = summaries(connection, then, Limits(), changed_only=True, with_sessions=True)
     assert {one.host for one in found} == {"ended", "deaf", "unmarked"}
     assert not any(one.may_have_changed for one in found)
     living, holders = open_sessions(engine, now)

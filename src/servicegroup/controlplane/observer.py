@@ -29,7 +29,14 @@ from servicegroup.model import (
     Verdict,
 )
 from servicegroup.protection import WINDOW, Thresholds
-from servicegroup.recording import Finding, LeaseLost, Snapshot, Summary, holder_for
+from servicegroup.recording import (
+    Finding,
+    LeaseLost,
+    Overview,
+    Snapshot,
+    Summary,
+    holder_for,
+)
 from servicegroup.sessions import Session, is_open, presence_of, rpc_of
 
 
@@ -117,12 +124,13 @@ class Observer:
             members = None
         inherits = False
         if members is None:
-            listening = self._listening(fencing_token)
-            inherits = not listening.is_about(self._group.driver.name)
-            observations, now = self._look_at_all(listening)
+            overview = self._overview(fencing_token)
+            before = overview.protections
+            inherits = not overview.listening.is_about(self._group.driver.name)
+            observations, now = self._look_at_all(overview.listening, overview.summaries)
         else:
+            before = self._recorder.protections()
             observations, now = self._look_at(members)
-        before = self._recorder.protections()
         # What another driver's answers accused ends; this one's decide anew (F-52).
         known = {} if inherits else {((p.group, p.zone), p.signal): p for p in before}
         after = [
@@ -142,31 +150,36 @@ class Observer:
         self._looked_under = fencing_token
         return happened
 
-    def _listening(self, fencing_token: int) -> Listening:
-        """Return who listened, once nothing is from the future.
+    def _overview(self, fencing_token: int) -> Overview:
+        """Return what a look begins with, once nothing is from the future.
 
         What is, when the database's clock may have stepped back, is dated back: all that judge
         then count from here, whoever begins to only later (SQL-5). A step there and back between
         two looks shows by the stamps that it left ahead (F-50).
         """
-        listening = self._recorder.listening()
-        if self._looked_at is None or listening.now < self._looked_at or self._is_ahead:
+        overview = self._read_overview()
+        now = overview.listening.now
+        if self._looked_at is None or now < self._looked_at or self._is_ahead:
             self._recorder.clamp_future_stamps(fencing_token)
-            listening = self._recorder.listening()
-        self._looked_at = listening.now
-        return listening
+            overview = self._read_overview()
+        self._looked_at = overview.listening.now
+        return overview
 
-    def _look_at_all(self, listening: Listening) -> tuple[list[Observed], datetime]:
-        """Observe what may have changed by its summary or its backend; count what is present."""
-        judge = self._group.judge
-        capabilities = judge.driver.capabilities
+    def _read_overview(self) -> Overview:
+        capabilities = self._group.judge.driver.capabilities
         # What is in the record, or nowhere, is missing of nobody whom the record does not show.
-        everybody = self._recorder.summaries(
-            listening,
+        return self._recorder.overview(
             self._group.limits,
             changed_only=not capabilities.is_asked,
             with_sessions=capabilities.recorded,
         )
+
+    def _look_at_all(
+        self, listening: Listening, everybody: list[Summary]
+    ) -> tuple[list[Observed], datetime]:
+        """Observe what may have changed by its summary or its backend; count what is present."""
+        judge = self._group.judge
+        capabilities = judge.driver.capabilities
         self._is_ahead = any(entry.is_ahead for entry in everybody)
         present: dict[Place, set[int]] = {}
         if capabilities.recorded:
@@ -191,7 +204,9 @@ class Observer:
                 judge.saw_present({entry.id: entry.incarnation})
             if self._needs_judging(entry, presence):
                 wanted.append(entry.id)
-        return self._see(self._recorder.by_ids(wanted), presences)
+        # Mostly there is nobody, and then nothing to read.
+        found = self._recorder.by_ids(wanted) if wanted else Snapshot(listening, [])
+        return self._see(found, presences)
 
     def _presences(
         self, everybody: Collection[Summary], listening: Listening

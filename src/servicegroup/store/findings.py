@@ -224,12 +224,19 @@ def _clamp_others(fencing_token: int, connection: Connection) -> None:
 
 def current_protections(engine: Engine) -> list[Protection]:
     """Return which signals are suspect now, and where. Raises StoreUnavailable."""
-    query = select(protections).order_by(protections.c.topic, protections.c.zone)
     with reading(engine) as connection:
-        return [
-            Protection(row.topic, row.zone, Signal(row.signal), row.since, row.members, row.peak)
-            for row in connection.execute(query)
-        ]
+        return protections_of(connection)
+
+
+def protections_of(connection: Connection) -> list[Protection]:
+    """Return the same by a connection that is there."""
+    return [
+        Protection(row.topic, row.zone, Signal(row.signal), row.since, row.members, row.peak)
+        for row in connection.execute(_PROTECTIONS)
+    ]
+
+
+_PROTECTIONS = select(protections).order_by(protections.c.topic, protections.c.zone)
 
 
 def conclude(

@@ -61,7 +61,7 @@ class Summary(NamedTuple):
 
 
 def summaries(
-    engine: Engine,
+    connection: Connection,
     listening: Listening,
     limits: Limits,
     *,
@@ -71,8 +71,7 @@ def summaries(
     """Return the living services by id, all or those that may have changed.
 
     ``with_sessions`` says that sessions are obeyed. Who holds one without a doubt has not changed
-    by it. Where there is a second signal, a report matters as soon as it is late. Raises
-    StoreUnavailable.
+    by it. Where there is a second signal, a report matters as soon as it is late.
     """
     now = listening.now
     alone = changed_only and not with_sessions
@@ -84,11 +83,10 @@ def summaries(
     moments = {"soon": soon, "late": silent if alone else late, "silent": silent - unheard}
     if changed_only and with_sessions:
         moments |= _marking(now)
-    with reading(engine) as connection:
-        if with_sessions:
-            rows = _rows(connection, _query(changed_only, with_sessions=True), moments)
-            return [Summary(*(*row[:_WIDTH], _session(row[_WIDTH:]))) for row in rows]
-        return [Summary(*row) for row in _rows(connection, _query(changed_only), moments)]
+    if with_sessions:
+        rows = _rows(connection, _query(changed_only, with_sessions=True), moments)
+        return [Summary(*(*row[:_WIDTH], _session(row[_WIDTH:]))) for row in rows]
+    return [Summary(*row) for row in _rows(connection, _query(changed_only), moments)]
 
 
 def open_sessions(

@@ -13,6 +13,7 @@ import pytest
 from servers.etcd import Etcd, EtcdCluster
 from servers.plugin import require
 from servers.process import LOOPBACK, Server, ask, free_port
+from servicegroup.drivers.etcd import releases
 from servicegroup.drivers.etcd.causes import problem, unavailable
 from servicegroup.drivers.etcd.driver import EtcdDriver
 from servicegroup.errors import DriverUnavailable
@@ -101,7 +102,7 @@ def test_a_grpc_proxy_is_no_lost_quorum(etcd_server: Etcd, make: Make) -> None:
         both = make(f"http://{proxy.address}", etcd_server.url)
         both.heartbeat(MEMBER, 1, 10)
         assert ask_of(both, MEMBER).state is PresenceState.PRESENT
-        (warning,) = both.warnings()
+        warning = both.warnings()[0]
         assert warning.startswith(f"etcd at http://{proxy.address} is no JSON gateway: name")
         both.leave(MEMBER)
 
@@ -160,3 +161,29 @@ def test_an_answer_that_is_no_result_has_a_name(body: bytes, status: int, named:
     assert refusal.startswith("etcd at http://a:1 ")
     assert named in refusal
     assert refusal.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_old"),
+    [
+        ("3.3.27", True), ("3.4.23", True), ("3.4.30", True), ("3.4.31", False), ("3.4.32", False),
+        ("3.5.0", True), ("3.5.12", True), ("3.5.13", False), ("3.6.0", False),
+        ("3.6.0-rc.0", False), ("4.0.0", False), ("", False), ("main", False), ("3.4.30+git", True),
+    ],
+)  # fmt: skip
+def test_who_runs_a_release_that_ends_living_leases_is_told(version: str, is_old: bool) -> None:
+    """ET-4: mended in 3.4.31 and 3.5.13."""
+    assert bool(releases.advice({"http://one:2379": version})) == is_old
+
+
+def test_old_servers_are_named_together() -> None:
+    servers = {"http://a": "3.5.1", "http://b": "3.6.1", "http://c": "3.5.1", "http://d": "3.4.3"}
+    first, second = releases.advice(servers)
+    assert first.startswith("etcd 3.5.1 at http://a,http://c may end leases that live")
+    assert second.startswith("etcd 3.4.3 at http://d may")
+
+
+def test_a_server_says_which_release_it_is(etcd_server: Etcd, make: Make) -> None:
+    version = etcd_server.version()
+    expected = releases.advice({etcd_server.url: version})
+    assert make(etcd_server.url).warnings() == expected

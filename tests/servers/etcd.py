@@ -48,6 +48,10 @@ class Etcd(Server):
         """What its peers know it by. Raises OSError when it cannot say."""
         return str(self._status()["header"]["member_id"])
 
+    def version(self) -> str:
+        """Return the release that it says it is. Raises OSError when it cannot say."""
+        return str(self._status()["version"])
+
     def leads(self) -> bool:
         """Say whether this server is the leader. Raises OSError when it cannot say."""
         status = self._status()

@@ -131,7 +131,7 @@ class EtcdDriver(Driver):
         return effective + ELECTION + effective + REVOKE_SLACK
 
     def warnings(self) -> list[str]:
-        """Say which endpoints are of no use now, though others are.
+        """Say which endpoints are of no use now, though others are, and which are too old (ET-4).
 
         Raises DriverUnavailable also where the cluster answers and takes no writes (F-17).
         """

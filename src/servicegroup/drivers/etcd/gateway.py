@@ -17,6 +17,7 @@ import urllib3
 from urllib3.exceptions import ProtocolError
 
 from servicegroup.decoding import decoder
+from servicegroup.drivers.etcd import releases
 from servicegroup.drivers.etcd.causes import (
     EXHAUSTED,
     PASSED_OVER,
@@ -90,8 +91,9 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What one server says of itself and its store, such as alarms."""
+    """What one server says of itself and its store: its version, and such as alarms."""
 
+    version: str = ""
     errors: list[str] = []
 
 
@@ -151,7 +153,7 @@ class Gateway:
         Raises DriverUnavailable where none of them answers, or none takes writes.
         """
         self.ask("maintenance/status", {}, Status)  # which logs in, too
-        found = []
+        found, versions = [], {}
         for endpoint in self._endpoints:
             share = self._timeout / len(self._endpoints)
             try:
@@ -159,11 +161,12 @@ class Gateway:
             except PASSED_OVER as error:
                 found.append(advice(endpoint, error))
                 continue
+            versions[endpoint] = status.version
             if any("NOSPACE" in error for error in status.errors):
                 raise unavailable([(endpoint, Faulted("alarm NOSPACE: out of space", EXHAUSTED))])
             if status.errors:
                 found.append(advice(endpoint, Faulted(", ".join(status.errors))))
-        return found
+        return found + releases.advice(versions)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -5,7 +5,6 @@ Whoever polls finds most services as they were: their rows are neither made nor 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -28,6 +27,8 @@ UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 KEPT_LISTS = 2
 """Lists whose rows are kept, the latest ones: those of so many views, or filters."""
 
+_UPDATED_AT = '"updated_at":'
+
 _ENCODER = msgspec.json.Encoder()
 
 _kept: WeakKeyDictionary[ServiceGroup, dict[object, Rows]] = WeakKeyDictionary()
@@ -48,20 +49,14 @@ def rows_of(group: ServiceGroup, question: object, view: View) -> Rows:
     return rows
 
 
-Frame = tuple[str, str]
-"""A row before and after its ``updated_at``, which moves with each report."""
-
-
 class _Batch(NamedTuple):
-    """Services as they were stated, and their frames and rows in the same order.
+    """Services as they were stated, and their rows in the same order, empty of who is unlisted.
 
-    They are empty of who is unlisted. There are none where the batch was encoded as a whole, which
-    costs less than rows do.
+    There are none where the batch was encoded as a whole, which costs less than rows do.
     """
 
     stated: Stated
-    frames: list[Frame] | None = None
-    rows: Sequence[str] = ()
+    rows: list[str] | None = None
 
 
 class Rows:
@@ -80,7 +75,7 @@ class Rows:
             batch = self._batch(stated, before[number] if number < len(before) else None)
             if self._keep:
                 self._batches.append(batch)
-            if batch.frames is None:
+            if batch.rows is None:
                 times = texts(stated.updated_at)
                 yield memoryview(_ENCODER.encode(self._shown(stated, times)))[1:-1]
             else:
@@ -98,34 +93,39 @@ class Rows:
         others = _moved(stated[:2], before.stated[:2])
         if len(others) > many / 2:
             return _Batch(stated)
-        if before.frames is None:
-            frames, rows = self._framed(stated), [""] * many
-            moved: Iterable[int] = range(many)
-        else:
-            frames, rows = before.frames.copy(), list(before.rows)
-            for place, frame in zip(others, self._framed(stated.at(others)), strict=True):
-                frames[place] = frame
-            moved = {*others, *_moved(stated[2:], before.stated[2:])}
-        times = texts(stated.updated_at[place] for place in moved)
-        for place, at in zip(moved, times, strict=True):
-            head, tail = frames[place]
-            rows[place] = head and (f'{head}"{at}"{tail}' if at else f"{head}null{tail}")
-        return _Batch(stated, frames, rows)
+        if before.rows is None:
+            return _Batch(stated, self._made(stated))
+        rows = before.rows.copy()
+        reported = _moved(stated[2:], before.stated[2:])
+        times = texts(stated.updated_at[place] for place in reported)
+        for place, at in zip(reported, times, strict=True):
+            rows[place] = _at(rows[place], at)
+        for place, row in zip(others, self._made(stated.at(others)), strict=True):
+            rows[place] = row
+        return _Batch(stated, rows)
 
-    def _framed(self, stated: Stated) -> list[Frame]:
-        # JSON has no line feed of its own, and no key in a text.
-        lines = _ENCODER.encode_lines(self._shown(stated, itertools.repeat(None)))
-        parts = (line.partition('"updated_at":null') for line in lines.decode().split("\n"))
-        frames = ((f'{head}"updated_at":', tail) for head, _, tail in parts)
-        return [("", "") if one.binary in UNLISTED else next(frames) for one in stated.services]
+    def _made(self, stated: Stated) -> list[str]:
+        # JSON has no line feed of its own.
+        lines = _ENCODER.encode_lines(self._shown(stated, texts(stated.updated_at))).decode()
+        rows = iter(lines.split("\n"))
+        return ["" if one.binary in UNLISTED else next(rows) for one in stated.services]
 
     def _shown(self, stated: Stated, times: Iterable[str | None]) -> list[msgspec.Struct]:
         view = self._view
         return [
             view(service, state, at)
-            for service, state, at in zip(stated.services, stated.states, times, strict=False)
+            for service, state, at in zip(stated.services, stated.states, times, strict=True)
             if service.binary not in UNLISTED
         ]
+
+
+def _at(row: str, updated_at: str | None) -> str:
+    """Return a row with another ``updated_at``; no text has that key, with its quotes, in it."""
+    if not row:
+        return row
+    begin = row.index(_UPDATED_AT) + len(_UPDATED_AT)
+    value = f'"{updated_at}"' if updated_at else "null"
+    return row[:begin] + value + row[row.index(",", begin) :]
 
 
 def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) -> list[int]:

@@ -78,12 +78,12 @@ class Recorder:
 
     # -- what a look reads -------------------------------------------------------------------
 
-    def lives(self) -> dict[Member, int]:
+    def lives(self) -> Mapping[Member, int]:
         """Return the members of all living services, each with its incarnation."""
         return self._store.lives(ServiceFilter())
 
     def overview(self, limits: Limits, *, changed_only: bool, with_sessions: bool) -> Overview:
-        """Return the summaries of all living services, or of those that may have changed."""
+        """Return it, with the summaries of all who live, or of those who may have changed."""
         with reading(self._engine) as connection:
             listening = read_listening(connection, self._store.silence)
             found = summaries(

@@ -16,6 +16,7 @@ from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.messages import Report
 from servicegroup.model import Reason
+from servicegroup.sessions import SessionEnd
 from servicegroup.store import marks, tokens
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
@@ -23,8 +24,9 @@ from servicegroup.store.events import append, failures
 from servicegroup.store.findings import clamp_future_stamps
 from servicegroup.store.lease import take
 from servicegroup.store.outbox import forget
+from servicegroup.store.questions import Heard
 from servicegroup.store.retention import purge
-from servicegroup.store.sessions import SessionWriter
+from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.tables import (
     event_log,
     events,
@@ -34,6 +36,7 @@ from servicegroup.store.tables import (
     planes,
     protections,
     services,
+    sessions,
 )
 from servicegroup.store.tables import tokens as token_table
 from support.aging import backdate
@@ -109,6 +112,56 @@ def test_a_session_lasts_through_a_clock_that_is_behind_for_less_than_marks_are_
     plane.end([])
     with reading(engine) as connection:
         assert connection.scalars(select(planes.c.marked_at)).all() == [marked_at]
+
+
+def test_what_a_look_finds_before_the_next_mark_is_dated_back_by_a_later_look(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """Until an intake marks by the clock that is right, nothing is dated to it."""
+    lives = [group.join(host, "nova-compute") for host in ("h1", "h2")]
+    group.report([Report(life.uuid, 1) for life in lives])
+    tokens.create(engine, "short", "reader", None, timedelta(hours=1))
+    plane = SessionWriter(engine, "node1")
+    plane.begin_anew([])
+    held = [Opening(life.uuid, 1, 1, life.uuid) for life in lives]
+    plane.open(held)
+    later = marked_ahead(engine, YEAR)
+    made = token_table.update().values(created_at=later, expires_at=later + timedelta(hours=1))
+    write(engine, lambda connection: connection.execute(made))
+    first, second = held
+    plane.end(
+        [Ending(first.uuid, first.session, SessionEnd.BROKEN)],
+        [Heard(second.uuid, second.session, 30.0)],
+    )
+    observer = Observer(group)
+    observer.keep_lease()
+    observer.look()
+    group.report([])
+    observer.look()
+    now = now_of(engine)
+    (token,) = tokens.issued(engine)
+    assert token.remaining is not None
+    assert token.remaining <= 3600
+    with reading(engine) as connection:
+        columns = (sessions.c.opened_at, sessions.c.ended_at, sessions.c.deaf_since)
+        stamps = [stamp for row in connection.execute(select(*columns)) for stamp in row if stamp]
+    assert len(stamps) == 4
+    assert max(stamps) <= now
+
+
+def test_a_plane_that_marks_has_not_lapsed_by_a_mark_that_is_ahead(
+    group: ServiceGroup, engine: Engine
+) -> None:
+    """A clock leapt between two marks of the plane, and was set right; an intake marked by it."""
+    group.report([])
+    plane = SessionWriter(engine, "node1")
+    plane.begin_anew([])
+    marked_ahead(engine, YEAR)
+    plane.end([])
+    group.report([])
+    plane.end([])
+    with reading(engine) as connection:
+        assert connection.scalars(select(planes.c.marked_at)).one() <= now_of(engine)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])

@@ -18,7 +18,7 @@ from servicegroup.messages import Leave, Report
 from servicegroup.model import Departure, Limits, Service, ServiceFilter
 from servicegroup.moments import moment_of
 from servicegroup.sessions import SessionEnd
-from servicegroup.store import migrate, snapshots
+from servicegroup.store import memory, migrate, snapshots
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.memory import HOT
@@ -328,6 +328,39 @@ def test_rows_that_share_a_token_are_told_apart(engine: Engine) -> None:
         group.delete(uuid)
     assert stated(group) == judged(group)
     assert len(stated(group)) == COUNT - 3
+
+
+def test_a_restored_backup_of_rows_that_share_a_token_shows(engine: Engine) -> None:
+    """Others of them are gone then, and as many, with ids of the same sum."""
+    group, other = plane(engine), plane(engine)
+    uuids = fill(group)[: BATCH + 1]
+    for rest in group.services():
+        if rest.uuid not in uuids:
+            group.delete(rest.uuid)
+    write(engine, partial(Connection.execute, statement=services.update().values(edition=7)))
+    walk = Walk(engine, 0)
+    walk.back_up()
+    other.delete(uuids[0])
+    other.delete(uuids[3])
+    assert stated(group) == judged(group)
+    walk.restore()
+    other.delete(uuids[1])
+    other.delete(uuids[2])
+    assert stated(group) == judged(group)
+    assert group._store.lives(ServiceFilter()) == read_whole_lives(engine)
+
+
+def test_who_is_gone_is_forgotten_also_where_only_some_are_listed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "FORGOTTEN", 2)
+    group = plane(engine)
+    for number in range(12):
+        uuid = group.join(f"h{number}", "web").uuid
+        assert len(stated(group, ServiceFilter(binary="web"))) == 1
+        group.delete(uuid)
+    assert group._store._memory is not None
+    assert len(group._store._memory.known) <= 5
 
 
 def test_who_is_late_is_told_in_columns_as_in_rows(engine: Engine) -> None:

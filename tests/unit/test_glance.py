@@ -70,7 +70,7 @@ def kept(snapshot: Snapshot, silence: float) -> Stamped:
         else:
             marked_at.append(moment_of(session.marked_at))
     updated_at = [moment_of(one.updated_at) for one in snapshot.services]
-    stamps = Stamps(Fingerprint(len(rows), 0, "0"), updated_at, late, marked_at)
+    stamps = Stamps(Fingerprint(len(rows), "0"), updated_at, late, marked_at)
     return Stamped(snapshot.listening, Kept(stamps.fingerprint, rows), stamps, snapshot.whole)
 
 

@@ -151,18 +151,20 @@ class Observer:
         return happened
 
     def _overview(self, fencing_token: int) -> Overview:
-        """Return what a look begins with, once nothing is from the future.
+        """Return what a look begins with, once nothing is later than the latest mark.
 
         What is, when the database's clock may have stepped back, is dated back: all that judge
         then count from here, whoever begins to only later (SQL-5). A step there and back between
-        two looks shows by the stamps that it left ahead (F-50).
+        two looks shows by the stamps that it left ahead (F-50). While the latest mark lies ahead
+        itself, until an intake marks by the clock that is back, it is done at each look.
         """
         overview = self._read_overview()
         now = overview.listening.now
         if self._looked_at is None or now < self._looked_at or self._is_ahead:
             self._recorder.clamp_future_stamps(fencing_token)
             overview = self._read_overview()
-        self._looked_at = overview.listening.now
+        now, mark = overview.listening.now, overview.listening.marked_at
+        self._looked_at = None if mark is not None and mark > now else now
         return overview
 
     def _read_overview(self) -> Overview:

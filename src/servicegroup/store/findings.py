@@ -29,7 +29,7 @@ from servicegroup.store.marks import (
     newest_unheard,
     register_now,
 )
-from servicegroup.store.tables import mirrors, outbox, protections, services
+from servicegroup.store.tables import mirrors, outbox, protections, services, sessions
 from servicegroup.store.tokens import clamp_future_tokens
 
 BATCH = 500
@@ -150,7 +150,8 @@ def clamp_future_stamps(engine: Engine, fencing_token: int) -> int:
     """Date what is stamped later than now, as the clock stepped back, to now (F-50).
 
     Now is no earlier than the latest mark: before an intake has marked by the clock that is back,
-    nothing would show, once that is set right, that what was dated to it is not old.
+    nothing would show, once that is set right, that what was dated to it is not old. So while the
+    mark lies ahead, this dates back to it, and has to be done again.
     Returns how many services there were. Raises LeaseLost, StoreUnavailable; what was done by then
     stays done.
     """
@@ -214,7 +215,8 @@ def _clamp_others(fencing_token: int, connection: Connection) -> None:
     fence(connection, fencing_token)
     now = register_now(connection)
     stamps = (protections.c.since, outbox.c.created_at, services.c.deleted_at)
-    for stamp in (*stamps, mirrors.c.answered_at, mirrors.c.answered_before):
+    of_sessions = (sessions.c.opened_at, sessions.c.ended_at, sessions.c.deaf_since)
+    for stamp in (*stamps, *of_sessions, mirrors.c.answered_at, mirrors.c.answered_before):
         connection.execute(stamp.table.update().where(stamp > now).values({stamp.name: now}))
     clamp_future_tokens(connection, now)
 

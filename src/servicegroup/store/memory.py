@@ -1,11 +1,12 @@
 """The record in memory: what no report changes is read again only of those where it has changed.
 
 Between two lists little but stamps moves. So a process keeps the rows that it has read, and each
-list reads their tokens (``edition``) and what reports change. PostgreSQL itself draws a row's token
-anew, in the same transaction, with any other change of it, whoever makes it: another control plane,
-an older release, an operator by hand. Of whoever has another token than here the whole row is read
-in the transaction that read the token, so no answer is older than its question. A restored backup
-has other tokens than what it lost, since they are drawn and not counted.
+list reads what reports change, and what shows that the rows are as they are kept: their tokens
+(``edition``), or a fingerprint of them. PostgreSQL itself draws a row's token anew, in the same
+transaction, with any other change of it, whoever makes it: another control plane, an older release,
+an operator by hand. Of whoever has another token than here the whole row is read in the transaction
+that read the token, so no answer is older than its question. A restored backup has other tokens
+than what it lost, since they are drawn and not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
-from sqlalchemy import ARRAY, Connection, Engine, Select, bindparam, func
+from sqlalchemy import ARRAY, Connection, Engine, Select, bindparam, func, select
 
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service
@@ -53,6 +54,11 @@ _HOT_WIDTH = 2 + len(HOT)
 
 KEPT_BATCHES = 16
 """Batches that are kept as lists: everybody, of a fleet of 100,000, and a few of its binaries."""
+
+FORGOTTEN = 5_000
+"""Services that may be kept though they are gone, or as many as live."""
+
+_LIVING = select(services.c.id).where(services.c.deleted == 0)
 
 _SHARED = ("binary", "topic", "zone")
 """Names that many services have: they are held once."""
@@ -154,12 +160,18 @@ class Memory:
         self.with_sessions = with_sessions
         self.known: dict[int, Row] = {}
         self.batches: Remembered[Hashable, Kept] = Remembered(KEPT_BATCHES)
+        self._lived = 0
 
     def keep(self, living: Collection[int]) -> None:
         """Keep no others than these; who registers meanwhile is read once more."""
+        self._lived = len(living)
         if len(self.known) > len(living):
             for gone in set(self.known) - set(living):  # other threads write to it
                 self.known.pop(gone, None)
+
+    def is_full(self) -> bool:
+        """Tell whether many may be gone since it was told who lives; lists of some do not tell."""
+        return len(self.known) > 2 * max(self._lived, FORGOTTEN)
 
 
 class MemoryList:
@@ -240,6 +252,8 @@ class MemoryList:
         if changed:
             learnt = _learnt(connection, changed)
             kept.update(learnt)
+            if self._memory.is_full():
+                self._memory.keep(connection.scalars(_LIVING).all())
             known = [learnt.get(one, row) for one, row in zip(ids, known, strict=True)]
         self._note(values, ids)
         return [row for row in known if row is not None]

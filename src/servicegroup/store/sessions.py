@@ -6,8 +6,8 @@ own and changes nothing, on whichever control plane. What a control plane ends i
 with its mark: while its ends do not reach the record, its mark grows old, and nothing that it
 holds counts as present. A mark that is old is never made anew: it would raise whoever died
 meanwhile, until that end is written too. Its process goes on as another control plane, which
-claims what it still holds. All stamps are by the register's clock, as those of reports are, so
-that a mark made on one node of a cluster is not old on another (F-25).
+claims what it still holds. All stamps are no earlier than the latest mark, as those of reports are,
+so that a mark made on one node of a cluster is not old on another (F-25).
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from servicegroup.liveness import MARK_TOLERANCE
 from servicegroup.messages import Refusals
 from servicegroup.model import Member
 from servicegroup.sessions import SessionEnd
+from servicegroup.store.clock import utcnow
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append
 from servicegroup.store.marks import KEPT, register_now, undoubted_now
 from servicegroup.store.questions import Heard, note
+from servicegroup.store.register_clock import by_register
 from servicegroup.store.reports import Life, classified, looked_up
 from servicegroup.store.session_rows import locked
 from servicegroup.store.tables import planes, services, sessions
@@ -165,10 +167,16 @@ class SessionWriter:
 
     def _mark(self, connection: Connection, now: datetime) -> None:
         """Say that this control plane works, unless its last mark is too old. Raises Lapsed."""
-        oldest = now - timedelta(seconds=MARK_TOLERANCE)
+        if not self._marks(connection, now, by=now):
+            # By a clock that leapt, the latest mark lies ahead: by the right one ours is not old.
+            clock = connection.execute(select(utcnow())).scalar_one()
+            if not self._marks(connection, now, by=by_register(clock, now)):
+                raise Lapsed(f"Control plane {self._name} has not marked for too long.")
+
+    def _marks(self, connection: Connection, now: datetime, *, by: datetime) -> bool:
+        oldest = by - timedelta(seconds=MARK_TOLERANCE)
         own = planes.update().where(planes.c.id == self.id, planes.c.marked_at >= oldest)
-        if not connection.execute(own.values(marked_at=now)).rowcount:
-            raise Lapsed(f"Control plane {self._name} has not marked for too long.")
+        return bool(connection.execute(own.values(marked_at=now)).rowcount)
 
 
 def ended_since(engine: Engine, since: datetime | None, most: int) -> tuple[datetime, list[Member]]:

@@ -54,20 +54,19 @@ def edition_or(
 
 
 class Fingerprint(NamedTuple):
-    """What shows whether services are those that are kept: their number, and two sums.
+    """What shows whether services are those that are kept: their number, and a sum.
 
-    Whoever comes, goes or changes brings a token that was drawn, but for rows that no release since
-    those tokens has changed, which share one: what a batch has more of in their place has greater
-    ids. ``editions`` is None where nothing draws tokens, and then nothing that is kept is believed.
+    It is of a hash of the id and the token of each: rows that no release since those tokens has
+    changed share one. Whoever comes, goes or changes makes another sum, but once in 2^53 changes.
+    ``tokens`` is None where nothing draws them, and then nothing that is kept is believed.
     """
 
     number: int
-    ids: int
-    editions: str | None
+    tokens: str | None
 
     def shows(self, kept: Fingerprint) -> bool:
         """Tell whether the services are those that are kept."""
-        return self.editions is not None and self == kept
+        return self.tokens is not None and self == kept
 
 
 class Stamps(NamedTuple):
@@ -99,11 +98,11 @@ def read_stamps(
     """
     query = _stamps(frozenset(values), with_sessions=with_sessions)
     moments = {"after": after, "until": until}
-    number, ids, editions, *sent = connection.execute(query, {**values, **moments}).one()
+    number, tokens, *sent = connection.execute(query, {**values, **moments}).one()
     columns = [received(column or b"") for column in sent]  # of no services there is no column
     if not with_sessions:
         columns.append(array("q", [NO_SESSION]) * number)
-    return Stamps(Fingerprint(number, ids, editions), *columns)
+    return Stamps(Fingerprint(number, tokens), *columns)
 
 
 def read_fingerprint(connection: Connection, values: Mapping[str, Any]) -> Fingerprint:
@@ -159,8 +158,8 @@ def _batch(
 
 def _sums(batch: Subquery) -> list[ColumnElement[Any]]:
     """Return the columns of a ``Fingerprint``."""
-    editions = case((_DRAWS, cast(func.sum(batch.c.edition), String)))
-    return [func.count(), cast(func.coalesce(func.sum(batch.c.id), 0), BigInteger), editions]
+    hashed = func.hashint8extended(batch.c.edition, cast(batch.c.id, BigInteger))
+    return [func.count(), case((_DRAWS, cast(func.sum(hashed), String)))]
 
 
 def _together(column: ColumnElement[Any]) -> ColumnElement[Any]:

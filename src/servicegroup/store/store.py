@@ -142,7 +142,7 @@ class Store:
         most = snapshots.BATCH_OF_STAMPS
         return read_in_batches(self.engine, self.silence, filters, read_batch, most)
 
-    def lives(self, filters: ServiceFilter) -> dict[Member, int]:
+    def lives(self, filters: ServiceFilter) -> Mapping[Member, int]:
         """Return the members of the services that match, each with its incarnation.
 
         There are none that are mirrored: no backend knows those. May raise NotFound for a marker

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -80,6 +82,26 @@ def raised(plane: ControlPlane, after: int) -> set[str]:
     return {event["host"] for event in events if event["kind"] == "service-up"}
 
 
+def spread(plane: ControlPlane, many: int) -> list[str]:
+    """Register so many hosts, in a group each; a half of them begins at each of two control planes.
+
+    Where a service begins follows from its uuid, so a few of them may begin at the same one.
+    """
+    halves: tuple[list[str], list[str]] = ([], [])
+    for host in (f"h{number}" for number in itertools.count()):
+        asked = {"host": host, "binary": "nova-compute", "group": host}
+        status, _, body = plane.request("POST", "/v1/services", asked)
+        assert status in (200, 201), body
+        half = halves[zlib.crc32(body["uuid"].encode()) % 2]
+        if len(half) < many // 2:
+            half.append(host)
+        else:
+            plane.request("DELETE", f"/v1/services/{body['uuid']}")
+        if sum(map(len, halves)) == many:
+            return halves[0] + halves[1]
+    raise AssertionError
+
+
 def test_a_crash_is_down_in_about_a_second(planes: Planes, tmp_path: Path) -> None:
     plane = planes(heartbeat_interval=2, membership_ttl=15)
     with fleet(plane.url, ["h1", "h2"], tmp_path, apart=True) as (first, _):
@@ -132,7 +154,7 @@ def test_a_control_plane_that_ends_takes_nobody_with_it(
     """Those that it held are on the other one in seconds, and no verdict flips."""
     patient = {"heartbeat_interval": 2, "membership_ttl": 10}
     first, second = planes(**patient), planes(**patient)
-    hosts = [f"h{n}" for n in range(6)]
+    hosts = spread(first, 6)
     with fleet(f"{first.url},{second.url}", hosts, tmp_path, apart=True):
         until(lambda: present(second, *hosts), 30)
         names = {where(second, host) for host in hosts}

@@ -21,22 +21,9 @@
 #           living service is found dead, and "changed since" misses rows. Lock first, then stamp.
 . "$(dirname "$0")/setup.sh"
 
-bin=/usr/lib/postgresql/15/bin
-need "$bin/postgres" postgresql-15
 need psql postgresql-client-15
-need python3 python3
-need_version PostgreSQL 15.18 "$("$bin/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')"
-
-as=() # the server refuses to run as root
-[ "$(id -u)" != 0 ] || as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-mkdir "$work/data"
-[ "$(id -u)" != 0 ] || { chmod 711 "$work" && chown postgres "$work/data"; }
-port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
-cd /
-"${as[@]}" "$bin/initdb" -D "$work/data" -A trust -U postgres --no-sync >/dev/null
-"${as[@]}" "$bin/postgres" -D "$work/data" -p "$port" -h 127.0.0.1 -k '' -F >"$work/log" 2>&1 &
-servers=$!
-ask() { PGCONNECT_TIMEOUT=5 psql -XqAt -h 127.0.0.1 -p "$port" -U postgres "$@"; }
+start_postgresql
+ask() { PGCONNECT_TIMEOUT=5 psql -XqAt -h 127.0.0.1 -p "$postgresql" -U postgres "$@"; }
 for _ in $(seq 100); do
     ask -c 'SELECT' 2>/dev/null && break
     sleep 0.2

@@ -16,21 +16,8 @@
 #           in parts by a pipeline takes the sum of reading and working. Ask for a flush after each statement.
 . "$(dirname "$0")/setup.sh"
 
-bin=/usr/lib/postgresql/15/bin
-need "$bin/postgres" postgresql-15
-need python3 python3
-need_version PostgreSQL 15.18 "$("$bin/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')"
 packages 'psycopg[binary]==3.3.9'
-
-as=() # the server refuses to run as root
-[ "$(id -u)" != 0 ] || as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-mkdir "$work/data"
-[ "$(id -u)" != 0 ] || { chmod 711 "$work" && chown postgres "$work/data"; }
-port=$(free_port)
-cd /
-"${as[@]}" "$bin/initdb" -D "$work/data" -A trust -U postgres --no-sync >/dev/null
-"${as[@]}" "$bin/postgres" -D "$work/data" -p "$port" -h 127.0.0.1 -k '' -F >"$work/log" 2>&1 &
-servers=$!
+start_postgresql
 
 cat >"$work/look.py" <<'PY'
 import sys, time
@@ -62,7 +49,7 @@ look("a small answer", SMALL)
 look("a megabyte", LARGE)
 look("a small answer, with a request to flush", SMALL, flushes=True)
 PY
-"$python" "$work/look.py" "$port" | tee "$work/seen"
+"$python" "$work/look.py" "$postgresql" | tee "$work/seen"
 wanted="a small answer: after the second one
 a megabyte: after the second one
 a small answer, with a request to flush: at once"

@@ -6,8 +6,8 @@
 #   need_version WHAT WANTED HAVE
 #   packages NAME==VERSION...   Python packages in an environment of their own, whose Python is $python
 #   free_port             print a port of 127.0.0.1 that nobody listens on
-#   start_etcd, start_memcached, start_redis, start_zookeeper
-#                         Debian 12's server, on port $etcd, $memcached, $redis or $zookeeper
+#   start_etcd, start_memcached, start_postgresql, start_redis, start_zookeeper
+#                         Debian 12's server, on port $etcd, $memcached, $postgresql, $redis or $zookeeper
 #   $work                 a temporary directory, removed at the end
 #   $servers              process ids that are ended first
 set -eu
@@ -49,6 +49,21 @@ start_memcached() {
     need_version memcached 1.6.18 "$(memcached --version | sed 's/.* //')"
     memcached=$(free_port)
     memcached -u nobody -l 127.0.0.1 -p "$memcached" 2>"$work/memcached.log" &
+    servers="$servers $!"
+}
+start_postgresql() { # whose user postgres needs no password
+    local bin=/usr/lib/postgresql/15/bin data=$work/postgresql as=()
+    need "$bin/postgres" postgresql-15
+    need_version PostgreSQL 15.18 "$("$bin/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')"
+    mkdir "$data"
+    if [ "$(id -u)" = 0 ]; then # as whom the server refuses to run
+        as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+        chmod 711 "$work" && chown postgres "$data"
+    fi
+    postgresql=$(free_port)
+    cd /
+    "${as[@]}" "$bin/initdb" -D "$data" -A trust -U postgres --no-sync >/dev/null
+    "${as[@]}" "$bin/postgres" -D "$data" -p "$postgresql" -h 127.0.0.1 -k '' -F >"$work/postgresql.log" 2>&1 &
     servers="$servers $!"
 }
 start_redis() {

@@ -68,6 +68,13 @@ def marked_ahead(engine: Engine, ahead: timedelta) -> datetime:
     return marked_at
 
 
+def reported_before(group: ServiceGroup, engine: Engine, ahead: timedelta) -> tuple[str, datetime]:
+    """Return the uuid of who reported before the latest mark lay so far ahead, and that mark."""
+    joined = group.join("h", "nova-compute")
+    group.report([Report(joined.uuid, 1)])
+    return joined.uuid, marked_ahead(engine, ahead)
+
+
 def leap(engine: Engine, ahead: timedelta) -> None:
     """Leave what a clock leaves that leapt, was marked by, and was set right."""
     now = now_of(engine)
@@ -79,11 +86,9 @@ def test_a_report_is_stamped_no_earlier_than_the_latest_mark(
     group: ServiceGroup, engine: Engine, ahead: timedelta
 ) -> None:
     """What a clock stamps that is behind for less than marks are apart would seem old."""
-    joined = group.join("h", "nova-compute")
-    group.report([Report(joined.uuid, 1)])
-    marked_at = marked_ahead(engine, ahead)
-    group.report([Report(joined.uuid, 1)], marking=False)
-    assert group.get(joined.uuid).last_seen_up == marked_at
+    uuid, marked_at = reported_before(group, engine, ahead)
+    group.report([Report(uuid, 1)], marking=False)
+    assert group.get(uuid).last_seen_up == marked_at
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=600), YEAR])
@@ -91,12 +96,10 @@ def test_what_is_dated_back_before_a_mark_is_not_old_once_the_clock_is_right(
     group: ServiceGroup, engine: Engine, ahead: timedelta
 ) -> None:
     """F-50: a look comes while the clock is behind, and the next mark only when it is not."""
-    joined = group.join("h", "nova-compute")
-    group.report([Report(joined.uuid, 1)])
-    marked_at = marked_ahead(engine, ahead)
+    uuid, marked_at = reported_before(group, engine, ahead)
     backdate(engine, -ahead.total_seconds() - 60)
     assert clamp_future_stamps(engine, take(engine, "observer", None)) == 1
-    found = group.get(joined.uuid)
+    found = group.get(uuid)
     assert (found.registered_at, found.last_seen_up) == (marked_at, marked_at)
 
 

@@ -159,10 +159,9 @@ def test_summaries_have_them_too(
 ) -> None:
     held, never = (group.join(f"h{n}", "nova-compute") for n in range(2))
     plane.open([Opening(held.uuid, 1, 1, "s")])
+    then = store.snapshot().listening
     with reading(engine) as connection:
-        found = summaries(
-            connection, store.listening(), Limits(), changed_only=False, with_sessions=True
-        )
+        found = summaries(connection, then, Limits(), changed_only=False, with_sessions=True)
     assert [one.session and one.session.plane for one in found] == ["node1", None]
     assert never.uuid != held.uuid
 
@@ -176,7 +175,7 @@ def test_who_holds_a_session_without_a_doubt_needs_no_closer_look(
     plane.open([Opening(lives[name], 1, 1, name) for name in names[:3]])
     other.open([Opening(lives["unmarked"], 1, 1, "unmarked")])
     plane.end([Ending(lives["ended"], "ended", SessionEnd.BROKEN)])
-    then = store.listening()
+    then = store.snapshot().listening
     now = then.now
     on_other = planes.c.name == "node2"
     deaf = sessions.c.session == "deaf"

@@ -22,7 +22,7 @@ def test_what_is_remembered_may_be_replaced_while_an_answer_is_made(
     life = group.join("h1", "nova-compute")
     group.report([Report(life.uuid, 1)])
     group.update(life.uuid, forced_down=True)
-    listening = group._store.listening()
+    listening = group._store.snapshot().listening
     services = [msgspec.structs.replace(s, forced_down=False) for s in group.services()]
     shadow = Judge(Reference(ReferenceOptions(directory=str(tmp_path / "shadow"))), group.limits)
     answers = shadow.ask(services)

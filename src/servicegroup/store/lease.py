@@ -21,7 +21,7 @@ from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Cursor, mark_of
 from servicegroup.liveness import OBSERVER_TOLERANCE
 from servicegroup.store.database import reading, write
-from servicegroup.store.marks import moment_of_report
+from servicegroup.store.marks import moment_of_report, register_now
 from servicegroup.store.tables import event_log, events, observer
 
 _ROW = observer.c.id == 1
@@ -184,7 +184,7 @@ def release(engine: Engine, fencing_token: int) -> None:
     free = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> None:
-        now = connection.execute(select(moment_of_report())).scalar_one()
+        now = register_now(connection)
         gone = now - timedelta(seconds=2 * OBSERVER_TOLERANCE)
         connection.execute(free.values(renewed_at=gone, observed_at=None))
 

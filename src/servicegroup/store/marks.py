@@ -196,7 +196,7 @@ def undoubted_now(connection: Connection) -> datetime:
 
 
 def register_now(connection: Connection) -> datetime:
-    """Return the moment that is written now, of whichever clock that is (F-25, F-50)."""
+    """Return what is stamped now (F-25, F-50); see ``moment_of_report``."""
     now: datetime = connection.execute(select(moment_of_report())).scalar_one()
     return now
 

@@ -92,7 +92,7 @@ class Kept:
         return [row.member for row in self.rows]
 
     @cached_property
-    def lives(self) -> dict[Member, int]:
+    def lives(self) -> Mapping[Member, int]:
         """The incarnation of each member; no backend knows who is mirrored."""
         return {row.member: row.service.incarnation for row in self.rows if not row.service.mirror}
 
@@ -101,12 +101,8 @@ class Known(NamedTuple):
     """A batch of which nothing is read but who is in it."""
 
     listening: Listening
-    kept: Kept
-
-    @property
-    def services(self) -> list[Service]:
-        """The services, without what reports change."""
-        return self.kept.services
+    services: list[Service]
+    lives: Mapping[Member, int]
 
 
 class Stamped(NamedTuple):
@@ -218,7 +214,8 @@ class MemoryList:
     ) -> Known:
         """Read only who is in the next batch."""
         fingerprint = read_fingerprint(connection, values)
-        return Known(listening, self._kept(connection, values, fingerprint))
+        kept = self._kept(connection, values, fingerprint)
+        return Known(listening, kept.services, kept.lives)
 
     def _kept(
         self, connection: Connection, values: Mapping[str, Any], fingerprint: Fingerprint

@@ -7,7 +7,6 @@ has ``told_down`` for a departure; ``left_at`` is since when, by the register's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +23,7 @@ from servicegroup.model import Reason
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import write
 from servicegroup.store.events import about, append, of_row
-from servicegroup.store.marks import moment_of_report
+from servicegroup.store.marks import register_now
 from servicegroup.store.tables import mirrors, services
 
 _c = services.c
@@ -75,7 +74,7 @@ def _keep(connection: Connection, look: Look) -> Looked:
     happened += _delete(connection, look.mirror, gone) if look.gone else []
     if look.answered:
         answered = update(mirrors).where(mirrors.c.name == look.mirror)
-        moment = connection.scalar(select(moment_of_report()))
+        moment = register_now(connection)
         connection.execute(
             answered.values(answered_before=mirrors.c.answered_at, answered_at=moment)
         )
@@ -91,7 +90,7 @@ def _claim(connection: Connection, look: Look) -> None:
     own = select(mirrors.c.endpoint).where(mirrors.c.name == look.mirror).with_for_update()
     endpoint = connection.scalar(own)
     if endpoint is None:
-        moment = connection.scalar(select(moment_of_report()))
+        moment = register_now(connection)
         row = {"name": look.mirror, "endpoint": look.endpoint}
         connection.execute(
             mirrors.insert().values(**row, answered_at=moment, answered_before=moment)
@@ -236,7 +235,7 @@ def _made(
     """Make the rows of new services, in one statement, with the events that tell of them."""
     if not new:
         return [], []
-    now: datetime = connection.execute(select(moment_of_report())).scalar_one()
+    now = register_now(connection)
     latest = func.max(_c.incarnation)
     query = select(_c.host, _c.topic, latest).group_by(_c.host, _c.topic)
     lives = {

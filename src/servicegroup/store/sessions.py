@@ -167,13 +167,14 @@ class SessionWriter:
 
     def _mark(self, connection: Connection, now: datetime) -> None:
         """Say that this control plane works, unless its last mark is too old. Raises Lapsed."""
-        if not self._marks(connection, now, by=now):
+        if not self._is_marked(connection, now, by=now):
             # By a clock that leapt, the latest mark lies ahead: by the right one ours is not old.
             clock = connection.execute(select(utcnow())).scalar_one()
-            if not self._marks(connection, now, by=by_register(clock, now)):
+            if not self._is_marked(connection, now, by=by_register(clock, now)):
                 raise Lapsed(f"Control plane {self._name} has not marked for too long.")
 
-    def _marks(self, connection: Connection, now: datetime, *, by: datetime) -> bool:
+    def _is_marked(self, connection: Connection, now: datetime, *, by: datetime) -> bool:
+        """Mark unless the last mark is too old by a clock; tell whether it was not."""
         oldest = by - timedelta(seconds=MARK_TOLERANCE)
         own = planes.update().where(planes.c.id == self.id, planes.c.marked_at >= oldest)
         return bool(connection.execute(own.values(marked_at=now)).rowcount)

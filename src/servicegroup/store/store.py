@@ -24,7 +24,6 @@ from sqlalchemy.exc import IntegrityError
 
 from servicegroup.errors import Conflict, InvalidInput, NotFound
 from servicegroup.events import EventKind
-from servicegroup.liveness import Listening
 from servicegroup.messages import Registration
 from servicegroup.model import Member, ServiceFilter
 from servicegroup.store import snapshots
@@ -50,7 +49,6 @@ from servicegroup.store.snapshots import (
     of_members_or_lacking,
     read,
     read_in_batches,
-    read_listening,
     read_lives,
     read_whole,
     values_of,
@@ -152,7 +150,7 @@ class Store:
             with reading(self.engine) as connection:
                 return read_lives(connection, filters)
         batches = self._in_large_batches(filters, MemoryList(self._memory).known)
-        return reduce(operator.or_, (batch.kept.lives for batch in batches))
+        return reduce(operator.or_, (batch.lives for batch in batches))
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""
@@ -181,11 +179,6 @@ class Store:
             values = {"since": since, **names((m.group, m.host) for m in members)}
             query = of_members_or_lacking(with_sessions=self.with_sessions)
             return read(connection, self.silence, query, values)
-
-    def listening(self) -> Listening:
-        """Return who listened and observed when, without any service."""
-        with reading(self.engine) as connection:
-            return read_listening(connection, self.silence)
 
     def by_members(self, pairs: Iterable[tuple[str, str]]) -> Snapshot:
         """Return the living services of the given (group, host) pairs, ordered by id."""

@@ -70,6 +70,7 @@ class MemcachedDriver(Driver):
         names = ",".join(server.name for server in self._servers)
         self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
         self._ttl: float | None = None
+        self._owned = lru_cache(maxsize=2)(self._by_server)
         self._threads = PerProcess(lambda: ThreadPoolExecutor(_QUESTIONS * len(self._servers)))
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
@@ -125,10 +126,7 @@ class MemcachedDriver(Driver):
         All are asked at the same time, so those that do not answer cost one time limit (F-18).
         ``age`` is unknown: memcached tells that a key lives, not since when.
         """
-        owned: dict[Server, dict[str, Member]] = {server: {} for server in self._servers}
-        for member in members:
-            key = member_key(member)
-            owned[self._owner(key)][key] = member
+        owned = self._owned(tuple(members))  # who is asked about is mostly as before
         asked = [server for server in self._servers if owned[server] or not server.failing]
         found = self._at_once(lambda server: self._view(server, list(owned[server])), asked)
         views = dict(zip(asked, found, strict=True))
@@ -188,6 +186,13 @@ class MemcachedDriver(Driver):
 
     # -- writing ---------------------------------------------------------------------------
 
+    def _by_server(self, members: Collection[Member]) -> dict[Server, dict[str, Member]]:
+        owned: dict[Server, dict[str, Member]] = {server: {} for server in self._servers}
+        for member in members:
+            key = member_key(member)
+            owned[self._owner(key)][key] = member
+        return owned
+
     def _owner(self, key: str) -> Server:
         return self._servers[zlib.crc32(key.encode()) % len(self._servers)]
 
@@ -235,11 +240,10 @@ class MemcachedDriver(Driver):
         except DriverUnavailable as error:
             return _View(failure=str(error))
         # Most hold the same: the first life of a host, for the time that everybody has.
-        parsed = {value: parse(value) for value in set(found.values())}
-        values = {key: parsed[value] for key, value in found.items()}
-        if ttls := [value[1] for value in parsed.values() if value]:
+        lives = {value: parse(value) for value in set(found.values())}
+        if ttls := [life[1] for life in lives.values() if life]:
             self._ttl = max(*ttls, self._ttl or 0.0)
-        return _View(values, *self._doubt(server, canary, doubt))
+        return _View(found, lives, *self._doubt(server, canary, doubt))
 
     def _doubt(self, server: Server, canary: bytes | None, doubt: bytes | None) -> tuple[str, bool]:
         """Say why a miss proves nothing, or nothing; and whether that is so on every server."""
@@ -265,20 +269,26 @@ class MemcachedDriver(Driver):
         strange = Presence(PresenceState.UNKNOWN, detail=f"unreadable key on {server.name}")
         held = f"key on {server.name}"
         answers = {
-            value: Presence(PresenceState.PRESENT, frozenset((value[0],)), detail=held)
-            for value in set(view.values.values())
-            if value is not None
+            value: Presence(PresenceState.PRESENT, frozenset((life[0],)), detail=held)
+            if life
+            else strange
+            for value, life in view.lives.items()
         }
-        values: dict[str, Presence] = {
-            key: strange if value is None else answers[value] for key, value in view.values.items()
-        }
-        return ((member, values.get(key, missing)) for key, member in owned.items())
+        values = view.values
+        return (
+            (member, answers[values[key]] if key in values else missing)
+            for key, member in owned.items()
+        )
 
 
 class _View(msgspec.Struct, frozen=True):
-    """What one server answered: its keys, and why those that are missing prove nothing."""
+    """What one server answered: its keys, and why those that are missing prove nothing.
 
-    values: dict[str, tuple[int, float] | None] = {}
+    ``lives`` has what each value means, None for one that is unreadable.
+    """
+
+    values: dict[str, bytes] = {}
+    lives: dict[bytes, tuple[int, float] | None] = {}
     doubt: str = ""
     lists_differ: bool = False
     failure: str = ""

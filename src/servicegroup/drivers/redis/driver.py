@@ -99,7 +99,7 @@ class RedisDriver(Driver):
         """
         listings = self._list_groups({member.group for member in members})
         return {
-            member: listings[member.group].present.get(member.host, listings[member.group].others)
+            member: (listing := listings[member.group]).present.get(member.host, listing.others)
             for member in members
         }
 

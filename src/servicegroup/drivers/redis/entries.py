@@ -8,6 +8,9 @@ from typing import Any
 from servicegroup.driver import GroupPresence
 from servicegroup.model import Member, Presence, PresenceState
 
+_Life = tuple[int, float]
+"""An incarnation, and the seconds that are left to it."""
+
 
 def entry_of(member: Member, incarnation: int) -> str:
     """Return what a living incarnation of the member is called in its group's set."""
@@ -50,28 +53,49 @@ def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence
     if isinstance(listing, Exception):
         detail = f"the group's key is unreadable: {listing}"
         return GroupPresence({}, Presence(PresenceState.UNKNOWN, detail=detail))
-    living: dict[str, dict[int, float]] = {}
+    living: dict[str, _Life] = {}
+    several: dict[str, list[_Life]] = {}
     for entry, milliseconds in listing:
         host, incarnation = parse_entry(entry)
-        expiry = milliseconds / 1000
-        if incarnation is not None and expiry > now:
+        left = milliseconds / 1000 - now
+        if incarnation is not None and left > 0:
             # What is no UTF-8 is no member's name, and must not become one.
-            living.setdefault(host.decode(errors="surrogateescape"), {})[incarnation] = expiry
+            name, life = host.decode(errors="surrogateescape"), (incarnation, left)
+            first = living.setdefault(name, life)
+            if first is not life:
+                several.setdefault(name, [first]).append(life)
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
-    return GroupPresence(
-        {host: _present(lives, now, latest) for host, lives in living.items()}, missing
+    answers, most = _Answers(), latest - now
+    present = {
+        name: answers[one, int(left * 10)] if left <= most else _answer([(one, left)], most)
+        for name, (one, left) in living.items()
+    }
+    present.update((name, _answer(lives, most)) for name, lives in several.items())
+    return GroupPresence(present, missing)
+
+
+class _Answers(dict[tuple[int, int], Presence]):
+    """Those for hosts with one living entry, by incarnation and tenths of a second: few differ."""
+
+    def __missing__(self, key: tuple[int, int]) -> Presence:
+        incarnation, tenths = key
+        answer = self[key] = _present([incarnation], tenths / 10)
+        return answer
+
+
+def _answer(lives: list[_Life], most: float) -> Presence:
+    """Answer for a host by the lives that have no more than ``most`` seconds left."""
+    believed = [life for life in lives if life[1] <= most]
+    left = max(left for _, left in believed or lives)
+    if believed:
+        return _present([incarnation for incarnation, _ in believed], left)
+    detail = f"expires in {left:.1f} s, by another server's clock"
+    return Presence(PresenceState.UNKNOWN, detail=detail)
+
+
+def _present(incarnations: list[int], left: float) -> Presence:
+    return Presence(
+        PresenceState.PRESENT, frozenset(incarnations), detail=f"expires in {left:.1f} s"
     )
-
-
-def _present(living: dict[int, float], now: float, latest: float) -> Presence:
-    last = max(living.values())
-    if last > latest:
-        believed = {one: expiry for one, expiry in living.items() if expiry <= latest}
-        if not believed:
-            detail = f"expires in {last - now:.1f} s, by another server's clock"
-            return Presence(PresenceState.UNKNOWN, detail=detail)
-        return _present(believed, now, latest)
-    detail = f"expires in {last - now:.1f} s"
-    return Presence(PresenceState.PRESENT, frozenset(living), detail=detail)

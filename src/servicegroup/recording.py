@@ -137,10 +137,12 @@ class Recorder:
         before: Sequence[Protection],
         after: Sequence[Protection],
         at: datetime,
+        *,
+        blind: bool,
         by: str | None = None,
     ) -> list[Event]:
-        """End a look at every service and return its events. Raises LeaseLost."""
-        return findings.conclude(self._engine, fencing_token, before, after, at, by=by)
+        """End a look at every service, keeping the lease; return its events. Raises LeaseLost."""
+        return findings.conclude(self._engine, fencing_token, before, after, at, blind=blind, by=by)
 
     def prune(
         self,

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
+from servicegroup.controlplane.observer import LEASE_INTERVAL, Observer
+from servicegroup.group import ServiceGroup
 from servicegroup.store import lease
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import STATEMENT_TIMEOUT, reading, write
@@ -35,7 +38,7 @@ def fenced(engine: Engine, number: int) -> None:
 
     def work(connection: Connection) -> None:
         lease.fence(connection, number)
-        lease.mark_observed(connection)
+        lease.keep_by_look(connection, number)
 
     write(engine, work)
 
@@ -99,7 +102,11 @@ def test_who_falls_silent_is_replaced_by_one_and_writes_nothing_more(engine: Eng
 
 
 def _attempts(engine: Engine, number: int) -> list[Callable[[], None]]:
-    return [lambda: fenced(engine, number), lambda: lease.renew(engine, number, blind=True)]
+    return [
+        lambda: fenced(engine, number),
+        lambda: write(engine, partial(lease.keep_by_look, fencing_token=number)),
+        lambda: lease.renew(engine, number, blind=True),
+    ]
 
 
 def _row(engine: Engine) -> dict[str, object]:
@@ -120,7 +127,42 @@ def test_what_is_released_is_free_at_once_and_nobody_is_waited_for(engine: Engin
     lease.release(engine, first)
     assert seen(engine).is_free
     assert lease.observer_status(engine) is None
+    with pytest.raises(LeaseLost):  # of a look that is not over yet
+        fenced(engine, first)
+    assert seen(engine).is_free
     assert lease.take(engine, "second", seen(engine)) != first
+
+
+def test_a_look_keeps_it_and_says_whether_it_saw_anybody(engine: Engine) -> None:
+    token = lease.take(engine, "first", None)
+    for blind in (True, False):
+        fall_silent(engine, 3.5)
+        write(engine, partial(lease.keep_by_look, fencing_token=token, blind=blind))
+        held = seen(engine)
+        assert (held.is_free, held.blind) == (False, blind)
+    lease.renew(engine, token, blind=True)
+    write(engine, partial(lease.keep_by_look, fencing_token=token))
+    assert seen(engine).blind, "a part of a look does not know yet"
+
+
+def test_what_a_look_has_kept_is_renewed_only_when_no_other_look_came(
+    engine: Engine, group: ServiceGroup
+) -> None:
+    now = 100.0
+    observer = Observer(group, monotonic=lambda: now)
+    assert observer.keep_lease()
+    observer.look()
+    fall_silent(engine, 2)
+    kept = _row(engine)
+    assert observer.keep_lease()
+    assert _row(engine) == kept
+    now += LEASE_INTERVAL
+    assert observer.keep_lease()
+    assert seen(engine).age < 1, "there was no other look"
+    observer.look()
+    observer.release()
+    assert observer.keep_lease(), "it is taken anew"
+    assert not seen(engine).is_free
 
 
 def test_a_taking_that_a_failover_lost_has_a_token_of_its_own(engine: Engine) -> None:
@@ -158,7 +200,7 @@ def test_within_its_fence_the_holder_cannot_be_replaced(engine: Engine) -> None:
         lease.fence(connection, first)
         inside.set()
         assert finish.wait(10)
-        lease.mark_observed(connection)
+        lease.keep_by_look(connection, first)
 
     with ThreadPoolExecutor(2) as threads:
         writing = threads.submit(write, engine, work)

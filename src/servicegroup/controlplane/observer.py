@@ -8,6 +8,7 @@ keeps in the record, since when a member is known absent or held, makes every re
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -39,6 +40,9 @@ from servicegroup.recording import (
 )
 from servicegroup.sessions import Session, is_open, presence_of, rpc_of
 
+LEASE_INTERVAL = 1.0
+"""Seconds between two renewals of the lease; a look at everybody is one, too."""
+
 
 class Observer:
     """Decides what is held, and records; ``keep_lease`` and ``look`` are called again and again."""
@@ -57,6 +61,8 @@ class Observer:
         self._fencing_token: int | None = None
         self._blind = False
         self._looked_under: int | None = None
+        self._kept_until = -math.inf
+        self._monotonic = monotonic
         self._looked_at: datetime | None = None
         self._is_ahead = False
         self._present: dict[Place, set[int]] = {}
@@ -71,12 +77,13 @@ class Observer:
     def keep_lease(self) -> bool:
         """Renew the lease, or take one that is free; return whether this process observes.
 
-        A blind holder keeps it until somebody takes it who sees. Raises StoreUnavailable.
+        What a look has just kept needs no more. A blind holder keeps it until somebody takes it
+        who sees. Raises StoreUnavailable.
         """
         try:
-            if self._fencing_token is not None:
+            if self._fencing_token is not None and self._monotonic() >= self._kept_until:
                 self._recorder.renew_lease(self._fencing_token, blind=self._blind)
-            else:
+            elif self._fencing_token is None:
                 self._fencing_token = self._take()
         except LeaseLost:
             self._fencing_token = None
@@ -145,8 +152,11 @@ class Observer:
         findings.sort(key=lambda finding: finding.held_since is None)
         happened = self._recorder.record(fencing_token, findings)
         if members is None or before != after:
-            by = self._holder if inherits else None
-            happened += self._recorder.conclude(fencing_token, before, after, now, by)
+            by, began = self._holder if inherits else None, self._monotonic()
+            happened += self._recorder.conclude(
+                fencing_token, before, after, now, blind=self._blind, by=by
+            )
+            self._kept_until = began + LEASE_INTERVAL
         self._looked_under = fencing_token
         return happened
 

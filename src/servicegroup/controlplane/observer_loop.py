@@ -17,15 +17,12 @@ import msgspec
 
 from servicegroup.controlplane.background import Recurring
 from servicegroup.controlplane.detection_times import Detections
-from servicegroup.controlplane.observer import Observer
+from servicegroup.controlplane.observer import LEASE_INTERVAL, Observer
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS, Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
-
-LEASE_INTERVAL = 1.0
-"""Seconds between two renewals of the lease."""
 
 COALESCE = 0.1
 """Seconds at least between two looks that pushes ask for (ZK-9)."""

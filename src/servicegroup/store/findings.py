@@ -21,7 +21,7 @@ from servicegroup.liveness import judge
 from servicegroup.model import Service
 from servicegroup.store.database import reading, write
 from servicegroup.store.events import append, failures
-from servicegroup.store.lease import fence, mark_observed
+from servicegroup.store.lease import fence, keep_by_look
 from servicegroup.store.marks import (
     deciding,
     heard_for,
@@ -64,9 +64,8 @@ def record(engine: Engine, fencing_token: int, findings: Sequence[Finding]) -> l
 
 
 def _record(fencing_token: int, findings: Sequence[Finding], connection: Connection) -> list[Event]:
-    fence(connection, fencing_token)
     # Recording much takes longer than readers wait for the observer.
-    mark_observed(connection)
+    keep_by_look(connection, fencing_token)
     current = _unchanged(connection, findings)
     transitions = [f.transition for f in current if f.transition is not None]
     failed = [event.uuid for event in transitions if is_failure(event) and event.uuid]
@@ -247,12 +246,15 @@ def conclude(
     before: Sequence[Protection],
     after: Sequence[Protection],
     at: datetime,
+    *,
+    blind: bool = False,
     by: str | None = None,
 ) -> list[Event]:
     """End a look at every service: say that it was made, and keep what is suspect from now on.
 
-    ``by`` names a holder whose driver is another one than that of the looks before: with it, all
-    that was recorded before this look is forgotten, and every suspicion of theirs ends (F-52).
+    It keeps the lease too, with word of whether the observer is ``blind``. ``by`` names a holder
+    whose driver is another one than that of the looks before: with it, all that was recorded before
+    this look is forgotten, and every suspicion of theirs ends (F-52).
     Returns the events of it, as recorded. Raises LeaseLost, StoreUnavailable.
     """
     old = {(p.group, p.zone, p.signal): p for p in before}
@@ -261,8 +263,7 @@ def conclude(
     kept = set() if by else old.keys() & new.keys()
 
     def work(connection: Connection) -> list[Event]:
-        fence(connection, fencing_token)
-        mark_observed(connection, by)
+        keep_by_look(connection, fencing_token, blind=blind, holder=by)
         if by:
             _forget(connection, at)
         for key in old.keys() - kept:

@@ -180,13 +180,17 @@ def renew(engine: Engine, fencing_token: int, *, blind: bool) -> None:
 
 
 def release(engine: Engine, fencing_token: int) -> None:
-    """Let the next process take the lease at once; nothing happens if it is another's."""
+    """Let the next process take the lease at once; nothing happens if it is another's.
+
+    Nobody holds it then, so that a look that is not over yet does not keep it.
+    """
     free = observer.update().where(_ROW, observer.c.number == fencing_token)
 
     def work(connection: Connection) -> None:
         now = register_now(connection)
         gone = now - timedelta(seconds=2 * OBSERVER_TOLERANCE)
-        connection.execute(free.values(renewed_at=gone, observed_at=None))
+        nobody = _another_than(fencing_token)
+        connection.execute(free.values(renewed_at=gone, observed_at=None, number=nobody))
 
     write(engine, work)
 
@@ -198,12 +202,24 @@ def fence(connection: Connection, fencing_token: int) -> None:
         raise LeaseLost("Another process observes now.")
 
 
-def mark_observed(connection: Connection, holder: str | None = None) -> None:
-    """Say that the observer has looked at every service, now; within its fence.
+def keep_by_look(
+    connection: Connection,
+    fencing_token: int,
+    *,
+    blind: bool | None = None,
+    holder: str | None = None,
+) -> None:
+    """Say that the observer looks at every service, now, which keeps its lease and is its fence.
 
-    With its name, also that the record is about answers of its driver alone.
+    With ``blind`` also whether it sees anybody, and with its name, as ``holder``, that the record
+    is about answers of its driver alone. Raises LeaseLost unless this token holds the lease, now
+    and until the transaction ends.
     """
-    values: dict[str, Any] = {"observed_at": moment_of_report()}
+    values: dict[str, Any] = {"observed_at": moment_of_report(), "renewed_at": moment_of_report()}
+    if blind is not None:
+        values["blind"] = blind
     if holder is not None:
         values["holder"] = holder
-    connection.execute(observer.update().where(_ROW).values(values))
+    mine = observer.update().where(_ROW, observer.c.number == fencing_token)
+    if not connection.execute(mine.values(values)).rowcount:
+        raise LeaseLost("Another process observes now.")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import resource
 import socket
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
 
 import uvicorn
 
@@ -22,6 +27,9 @@ BACKLOG = 4096
 
 ACCEPTED = 4
 """Connections that are accepted in one turn of the loop; uvloop takes one of each socket."""
+
+TICK = 1.0
+"""Seconds between two rounds of what the server does by itself: the date, a certificate."""
 
 GRACE = 4
 """Seconds that pending requests have when the control plane stops; what is left gets 503."""
@@ -46,7 +54,7 @@ def sockets_of(listener: socket.socket) -> list[socket.socket]:
     return [listener, *(listener.dup() for _ in range(1, ACCEPTED))]
 
 
-def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn.Server:
+def server_of(app: Application, clients: Clients, settings: Settings) -> Server:
     """Return the server. Raises ConfigError for a certificate that cannot be used."""
     required = settings.tls is not None and settings.tls.required
 
@@ -54,14 +62,6 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         certificate_required = required
 
     Connection.clients = clients
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            for listening in (*(sockets or ()), *self.servers):
-                listening.close()  # first: who is refused at once goes elsewhere, as a proxy does
-            # It waits for every answer, and these have no end of their own.
-            await app.close_streams()
-            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app,
@@ -84,4 +84,36 @@ def server_of(app: Application, clients: Clients, settings: Settings) -> uvicorn
         config.callback_notify = tls.renew
         config.load()
         config.ssl = tls.context
-    return Server(config)
+    return Server(config, app)
+
+
+class Server(uvicorn.Server):
+    """A server that closes streams before it waits for answers, and sleeps while nobody asks."""
+
+    def __init__(self, config: uvicorn.Config, app: Application) -> None:
+        """Serve ``app``, which ``config`` is about."""
+        super().__init__(config)
+        self._app = app
+        self._wake: Callable[[], object] | None = None
+
+    async def main_loop(self) -> None:
+        """Do what is due once a second until a signal comes; uvicorn looks ten times as often."""
+        stopping = asyncio.Event()
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set)
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), TICK)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note that a signal came; called between two steps of the event loop's thread."""
+        super().handle_exit(sig, frame)
+        if self._wake is not None:
+            self._wake()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse who comes now, end what goes on for ever, and wait for what is being answered."""
+        for listening in (*(sockets or ()), *self.servers):
+            listening.close()  # first: who is refused at once goes elsewhere, as a proxy does
+        # It waits for every answer, and these have no end of their own.
+        await self._app.close_streams()
+        await super().shutdown(sockets)

@@ -22,6 +22,9 @@ T = TypeVar("T")
 PAUSE = 1.0
 """Seconds between two rounds."""
 
+LONG_PAUSE = 60.0
+"""The same where no driver has a backend, so that there is nothing but what others left."""
+
 SHARE = 0.2
 """Part of one processor that comparing may take."""
 
@@ -78,9 +81,10 @@ class Recurring:
 async def run_evictions(group: ServiceGroup) -> None:
     """Free deleted services, round after round, until cancelled; no failure ends it (LC-9)."""
     recurring = Recurring("Freeing deleted services")
+    is_asked = any(driver.capabilities.is_asked for driver, _ in group.drivers())
     while True:
-        await recurring.attempt(group.free_deleted)
-        await asyncio.sleep(PAUSE)
+        left = await recurring.attempt(group.free_deleted)
+        await asyncio.sleep(PAUSE if is_asked or left is None else LONG_PAUSE)
 
 
 async def run_comparison(group: ServiceGroup, observes: Callable[[], bool]) -> None:

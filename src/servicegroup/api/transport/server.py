@@ -28,6 +28,9 @@ BACKLOG = 4096
 ACCEPTED = 4
 """Connections that are accepted in one turn of the loop; uvloop takes one of each socket."""
 
+SEND_BUFFER = 256 * 1024
+"""Bytes of an answer that the kernel takes for a client; else megabytes for each slow reader."""
+
 TICK = 1.0
 """Seconds between two rounds of what the server does by itself: the date, a certificate."""
 
@@ -51,6 +54,7 @@ def allow_many_connections() -> int:
 
 def sockets_of(listener: socket.socket) -> list[socket.socket]:
     """Return what to serve on: a fleet that comes at once is accepted many at a time (LC-8)."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of each accepted
     return [listener, *(listener.dup() for _ in range(1, ACCEPTED))]
 
 

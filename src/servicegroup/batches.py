@@ -6,9 +6,10 @@ the rule is asked about the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from servicegroup.answers import answers_for, rpcs_for
 from servicegroup.glance import reasons_at_a_glance, signals_at_a_glance
 from servicegroup.judging import NOT_ASKED, Judge, Presences
+from servicegroup.liveness import Listening
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
 from servicegroup.names import check_state, check_text
 from servicegroup.store.memory import Stamped
@@ -27,6 +29,9 @@ _UP = Reason.REPORTING.state
 
 _OF_SESSION = {None: Reason.REPORTING, True: Reason.PRESENT, False: None}
 """What a service with fresh reports is, by whether its session is held; see ``held``."""
+
+MOST_GLIMPSED = 20_000
+"""Services up to which rows may be kept as they are shown whole."""
 
 B = TypeVar("B")
 
@@ -57,6 +62,21 @@ class Stated(NamedTuple):
             [states[place] for place in places],
             [updated_at[place] for place in places],
         )
+
+
+class Glimpse(NamedTuple):
+    """A batch as it is shown whole: what moves of it, in columns, and who has to be judged.
+
+    ``reasons`` has None for whoever a glance does not suffice for, or has more to tell. ``aged``
+    says who listened, and ``observed`` whether evidence says that an observer is at work.
+    ``judged`` yields some of the services with their verdicts, by their ids, a slice at a time.
+    """
+
+    batch: Stamped
+    reasons: list[Reason | None]
+    aged: Listening
+    observed: bool
+    judged: Callable[[list[int]], Iterator[list[Service]]]
 
 
 class Batches:
@@ -127,6 +147,41 @@ class Batches:
         if all(states):
             return stated
         return stated.at([place for place, state in enumerate(states) if state])
+
+    def glimpses(self, filters: ServiceFilter) -> Generator[Glimpse] | None:
+        """Yield the services that match for ``Glimpse``, or None.
+
+        There are none where rows are read each time, or a backend, nor of a fleet whose rows would
+        take too much memory.
+        """
+        judge = self._judge
+        if is_bounded(filters) or judge.driver.capabilities.is_asked:
+            return None
+        if self._store.kept > MOST_GLIMPSED:
+            return None
+        silence = judge.limits.service_down_time
+        stamped = self._store.stamped(filters, silence, with_moves=True)
+        return None if stamped is None else self._glimpses(stamped)
+
+    def _glimpses(self, stamped: Generator[Stamped]) -> Generator[Glimpse]:
+        judge = self._judge
+        with closing(stamped) as batches:
+            for batch in batches:
+                special = batch.kept.special.union(batch.stamps.moves.special)
+                reasons = [
+                    None if one in special else reason
+                    for one, reason in zip(
+                        batch.kept.ids, self._at_a_glance(batch, None), strict=True
+                    )
+                ]
+                now = batch.listening
+                observed = now.observed and now.is_about(judge.driver.name)
+                judged = partial(self._judged_of, batch)
+                yield Glimpse(batch, reasons, judge.aged(now), observed, judged)
+
+    def _judged_of(self, batch: Stamped, ids: list[int]) -> Iterator[list[Service]]:
+        for some in _in_slices(ids):
+            yield self.judged(batch.whole(some))
 
     def judged(self, snapshot: Snapshot, presences: Presences | None = None) -> list[Service]:
         """Give each service its verdict; asks the backend once unless ``presences`` are given."""

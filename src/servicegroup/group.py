@@ -15,7 +15,7 @@ from typing import Any
 
 from servicegroup import edits
 from servicegroup.answers import answers_for
-from servicegroup.batches import Batches, Stated
+from servicegroup.batches import Batches, Glimpse, Stated
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver
 from servicegroup.driver_state import DriverState
@@ -106,6 +106,10 @@ class ServiceGroup:
         It costs much less, since evidence is made of a few only. Raises as ``batches``.
         """
         return self._batches.states(filters or ServiceFilter())
+
+    def glimpses(self, filters: ServiceFilter) -> Iterator[Glimpse] | None:
+        """Yield what moves of the same, None where that is not known. Raises as ``batches``."""
+        return self._batches.glimpses(filters)
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""
@@ -241,10 +245,8 @@ class ServiceGroup:
         if self._comparison is None:
             raise InvalidInput("There is nothing to compare: set servicegroup_shadow_driver.")
         snapshot = self._store.snapshot()
-        judged, shadows = (
-            self._batches.judged(snapshot),
-            answers_for(self._comparison.judge, snapshot),
-        )
+        judged = self._batches.judged(snapshot)
+        shadows = answers_for(self._comparison.judge, snapshot)
         return self._comparison.of(self.driver.name, judged, snapshot.listening, shadows)
 
     # -- changing --------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Judge:
     ) -> list[Verdict]:
         """Return a verdict for each service by the backend's answers, and its own by its id."""
         told = self._obeyed and listening.is_about(self.driver.name)
-        listening = self._aged(listening)
+        listening = self.aged(listening)
         if not self.driver.capabilities.separate_signal:
             return [judge(self._evidence(service, None, listening, told)) for service in services]
         found = []
@@ -114,11 +114,10 @@ class Judge:
             for gone in set(remembered) - living:  # other threads write to it
                 remembered.pop(gone, None)
 
-    def _aged(self, listening: Listening) -> Listening:
+    def aged(self, listening: Listening) -> Listening:
         """Return when somebody listened, where the latest mark is or was later than now (F-50).
 
-        The next mark corrects it, within a second. Where no intake marks, it ages as stamps do,
-        from when it was first seen, and from then on nobody listens.
+        Until the next mark corrects it, it ages from when it was first seen, and nobody listens.
         """
         mark = listening.marked_at
         age = 0.0 if mark is None else (listening.now - mark).total_seconds()

@@ -92,6 +92,15 @@ class Kept:
         return [row.member for row in self.rows]
 
     @cached_property
+    def special(self) -> set[int]:
+        """The ids of those of whose record there is more to tell than that it is there."""
+        return {
+            one.id
+            for one in self.services
+            if one.mirror or one.absent_since or one.held_since or one.flapping_until
+        }
+
+    @cached_property
     def lives(self) -> Mapping[Member, int]:
         """The incarnation of each member; no backend knows who is mirrored."""
         return {row.member: row.service.incarnation for row in self.rows if not row.service.mirror}
@@ -195,6 +204,7 @@ class MemoryList:
     def stamped(
         self,
         silence: float,
+        with_moves: bool,
         connection: Connection,
         listening: Listening,
         values: Mapping[str, Any],
@@ -203,7 +213,9 @@ class MemoryList:
         with_sessions = self._memory.with_sessions
         now = listening.now
         oldest = now - timedelta(seconds=silence)
-        stamps = read_stamps(connection, values, oldest, now, with_sessions=with_sessions)
+        stamps = read_stamps(
+            connection, values, oldest, now, with_sessions=with_sessions, with_moves=with_moves
+        )
         kept = self._kept(connection, values, stamps.fingerprint)
         listening = beside_mirrors_of(connection, listening, kept.mirrored)
         whole = partial(_read_some, connection, listening, with_sessions)

@@ -69,6 +69,23 @@ class Fingerprint(NamedTuple):
         return self.tokens is not None and self == kept
 
 
+class Moves(NamedTuple):
+    """What else moves of a row that is shown whole, in columns ordered by id.
+
+    ``seen_at`` is the last report, or the record's making for who never reported. ``session``
+    stands for all that is said of a life's session but its mark, 0 for none. ``special`` are the
+    ids of those who have more to tell: a failure, a backend's error, or that they never reported.
+    """
+
+    report_count: Sequence[int]
+    seen_at: Sequence[int]
+    session: Sequence[int]
+    special: Sequence[int]
+
+
+NO_MOVES = Moves((), (), (), ())
+
+
 class Stamps(NamedTuple):
     """What reports change of services, in columns ordered by id, and whose record it is.
 
@@ -82,6 +99,8 @@ class Stamps(NamedTuple):
     updated_at: Sequence[int]
     late: Sequence[int]
     marked_at: Sequence[int]
+    moves: Moves = NO_MOVES
+    """Empty unless it was asked for."""
 
 
 def read_stamps(
@@ -91,18 +110,28 @@ def read_stamps(
     until: datetime,
     *,
     with_sessions: bool,
+    with_moves: bool = False,
 ) -> Stamps:
     """Return the columns of the services that match the values of filters.
 
     Who reported later than ``after``, and not later than ``until``, is not late.
     """
-    query = _stamps(frozenset(values), with_sessions=with_sessions)
+    query = _stamps(frozenset(values), with_sessions=with_sessions, with_moves=with_moves)
     moments = {"after": after, "until": until}
     number, tokens, *sent = connection.execute(query, {**values, **moments}).one()
-    columns = [received(column or b"") for column in sent]  # of no services there is no column
-    if not with_sessions:
-        columns.append(array("q", [NO_SESSION]) * number)
-    return Stamps(Fingerprint(number, tokens), *columns)
+    names = list(query.selected_columns.keys())[-len(sent) :]
+    # Of no services there is no column.
+    columns = {name: received(one or b"") for name, one in zip(names, sent, strict=True)}
+    for name, none in (("marked_at", NO_SESSION), ("session", 0)):
+        if name not in columns:
+            columns[name] = array("q", [none]) * number
+    return Stamps(
+        Fingerprint(number, tokens),
+        columns["updated_at"],
+        columns["late"],
+        columns["marked_at"],
+        Moves(*(columns[name] for name in Moves._fields)) if with_moves else NO_MOVES,
+    )
 
 
 def read_fingerprint(connection: Connection, values: Mapping[str, Any]) -> Fingerprint:
@@ -120,19 +149,42 @@ def read_tokens(
 
 
 @cache
-def _stamps(names: frozenset[str], *, with_sessions: bool) -> Select[Any]:
-    never: ColumnElement[Any] = cast(literal_column("'-infinity'"), services.c.updated_at.type)
-    seen_at = func.coalesce(services.c.last_seen_up, services.c.created_at)
+def _stamps(names: frozenset[str], *, with_sessions: bool, with_moves: bool) -> Select[Any]:
+    c = services.c
+    never: ColumnElement[Any] = cast(literal_column("'-infinity'"), c.updated_at.type)
+    seen_at = func.coalesce(c.last_seen_up, c.created_at)
     after, until = (bindparam(name, type_=seen_at.type) for name in ("after", "until"))
     in_time = and_(seen_at > after, seen_at <= until)
-    columns = [
-        func.timestamp_send(func.coalesce(services.c.updated_at, never)).label("updated_at"),
-        case((not_(in_time), func.int8send(cast(services.c.id, BigInteger)))).label("late"),
-    ]
+    own = func.int8send(cast(c.id, BigInteger))
+    columns = {
+        "updated_at": func.timestamp_send(func.coalesce(c.updated_at, never)),
+        "late": case((not_(in_time), own)),
+    }
     if with_sessions:
-        columns.append(func.timestamp_send(_marked_at(never)).label("marked_at"))
-    batch = _batch(names, *columns, with_sessions=with_sessions)
-    return select(*_sums(batch), *(_together(batch.c[column.name]) for column in columns))
+        columns["marked_at"] = func.timestamp_send(_marked_at(never))
+    if with_moves:
+        plain = and_(c.detail.is_(None), c.backend_error.is_(None), c.last_seen_up.is_not(None))
+        columns["report_count"] = func.int8send(cast(c.report_count, BigInteger))
+        columns["seen_at"] = func.timestamp_send(seen_at)
+        columns["special"] = case((not_(plain), own))
+    if with_moves and with_sessions:
+        columns["session"] = func.int8send(_said_of_session())
+    batch = _batch(
+        names,
+        *(column.label(name) for name, column in columns.items()),
+        with_sessions=with_sessions,
+    )
+    return select(*_sums(batch), *(_together(batch.c[name]).label(name) for name in columns))
+
+
+def _said_of_session() -> ColumnElement[int]:
+    """Return a number for what evidence says of a session beside its mark, 0 where there is none.
+
+    A uuid is drawn for each session, and it is asked by one control plane in one way.
+    """
+    said = (sessions.c.session, planes.c.name, cast(sessions.c.asked_incarnation, String))
+    text_ = func.concat_ws(literal_column("' '"), *said)
+    return case((sessions.c.opened_at.is_(None), 0), else_=func.hashtextextended(text_, 0))
 
 
 @cache

@@ -127,14 +127,23 @@ class Store:
         """Whether rows are kept in memory, so that lists are ``stamped``."""
         return self._memory is not None
 
-    def stamped(self, filters: ServiceFilter, silence: float) -> Generator[Stamped] | None:
+    @property
+    def kept(self) -> int:
+        """How many rows are kept in memory."""
+        return 0 if self._memory is None else len(self._memory.known)
+
+    def stamped(
+        self, filters: ServiceFilter, silence: float, *, with_moves: bool = False
+    ) -> Generator[Stamped] | None:
         """Return the same as kept rows beside columns of stamps, None where no rows are kept.
 
-        With it comes who reported in the last ``silence`` seconds.
+        With it comes who reported in the last ``silence`` seconds, and ``with_moves`` all that
+        moves of a row that is shown whole.
         """
         if self._memory is None:
             return None
-        return self._in_large_batches(filters, partial(MemoryList(self._memory).stamped, silence))
+        read_batch = partial(MemoryList(self._memory).stamped, silence, with_moves)
+        return self._in_large_batches(filters, read_batch)
 
     def _in_large_batches(self, filters: ServiceFilter, read_batch: ReadBatch[B]) -> Generator[B]:
         most = snapshots.BATCH_OF_STAMPS

@@ -1,0 +1,264 @@
+"""The rows of ``/v1/services`` as JSON, each kept but for what moves: reports, marks and ages.
+
+Evidence of ten thousand services takes several times as long to make and to encode as all the rest
+of a list. Whoever is up at a glance has the same as in the list before, but for some numbers. So
+rows are kept in pieces, and what moves is written as columns and put between them. Everybody else
+is judged and encoded whole.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from servicegroup.batches import MOST_GLIMPSED
+from servicegroup.model import ServiceFilter
+from servicegroup.moments import NEVER, moment_of, texts
+from servicegroup.remembered import Remembered
+
+if TYPE_CHECKING:
+    from servicegroup.batches import Glimpse
+    from servicegroup.group import ServiceGroup
+    from servicegroup.liveness import Listening
+    from servicegroup.model import Reason
+
+KEPT_SHEETS = 16
+"""Batches whose pieces stay in order: those of everybody, and of a few of their binaries."""
+
+_AGE = "age"
+"""What moves in the presence of whoever holds a session; others have none."""
+
+_VALUES = (
+    "report_count",
+    "created_at",
+    "updated_at",
+    "last_seen_up",
+    "registered_at",
+    "report_age",
+    "unheard",
+    "registered_age",
+    _AGE,
+)
+"""Values that move, or are each row's own, in the order of the fields; what stands between them is
+held once for all rows that share it."""
+
+_OWN = {"created_at", "registered_at"}
+"""Those of them that do not move."""
+
+_STRIDE = 2 * len(_VALUES) + 1
+"""Pieces of a row: each value after what stands before it, and the rest."""
+
+_NOTHING = [""] * _STRIDE
+"""The pieces of a row of which none are kept."""
+
+_ENCODER = msgspec.json.Encoder()
+
+_kept: WeakKeyDictionary[ServiceGroup, Frames] = WeakKeyDictionary()
+
+
+class Frame(NamedTuple):
+    """A row with gaps, and what it was made of: it is good for as long as that is the same."""
+
+    row: object
+    reason: Reason
+    session: int
+    observed: bool
+    pieces: list[str]
+
+
+class _MadeOf(NamedTuple):
+    """What the frames of a batch were made of, in columns."""
+
+    rows: Sequence[object]
+    reasons: list[Reason | None]
+    session: Sequence[int]
+    observed: bool
+
+    def is_of(self, place: int, frame: Frame) -> bool:
+        """Tell whether a frame is one of the service that stands at a place now."""
+        return (
+            frame.row is self.rows[place]
+            and frame.reason is self.reasons[place]
+            and frame.session == self.session[place]
+            and frame.observed == self.observed
+        )
+
+
+class _Sheet(NamedTuple):
+    """The rows of a batch one after another, in pieces, and at which places none is kept."""
+
+    made_of: _MadeOf
+    pieces: list[str]
+    whole: list[int]
+    registered_at: list[int]
+
+
+class Frames:
+    """The frames of one register, by the ids of its services."""
+
+    def __init__(self) -> None:
+        """Keep none yet."""
+        self._frames: dict[int, Frame] = {}
+        self._sheets: Remembered[tuple[ServiceFilter, int], _Sheet] = Remembered(KEPT_SHEETS)
+
+    def encoded(self, glimpses: Iterable[Glimpse], filters: ServiceFilter) -> Iterator[memoryview]:
+        """Yield the JSON of the services of each batch, with commas between them.
+
+        Those of a list of everybody replace all that are kept.
+        """
+        listed: set[int] = set()
+        for number, glimpse in enumerate(glimpses):
+            ids = glimpse.batch.kept.ids
+            listed.update(ids)
+            if ids:
+                yield self._encoded(self._sheet((filters, number), glimpse), glimpse)
+        if filters == ServiceFilter():
+            for gone in self._frames.keys() - listed:
+                del self._frames[gone]
+
+    def _sheet(self, key: tuple[ServiceFilter, int], glimpse: Glimpse) -> _Sheet:
+        batch = glimpse.batch
+        made_of = _MadeOf(
+            batch.kept.rows, glimpse.reasons, batch.stamps.moves.session, glimpse.observed
+        )
+        sheet = self._sheets.found([key]).get(key)
+        if sheet is None or sheet.made_of != made_of:
+            sheet = self._made(made_of, glimpse)
+            self._sheets.add({key: sheet})
+        return sheet
+
+    def _made(self, made_of: _MadeOf, glimpse: Glimpse) -> _Sheet:
+        """Put the frames of a batch in order, with new ones for those that lack one."""
+        ids = glimpse.batch.kept.ids
+        found = [self._good(made_of, place, one) for place, one in enumerate(ids)]
+        lacking = (place for place, reason in enumerate(made_of.reasons) if reason)
+        wanted = [place for place in lacking if found[place] is None]
+        for place, row in _rows(glimpse, wanted[: max(0, MOST_GLIMPSED - len(self._frames))]):
+            found[place] = self._frames[ids[place]] = _frame(made_of, place, row)
+        return _Sheet(
+            made_of,
+            [piece for frame in found for piece in (frame.pieces if frame else _NOTHING)],
+            [place for place, frame in enumerate(found) if frame is None],
+            [moment_of(service.registered_at) for service in glimpse.batch.services],
+        )
+
+    def _good(self, made_of: _MadeOf, place: int, id_: int) -> Frame | None:
+        """Return the frame of who stands at a place, and forget one that is good no more."""
+        frame = self._frames.get(id_)
+        if frame is None or made_of.is_of(place, frame):
+            return frame
+        del self._frames[id_]
+        return None
+
+    def _encoded(self, sheet: _Sheet, glimpse: Glimpse) -> memoryview:
+        """Return the rows of a sheet with what moves put between what is kept."""
+        pieces = sheet.pieces.copy()
+        for name, column in _columns(glimpse, sheet.registered_at):
+            pieces[2 * _VALUES.index(name) + 1 :: _STRIDE] = column
+        for place in sheet.whole:
+            pieces[place * _STRIDE : (place + 1) * _STRIDE] = _NOTHING
+        for place, row in _rows(glimpse, sheet.whole):
+            pieces[place * _STRIDE] = row + ","
+        # Bytes would be joined through a description of each, which takes three times as long.
+        return memoryview("".join(pieces).encode())[:-1]
+
+
+def frames_of(group: ServiceGroup) -> Frames:
+    """Return those that are kept of a register; whole lists of it are made one at a time."""
+    return _kept.setdefault(group, Frames())
+
+
+def _rows(glimpse: Glimpse, places: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Judge who stands at these places of a batch, and yield each row with its place."""
+    place_of = {glimpse.batch.kept.ids[place]: place for place in places}
+    for judged in glimpse.judged(list(place_of)):
+        # JSON has no line feed of its own, and an empty line follows the last one.
+        rows = _ENCODER.encode_lines(judged).decode().split("\n")
+        for service, row in zip(judged, rows, strict=False):
+            yield place_of[service.id], row
+
+
+def _frame(made_of: _MadeOf, place: int, row: str) -> Frame:
+    """Return the frame of a row: a key in a text has its quotes escaped, and no value a comma."""
+    reason, session = made_of.reasons[place], made_of.session[place]
+    assert reason is not None  # noqa: S101 - of others there are no frames
+    pieces, begin = [], 0
+    for name in _VALUES if session else _VALUES[: _VALUES.index(_AGE)]:
+        key = f'"{name}":'
+        end = row.index(key, begin) + len(key)
+        piece, begin = sys.intern(row[begin:end]), row.index(",", end)
+        pieces += [piece, row[end:begin] if name in _OWN else ""]
+    pieces.append(sys.intern(row[begin:] + ","))
+    pieces += [""] * (_STRIDE - len(pieces))
+    return Frame(made_of.rows[place], reason, session, made_of.observed, pieces)
+
+
+def _columns(glimpse: Glimpse, registered_at: Iterable[int]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the values that move of the rows of a batch, by their names."""
+    stamps, moves = glimpse.batch.stamps, glimpse.batch.stamps.moves
+    now = moment_of(glimpse.batch.listening.now)
+    seen = _times(moves.seen_at)
+    yield "report_count", _values(list(moves.report_count))
+    yield "last_seen_up", seen
+    yield "updated_at", seen if stamps.updated_at == moves.seen_at else _times(stamps.updated_at)
+    yield "report_age", _values([(now - at) / 1e6 for at in moves.seen_at])
+    yield "unheard", _values(_unheard(glimpse.aged, moves.seen_at))
+    yield "registered_age", _values([(now - at) / 1e6 for at in registered_at])
+    if any(moves.session):
+        yield _AGE, _ages(now, stamps.marked_at, moves.session)
+
+
+def _ages(now: int, marked_at: Sequence[int], sessions: Sequence[int]) -> list[str]:
+    """Return how old the mark of each session's control plane is, nothing for who holds none."""
+    marks = list(set(marked_at))
+    ages = dict(zip(marks, _values([max(0.0, (now - one) / 1e6) for one in marks]), strict=True))
+    pairs = zip(marked_at, sessions, strict=True)
+    return [ages[mark] if session else "" for mark, session in pairs]
+
+
+def _unheard(listening: Listening, moments: Sequence[int]) -> list[float]:
+    """Return for how many seconds nobody listened since each of these; see ``Listening``."""
+    spans = []
+    later = 0.0
+    for one in reversed(listening.unheard):
+        start, end = moment_of(one.start), moment_of(min(one.end, listening.now))
+        spans.append((end, start, later))
+        later += max(0.0, (end - start) / 1e6)
+    if not spans:
+        return [0.0] * len(moments)
+    spans.reverse()
+    (end, start, _), former = spans[-1], spans[-2][0] if len(spans) > 1 else NEVER
+    return [
+        0.0
+        if at >= end
+        else (end - (start if start > at else at)) / 1e6  # noqa: FURB136 - a call takes longer
+        if at >= former
+        else _unheard_since(spans, at)
+        for at in moments
+    ]
+
+
+def _unheard_since(spans: list[tuple[int, int, float]], moment: int) -> float:
+    """Return the same for one; a span is its end, its start, and how long the later ones are."""
+    end, start, later = spans[bisect_right(spans, moment, key=itemgetter(0))]
+    return later + max(0.0, (end - max(start, moment)) / 1e6)
+
+
+def _values(values: Sequence[Any]) -> list[str]:
+    """Return the JSON of each value; none of them has a comma."""
+    return _json(values).split(",")
+
+
+def _times(moments: Iterable[int]) -> list[str]:
+    """Return each as msgspec writes it: without a fraction of a second that is none."""
+    return _json(texts(moments)).replace('.000000"', '"').split(",")
+
+
+def _json(values: Sequence[Any]) -> str:
+    return _ENCODER.encode(values).decode()[1:-1]

@@ -50,13 +50,14 @@ def rows_of(group: ServiceGroup, question: object, view: View) -> Rows:
 
 
 class _Batch(NamedTuple):
-    """Services as they were stated, and their rows in the same order, empty of who is unlisted.
+    """Services as they were stated, and their rows in the same order, three pieces each.
 
-    There are none where the batch was encoded as a whole, which costs less than rows do.
+    The second one is ``updated_at``; those of who is unlisted are empty. There are none where the
+    batch was encoded as a whole, which costs less than rows do.
     """
 
     stated: Stated
-    rows: list[str] | None = None
+    pieces: list[str] | None = None
 
 
 class Rows:
@@ -75,11 +76,11 @@ class Rows:
             batch = self._batch(stated, before[number] if number < len(before) else None)
             if self._keep:
                 self._batches.append(batch)
-            if batch.rows is None:
+            if batch.pieces is None:
                 times = texts(stated.updated_at)
                 yield memoryview(_ENCODER.encode(self._shown(stated, times)))[1:-1]
             else:
-                yield ",".join(filter(None, batch.rows)).encode()
+                yield memoryview("".join(batch.pieces).encode())[:-1]  # which copies nothing
 
     def _batch(self, stated: Stated, before: _Batch | None) -> _Batch:
         """Return a batch with what is kept of who stands where it stood, and as it was.
@@ -93,16 +94,17 @@ class Rows:
         others = _moved(stated[:2], before.stated[:2])
         if len(others) > many / 2:
             return _Batch(stated)
-        if before.rows is None:
-            return _Batch(stated, self._made(stated))
-        rows = before.rows.copy()
+        if before.pieces is None:
+            return _Batch(stated, [piece for row in self._made(stated) for piece in _cut(row)])
+        pieces = before.pieces.copy()
         reported = _moved(stated[2:], before.stated[2:])
         times = texts(stated.updated_at[place] for place in reported)
         for place, at in zip(reported, times, strict=True):
-            rows[place] = _at(rows[place], at)
+            if pieces[3 * place]:
+                pieces[3 * place + 1] = f'"{at}"' if at else "null"
         for place, row in zip(others, self._made(stated.at(others)), strict=True):
-            rows[place] = row
-        return _Batch(stated, rows)
+            pieces[3 * place : 3 * place + 3] = _cut(row)
+        return _Batch(stated, pieces)
 
     def _made(self, stated: Stated) -> list[str]:
         # JSON has no line feed of its own.
@@ -119,13 +121,16 @@ class Rows:
         ]
 
 
-def _at(row: str, updated_at: str | None) -> str:
-    """Return a row with another ``updated_at``; no text has that key, with its quotes, in it."""
+def _cut(row: str) -> tuple[str, str, str]:
+    """Return what stands before ``updated_at``, its value, and the rest with a comma.
+
+    No text has that key, with its quotes, in it.
+    """
     if not row:
-        return row
+        return "", "", ""
     begin = row.index(_UPDATED_AT) + len(_UPDATED_AT)
-    value = f'"{updated_at}"' if updated_at else "null"
-    return row[:begin] + value + row[row.index(",", begin) :]
+    end = row.index(",", begin)
+    return row[:begin], row[begin:end], row[end:] + ","
 
 
 def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) -> list[int]:

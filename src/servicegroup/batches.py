@@ -69,11 +69,13 @@ class Glimpse(NamedTuple):
 
     ``reasons`` has None for whoever a glance does not suffice for, or has more to tell. ``aged``
     says who listened, and ``observed`` whether evidence says that an observer is at work.
+    ``sessions`` stands for what evidence says of each one's session, 0 where that is nothing.
     ``judged`` yields some of the services with their verdicts, by their ids, a slice at a time.
     """
 
     batch: Stamped
     reasons: list[Reason | None]
+    sessions: Sequence[int]
     aged: Listening
     observed: bool
     judged: Callable[[list[int]], Iterator[list[Service]]]
@@ -155,9 +157,9 @@ class Batches:
         take too much memory.
         """
         judge = self._judge
-        if is_bounded(filters) or judge.driver.capabilities.is_asked:
+        if is_bounded(filters) or filters.marker is not None:
             return None
-        if self._store.kept > MOST_GLIMPSED:
+        if judge.driver.capabilities.is_asked or self._store.kept > MOST_GLIMPSED:
             return None
         silence = judge.limits.service_down_time
         stamped = self._store.stamped(filters, silence, with_moves=True)
@@ -177,7 +179,10 @@ class Batches:
                 now = batch.listening
                 observed = now.observed and now.is_about(judge.driver.name)
                 judged = partial(self._judged_of, batch)
-                yield Glimpse(batch, reasons, judge.aged(now), observed, judged)
+                # A shadow's sessions are read too, and nothing is said of them.
+                recorded = judge.driver.capabilities.recorded
+                sessions = batch.stamps.moves.session if recorded else [0] * len(reasons)
+                yield Glimpse(batch, reasons, sessions, judge.aged(now), observed, judged)
 
     def _judged_of(self, batch: Stamped, ids: list[int]) -> Iterator[list[Service]]:
         for some in _in_slices(ids):

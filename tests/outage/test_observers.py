@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from servers.postgresql import PostgreSQL
 from servers.process import PATIENCE
 from servicegroup.agent.client import HttpClient
-from servicegroup.controlplane.observer import LEASE_INTERVAL
+from servicegroup.controlplane.observer_loop import LEASE_INTERVAL
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import EventFilter, EventKind
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from servicegroup.controlplane.observer import LEASE_INTERVAL, Observer
+from servicegroup.controlplane.observer import KEPT_BY_LOOK, Observer
 from servicegroup.group import ServiceGroup
 from servicegroup.store import lease
 from servicegroup.store.clock import utcnow
@@ -156,7 +156,7 @@ def test_what_a_look_has_kept_is_renewed_only_when_no_other_look_came(
     kept = _row(engine)
     assert observer.keep_lease()
     assert _row(engine) == kept
-    now += LEASE_INTERVAL
+    now += KEPT_BY_LOOK
     assert observer.keep_lease()
     assert seen(engine).age < 1, "there was no other look"
     observer.look()

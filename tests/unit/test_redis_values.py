@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from urllib.parse import quote
 
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from servicegroup.drivers.redis import RedisDriver
 from servicegroup.drivers.redis.causes import NoPrimary
 from servicegroup.drivers.redis.cluster import Layout
-from servicegroup.drivers.redis.entries import parse_canary, parse_entry
+from servicegroup.drivers.redis.entries import listed, parse_canary, parse_entry
 from servicegroup.errors import ConfigError
+from servicegroup.model import PresenceState
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
 
@@ -75,3 +77,13 @@ def test_user_and_password_are_not_shared(user: str, password: str) -> None:
     assert driver.shared_options()["url"] == "redis+sentinel://host:1,host:2/name/0"
     driver = RedisDriver.from_options({"url": f"redis+cluster://{user}:{password}@host:1,host:2"})
     assert driver.shared_options()["url"] == "redis+cluster://host:1,host:2"
+
+
+def test_an_entry_without_an_end_is_present_where_nothing_bounds_it() -> None:
+    """Whoever may write to the server can plant one, and no list may fail by it."""
+    members = [(b"own@1", math.inf), (b"own@2", 60_000.0), (b"other@7", math.inf)]
+    found = listed(members, 1.0, math.inf, "").present
+    assert {host: one.incarnations for host, one in found.items()} == {"own": {1, 2}, "other": {7}}
+    found = listed(members, 1.0, 100.0, "").present
+    assert found["own"].incarnations == {2}
+    assert found["other"].state is PresenceState.UNKNOWN

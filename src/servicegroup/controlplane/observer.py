@@ -40,8 +40,8 @@ from servicegroup.recording import (
 )
 from servicegroup.sessions import Session, is_open, presence_of, rpc_of
 
-LEASE_INTERVAL = 1.0
-"""Seconds between two renewals of the lease; a look at everybody is one, too."""
+KEPT_BY_LOOK = 1.25
+"""Seconds for which a look keeps the lease; the next one has mostly been made by then."""
 
 
 class Observer:
@@ -61,7 +61,7 @@ class Observer:
         self._fencing_token: int | None = None
         self._blind = False
         self._looked_under: int | None = None
-        self._kept_until = -math.inf
+        self.kept_until = -math.inf
         self._monotonic = monotonic
         self._looked_at: datetime | None = None
         self._is_ahead = False
@@ -77,11 +77,11 @@ class Observer:
     def keep_lease(self) -> bool:
         """Renew the lease, or take one that is free; return whether this process observes.
 
-        What a look has just kept needs no more. A blind holder keeps it until somebody takes it
+        Before ``kept_until`` it needs nothing. A blind holder keeps it until somebody takes it
         who sees. Raises StoreUnavailable.
         """
         try:
-            if self._fencing_token is not None and self._monotonic() >= self._kept_until:
+            if self._fencing_token is not None and self._monotonic() >= self.kept_until:
                 self._recorder.renew_lease(self._fencing_token, blind=self._blind)
             elif self._fencing_token is None:
                 self._fencing_token = self._take()
@@ -156,7 +156,7 @@ class Observer:
             happened += self._recorder.conclude(
                 fencing_token, before, after, now, blind=self._blind, by=by
             )
-            self._kept_until = began + LEASE_INTERVAL
+            self.kept_until = began + KEPT_BY_LOOK
         self._looked_under = fencing_token
         return happened
 

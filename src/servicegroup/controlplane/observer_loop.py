@@ -17,12 +17,15 @@ import msgspec
 
 from servicegroup.controlplane.background import Recurring
 from servicegroup.controlplane.detection_times import Detections
-from servicegroup.controlplane.observer import LEASE_INTERVAL, Observer
+from servicegroup.controlplane.observer import Observer
 from servicegroup.events import KEEP, KEEP_OF_OPERATORS, Event, EventKind
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import LOOK_INTERVAL, OBSERVER_TOLERANCE
 from servicegroup.measuring import LATENCIES, Distribution
 from servicegroup.model import Member
+
+LEASE_INTERVAL = 1.0
+"""Seconds between two renewals of the lease where no look keeps it."""
 
 COALESCE = 0.1
 """Seconds at least between two looks that pushes ask for (ZK-9)."""
@@ -108,7 +111,8 @@ class ObserverLoop:
     async def _keep_lease(self) -> None:
         while True:
             await self.recurring["lease"].attempt(self._observer.keep_lease)
-            await asyncio.sleep(LEASE_INTERVAL)
+            kept = self._observer.kept_until - time.monotonic()
+            await asyncio.sleep(kept if 0.0 < kept < LEASE_INTERVAL else LEASE_INTERVAL)
 
     def _note(self, members: Collection[Member] | None) -> None:
         """Keep who changed, None for anybody or for many, until the next look."""

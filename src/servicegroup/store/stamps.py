@@ -180,9 +180,15 @@ def _stamps(names: frozenset[str], *, with_sessions: bool, with_moves: bool) -> 
 def _said_of_session() -> ColumnElement[int]:
     """Return a number for what evidence says of a session beside its mark, 0 where there is none.
 
-    A uuid is drawn for each session, and it is asked by one control plane in one way.
+    A uuid is drawn for each session, and it is asked by one control plane in one way. When it was
+    opened may be dated back.
     """
-    said = (sessions.c.session, planes.c.name, cast(sessions.c.asked_incarnation, String))
+    said = (
+        sessions.c.session,
+        planes.c.name,
+        cast(sessions.c.asked_incarnation, String),
+        cast(sessions.c.opened_at, String),
+    )
     text_ = func.concat_ws(literal_column("' '"), *said)
     return case((sessions.c.opened_at.is_(None), 0), else_=func.hashtextextended(text_, 0))
 

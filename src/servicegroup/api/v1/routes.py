@@ -18,7 +18,7 @@ from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import encoded, is_small, listed
 from servicegroup.api.v1.query import has_etag, values, whole_number
-from servicegroup.api.v1.rows import frames_of
+from servicegroup.api.v1.rows import forget_frames, frames_of
 from servicegroup.bodies import (
     Drivers,
     Edit,
@@ -157,11 +157,13 @@ def list_services(call: Call) -> Answer:
 
 
 def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
-    if filters.limit is None:
-        glimpses = call.group.glimpses(filters) if state is None else None
-        if glimpses is not None:
+    if filters.limit is None and state is None:
+        if (glimpses := call.group.glimpses(filters)) is not None:
             rows = frames_of(call.group).encoded(glimpses, filters)
             return listed(rows, b'],"next":null}')
+        if filters == ServiceFilter():
+            forget_frames(call.group)  # the fleet may have grown too large for them
+    if filters.limit is None:
         return listed(encoded(call.group.batches(filters, state=state)), b'],"next":null}')
     found = call.group.services(filters, state=state)
     is_full = len(found) == filters.limit

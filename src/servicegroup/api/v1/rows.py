@@ -77,7 +77,7 @@ class _MadeOf(NamedTuple):
 
     rows: Sequence[object]
     reasons: list[Reason | None]
-    session: Sequence[int]
+    sessions: Sequence[int]
     observed: bool
 
     def is_of(self, place: int, frame: Frame) -> bool:
@@ -85,7 +85,7 @@ class _MadeOf(NamedTuple):
         return (
             frame.row is self.rows[place]
             and frame.reason is self.reasons[place]
-            and frame.session == self.session[place]
+            and frame.session == self.sessions[place]
             and frame.observed == self.observed
         )
 
@@ -123,10 +123,8 @@ class Frames:
                 del self._frames[gone]
 
     def _sheet(self, key: tuple[ServiceFilter, int], glimpse: Glimpse) -> _Sheet:
-        batch = glimpse.batch
-        made_of = _MadeOf(
-            batch.kept.rows, glimpse.reasons, batch.stamps.moves.session, glimpse.observed
-        )
+        rows = glimpse.batch.kept.rows
+        made_of = _MadeOf(rows, glimpse.reasons, glimpse.sessions, glimpse.observed)
         sheet = self._sheets.found([key]).get(key)
         if sheet is None or sheet.made_of != made_of:
             sheet = self._made(made_of, glimpse)
@@ -139,7 +137,9 @@ class Frames:
         found = [self._good(made_of, place, one) for place, one in enumerate(ids)]
         lacking = (place for place, reason in enumerate(made_of.reasons) if reason)
         wanted = [place for place in lacking if found[place] is None]
-        for place, row in _rows(glimpse, wanted[: max(0, MOST_GLIMPSED - len(self._frames))]):
+        if len(self._frames) + len(wanted) > MOST_GLIMPSED:
+            self._frames.clear()  # many of them may be of who is gone
+        for place, row in _rows(glimpse, wanted[:MOST_GLIMPSED]):
             found[place] = self._frames[ids[place]] = _frame(made_of, place, row)
         return _Sheet(
             made_of,
@@ -174,6 +174,11 @@ def frames_of(group: ServiceGroup) -> Frames:
     return _kept.setdefault(group, Frames())
 
 
+def forget_frames(group: ServiceGroup) -> None:
+    """Keep none of a register any more."""
+    _kept.pop(group, None)
+
+
 def _rows(glimpse: Glimpse, places: Sequence[int]) -> Iterator[tuple[int, str]]:
     """Judge who stands at these places of a batch, and yield each row with its place."""
     place_of = {glimpse.batch.kept.ids[place]: place for place in places}
@@ -186,7 +191,7 @@ def _rows(glimpse: Glimpse, places: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 def _frame(made_of: _MadeOf, place: int, row: str) -> Frame:
     """Return the frame of a row: a key in a text has its quotes escaped, and no value a comma."""
-    reason, session = made_of.reasons[place], made_of.session[place]
+    reason, session = made_of.reasons[place], made_of.sessions[place]
     assert reason is not None  # noqa: S101 - of others there are no frames
     pieces, begin = [], 0
     for name in _VALUES if session else _VALUES[: _VALUES.index(_AGE)]:
@@ -210,8 +215,8 @@ def _columns(glimpse: Glimpse, registered_at: Iterable[int]) -> Iterator[tuple[s
     yield "report_age", _values([(now - at) / 1e6 for at in moves.seen_at])
     yield "unheard", _values(_unheard(glimpse.aged, moves.seen_at))
     yield "registered_age", _values([(now - at) / 1e6 for at in registered_at])
-    if any(moves.session):
-        yield _AGE, _ages(now, stamps.marked_at, moves.session)
+    if any(glimpse.sessions):
+        yield _AGE, _ages(now, stamps.marked_at, glimpse.sessions)
 
 
 def _ages(now: int, marked_at: Sequence[int], sessions: Sequence[int]) -> list[str]:
@@ -228,8 +233,9 @@ def _unheard(listening: Listening, moments: Sequence[int]) -> list[float]:
     later = 0.0
     for one in reversed(listening.unheard):
         start, end = moment_of(one.start), moment_of(min(one.end, listening.now))
-        spans.append((end, start, later))
-        later += max(0.0, (end - start) / 1e6)
+        if start < end:
+            spans.append((end, start, later))
+            later += (end - start) / 1e6
     if not spans:
         return [0.0] * len(moments)
     spans.reverse()

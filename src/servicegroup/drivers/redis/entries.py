@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any
 
 from servicegroup.driver import GroupPresence
@@ -41,7 +42,7 @@ def latest_expiry(now: float, canary: bytes | None, longest: bytes | None) -> fl
     """Return the latest moment at which an entry written until ``now`` can expire (F-20)."""
     limits = (parse_canary(canary or b""), parse_longest(longest or b""))
     known = [limit for limit in limits if limit is not None]
-    return now + max(known) if known else float("inf")
+    return now + max(known) if known else inf
 
 
 def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence:
@@ -69,7 +70,7 @@ def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
     answers, most = _Answers(), latest - now
     present = {
-        name: answers[one, int(left * 10)] if left <= most else _answer([(one, left)], most)
+        name: answers[one, int(left * 10)] if left <= most < inf else _answer([(one, left)], most)
         for name, (one, left) in living.items()
     }
     present.update((name, _answer(lives, most)) for name, lives in several.items())

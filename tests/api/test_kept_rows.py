@@ -26,7 +26,7 @@ from servicegroup.messages import Leave, Report
 from servicegroup.model import Departure, Limits, ServiceFilter
 from servicegroup.moments import moment_of
 from servicegroup.sessions import SessionEnd
-from servicegroup.store import migrate
+from servicegroup.store import migrate, snapshots
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.sessions import Ending, Lapsed, Opening, SessionWriter
@@ -124,7 +124,7 @@ def test_what_is_kept_is_what_would_be_made(
 ) -> None:
     """Also beside a shadow, whose sessions are read and not told of."""
     dice = random.Random(seed)
-    monkeypatch.setattr(rows, "MOST_GLIMPSED", room := dice.choice([COUNT - 3, 2 * COUNT]))
+    monkeypatch.setattr(rows, "MOST_GLIMPSED", room := dice.choice([COUNT + 2, 100]))
     group, frames = plane(engine, *drivers.split()), Frames()
     writer = SessionWriter(engine, 'node "1"')
     writer.begin_anew([])
@@ -191,8 +191,14 @@ def test_rows_of_a_fleet_that_is_too_large_are_not_kept(
     group = plane(engine, "db")
     for number in range(COUNT):
         group.join(f"h{number}", "worker")
-    monkeypatch.setattr(batches, "MOST_GLIMPSED", COUNT - 1)
-    assert sum(len(glimpse.batch.services) for glimpse in group.glimpses(EVERYBODY) or ()) == COUNT
+    for module in (batches, rows):
+        monkeypatch.setattr(module, "MOST_GLIMPSED", COUNT - 1)
+    monkeypatch.setattr(snapshots, "BATCH_OF_STAMPS", COUNT - 2)
+    frames = Frames()
+    kept, made = both(group, frames)
+    assert kept == made
+    assert len(made) == COUNT
+    assert not frames._frames
     assert group.glimpses(EVERYBODY) is None, "now it is known how many there are"
     group.close()
 

@@ -110,13 +110,18 @@ class Frames:
     def encoded(self, glimpses: Iterable[Glimpse], filters: ServiceFilter) -> Iterator[memoryview]:
         """Yield the JSON of the services of each batch, with commas between them.
 
-        Those of a list of everybody replace all that are kept.
+        Those of a list of everybody replace all that are kept; none are where it is too long.
         """
         listed: set[int] = set()
         for number, glimpse in enumerate(glimpses):
             ids = glimpse.batch.kept.ids
             listed.update(ids)
-            if ids:
+            if len(listed) > MOST_GLIMPSED:
+                self._frames.clear()
+                self._sheets = Remembered(KEPT_SHEETS)
+                for judged in glimpse.judged(ids):
+                    yield memoryview(_ENCODER.encode(judged))[1:-1]
+            elif ids:
                 yield self._encoded(self._sheet((filters, number), glimpse), glimpse)
         if filters == ServiceFilter():
             for gone in self._frames.keys() - listed:
@@ -139,7 +144,7 @@ class Frames:
         wanted = [place for place in lacking if found[place] is None]
         if len(self._frames) + len(wanted) > MOST_GLIMPSED:
             self._frames.clear()  # many of them may be of who is gone
-        for place, row in _rows(glimpse, wanted[:MOST_GLIMPSED]):
+        for place, row in _rows(glimpse, wanted):
             found[place] = self._frames[ids[place]] = _frame(made_of, place, row)
         return _Sheet(
             made_of,

@@ -118,8 +118,9 @@ def read_stamps(
     """
     query = _stamps(frozenset(values), with_sessions=with_sessions, with_moves=with_moves)
     moments = {"after": after, "until": until}
-    number, tokens, *sent = connection.execute(query, {**values, **moments}).one()
-    names = list(query.selected_columns.keys())[-len(sent) :]
+    read = connection.execute(query, {**values, **moments}).one()
+    number, tokens, *sent = read
+    names = read._fields[-len(sent) :]
     # Of no services there is no column.
     columns = {name: received(one or b"") for name, one in zip(names, sent, strict=True)}
     for name, none in (("marked_at", NO_SESSION), ("session", 0)):

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from servicegroup.api.pieces import cut, joined, lines
 from servicegroup.moments import texts
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ UNLISTED = frozenset({"nova-osapi_compute", "nova-metadata"})
 
 KEPT_LISTS = 2
 """Lists whose rows are kept, the latest ones: those of so many views, or filters."""
-
-_UPDATED_AT = '"updated_at":'
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -80,7 +79,7 @@ class Rows:
                 times = texts(stated.updated_at)
                 yield memoryview(_ENCODER.encode(self._shown(stated, times)))[1:-1]
             else:
-                yield memoryview("".join(batch.pieces).encode())[:-1]  # which copies nothing
+                yield joined(batch.pieces)
 
     def _batch(self, stated: Stated, before: _Batch | None) -> _Batch:
         """Return a batch with what is kept of who stands where it stood, and as it was.
@@ -107,9 +106,7 @@ class Rows:
         return _Batch(stated, pieces)
 
     def _made(self, stated: Stated) -> list[str]:
-        # JSON has no line feed of its own.
-        lines = _ENCODER.encode_lines(self._shown(stated, texts(stated.updated_at))).decode()
-        rows = iter(lines.split("\n"))
+        rows = iter(lines(self._shown(stated, texts(stated.updated_at))))
         return ["" if one.binary in UNLISTED else next(rows) for one in stated.services]
 
     def _shown(self, stated: Stated, times: Iterable[str | None]) -> list[msgspec.Struct]:
@@ -121,16 +118,8 @@ class Rows:
         ]
 
 
-def _cut(row: str) -> tuple[str, str, str]:
-    """Return what stands before ``updated_at``, its value, and the rest with a comma.
-
-    No text has that key, with its quotes, in it.
-    """
-    if not row:
-        return "", "", ""
-    begin = row.index(_UPDATED_AT) + len(_UPDATED_AT)
-    end = row.index(",", begin)
-    return row[:begin], row[begin:end], row[end:] + ","
+def _cut(row: str) -> list[str]:
+    return cut(row, ["updated_at"]) if row else ["", "", ""]
 
 
 def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) -> list[int]:

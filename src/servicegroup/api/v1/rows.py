@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from servicegroup.api.pieces import cut, joined, lines
 from servicegroup.batches import MOST_GLIMPSED
 from servicegroup.model import ServiceFilter
 from servicegroup.moments import NEVER, moment_of, texts
@@ -170,8 +171,7 @@ class Frames:
             pieces[place * _STRIDE : (place + 1) * _STRIDE] = _NOTHING
         for place, row in _rows(glimpse, sheet.whole):
             pieces[place * _STRIDE] = row + ","
-        # Bytes would be joined through a description of each, which takes three times as long.
-        return memoryview("".join(pieces).encode())[:-1]
+        return joined(pieces)
 
 
 def frames_of(group: ServiceGroup) -> Frames:
@@ -188,23 +188,18 @@ def _rows(glimpse: Glimpse, places: Sequence[int]) -> Iterator[tuple[int, str]]:
     """Judge who stands at these places of a batch, and yield each row with its place."""
     place_of = {glimpse.batch.kept.ids[place]: place for place in places}
     for judged in glimpse.judged(list(place_of)):
-        # JSON has no line feed of its own, and an empty line follows the last one.
-        rows = _ENCODER.encode_lines(judged).decode().split("\n")
-        for service, row in zip(judged, rows, strict=False):
+        for service, row in zip(judged, lines(judged), strict=True):
             yield place_of[service.id], row
 
 
 def _frame(made_of: _MadeOf, place: int, row: str) -> Frame:
-    """Return the frame of a row: a key in a text has its quotes escaped, and no value a comma."""
+    """Return the frame of a row, without the values that move."""
     reason, session = made_of.reasons[place], made_of.sessions[place]
     assert reason is not None  # noqa: S101 - of others there are no frames
-    pieces, begin = [], 0
-    for name in _VALUES if session else _VALUES[: _VALUES.index(_AGE)]:
-        key = f'"{name}":'
-        end = row.index(key, begin) + len(key)
-        piece, begin = sys.intern(row[begin:end]), row.index(",", end)
-        pieces += [piece, row[end:begin] if name in _OWN else ""]
-    pieces.append(sys.intern(row[begin:] + ","))
+    names = _VALUES if session else _VALUES[: _VALUES.index(_AGE)]
+    pieces = cut(row, names)
+    pieces[::2] = map(sys.intern, pieces[::2])
+    pieces[1::2] = [v if n in _OWN else "" for n, v in zip(names, pieces[1::2], strict=True)]
     pieces += [""] * (_STRIDE - len(pieces))
     return Frame(made_of.rows[place], reason, session, made_of.observed, pieces)
 

@@ -26,9 +26,9 @@ from servicegroup.messages import Leave, Report
 from servicegroup.model import Departure, Limits, ServiceFilter
 from servicegroup.moments import moment_of
 from servicegroup.sessions import SessionEnd
-from servicegroup.store import migrate, snapshots
+from servicegroup.store import snapshots
 from servicegroup.store.clock import utcnow
-from servicegroup.store.database import connect, write
+from servicegroup.store.database import write
 from servicegroup.store.sessions import Ending, Lapsed, Opening, SessionWriter
 from servicegroup.store.store import Store
 from servicegroup.store.tables import listening_gaps, services, sessions
@@ -48,11 +48,9 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def engine(postgresql: PostgreSQL) -> Iterator[Engine]:
-    engine = connect(postgresql.database())
-    migrate.upgrade(engine)
-    yield engine
-    engine.dispose()
+def database_url(postgresql: PostgreSQL) -> str:
+    """Return the URL of a database that draws tokens."""
+    return postgresql.database()
 
 
 def plane(engine: Engine, driver: str, shadow: str = "") -> ServiceGroup:

@@ -18,7 +18,7 @@ from servicegroup.messages import Leave, Report
 from servicegroup.model import Departure, Limits, Service, ServiceFilter
 from servicegroup.moments import moment_of
 from servicegroup.sessions import SessionEnd
-from servicegroup.store import memory, migrate, snapshots
+from servicegroup.store import memory, snapshots
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import connect, write
 from servicegroup.store.memory import HOT
@@ -42,12 +42,9 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def engine(postgresql: PostgreSQL) -> Iterator[Engine]:
-    """Give a database that draws tokens."""
-    engine = connect(postgresql.database())
-    migrate.upgrade(engine)
-    yield engine
-    engine.dispose()
+def database_url(postgresql: PostgreSQL) -> str:
+    """Return the URL of a database that draws tokens."""
+    return postgresql.database()
 
 
 def plane(engine: Engine) -> ServiceGroup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -292,20 +293,29 @@ class NoTunnels:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._to)) as server:
-            try:
+            threading.Thread(target=self._bring_back, args=(server, client), daemon=True).start()
+            with contextlib.suppress(OSError):
                 while data := client.recv(65536):
                     if self._silent and b"upgrade:" in data.lower():
                         self._silent -= 1
-                        return
+                        break
                     kept = [
                         line
                         for line in data.split(b"\r\n")
                         if not line.lower().startswith((b"upgrade:", b"connection:"))
                     ]
                     server.sendall(b"\r\n".join(kept))
-                    client.sendall(server.recv(65536))
-            except OSError:
-                return
+            for end in (client, server):  # a close alone does not end the other thread's waiting
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _bring_back(server: socket.socket, client: socket.socket) -> None:
+        """Give the client whatever comes: an answer may have several pieces."""
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize("silent", [0, 1], ids=["from the first", "after no answer"])

@@ -14,9 +14,9 @@ TTL = float(str(QUICK["servicegroup"]["membership_ttl"]))
 INTERVAL = float(str(QUICK["servicegroup"]["heartbeat_interval"]))
 DOWN_TIME = float(str(QUICK["DEFAULT"]["service_down_time"]))
 
-DETECTED = TTL + 1.0 + INTERVAL
-"""Seconds after which the dead are down: memcached counts whole seconds, Nova asks once a second,
-and one more is for a busy machine."""
+DETECTED = TTL + 2.0 + INTERVAL
+"""Seconds after which the dead are down: memcached counts whole seconds and may skip one, Nova asks
+once a second, and one more is for a busy machine."""
 
 
 def present(memcached: Memcached, host: str) -> bool:

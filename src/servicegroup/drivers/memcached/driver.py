@@ -46,6 +46,7 @@ _LISTS = b"lists"
 
 _LONGEST_KEY = 250
 _LONGEST_LIFE = 30 * 24 * 3600  # a longer one is read as a date, long past (MC-2)
+_CLOCK = 2  # seconds by which its clock can shorten a time to live (MC-1)
 _UNLEARNT_TTL = 60.0
 _TRIES = 10
 _LENGTHS = (30, 50, 80, 120)
@@ -149,7 +150,7 @@ class MemcachedDriver(Driver):
         """Do nothing: memcached cannot push (MC-8)."""
 
     def detection_time(self, ttl: float) -> float:
-        """Return the seconds after which the key is gone: whole ones, and one more (MC-1).
+        """Return the seconds after which the key is gone: whole ones, and two more (MC-1).
 
         Raises ConfigError for a time to live that memcached cannot keep (MC-2).
         """
@@ -321,12 +322,13 @@ def _proof_key(like: str) -> str:
 def _life(ttl: float) -> int:
     """Return the expiry that keeps a key for ``ttl`` seconds at least (MC-1).
 
-    A key set for n seconds lives for n - 1 to n. Raises ConfigError (MC-2).
+    A key set for n seconds lives for n - 1 to n; for n - 2 at the least where memcached's clock,
+    which a timer of a little more than a second reads, skips one. Raises ConfigError (MC-2).
     """
-    life = math.ceil(ttl) + 1
+    life = math.ceil(ttl) + _CLOCK
     if life > _LONGEST_LIFE:
         raise ConfigError(
             f"membership_ttl = {ttl:g} is longer than memcached keeps a key;"
-            f" the most is {_LONGEST_LIFE - 1} seconds."
+            f" the most is {_LONGEST_LIFE - _CLOCK} seconds."
         )
     return life

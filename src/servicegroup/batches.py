@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
+from itertools import compress
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -252,14 +253,9 @@ class Batches:
             signals = [Reason.REPORTING] * len(services)
         else:
             signals = _signals(batch, presences, judge.limits.on_unknown)
-            judge.saw_present(
-                {
-                    service.id: service.incarnation
-                    for service, signal in zip(services, signals, strict=True)
-                    if signal is Reason.PRESENT
-                }
-            )
-        return reasons_at_a_glance(services, self._fresh(batch), signals)
+            present = [signal is Reason.PRESENT for signal in signals]
+            judge.saw_present(compress(zip(batch.ids, batch.lives, strict=True), present))
+        return reasons_at_a_glance(batch.unmarked, self._fresh(batch), signals)
 
     def _fresh(self, batch: Snapshot | Stamped) -> list[bool]:
         """Tell of each whether its last report, or its making, is younger than it has to be."""
@@ -288,6 +284,6 @@ def _signals(
     """Tell of each service what it is if its reports are fresh, None where the rule has to look."""
     if presences is not None:
         answers = map(presences.get, batch.members)
-        return signals_at_a_glance(batch.services, answers, on_unknown)
+        return signals_at_a_glance(batch.services, batch.lives, answers, on_unknown)
     # What is recorded has been read with the services.
     return [_OF_SESSION[held] for held in batch.held(batch.listening.now)]

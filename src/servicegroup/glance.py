@@ -13,42 +13,53 @@ from collections.abc import Iterable
 from servicegroup.model import OnUnknown, Presence, PresenceState, Reason, Service
 
 
+def unmarked(services: Iterable[Service]) -> list[bool]:
+    """Tell of each service whether nothing of its record but its reports can make it down."""
+    return [
+        not service.forced_down
+        and service.departure is None
+        and service.observed_state != "down"  # else its age may count from a later stamp (F-50)
+        for service in services
+    ]
+
+
+def lives_of(services: Iterable[Service]) -> list[int | None]:
+    """Return the incarnation of each that a backend may hold: no backend knows who is mirrored."""
+    return [None if service.mirror else service.incarnation for service in services]
+
+
 def reasons_at_a_glance(
-    services: Iterable[Service], fresh: Iterable[bool], if_fresh: Iterable[Reason | None]
+    is_unmarked: Iterable[bool], fresh: Iterable[bool], if_fresh: Iterable[Reason | None]
 ) -> list[Reason | None]:
     """Return the reason of each service that is up without a doubt, None where the rule looks.
 
-    ``fresh`` tells of each whether its last report, or its making if it never reported, is younger
-    than ``service_down_time`` and not ahead of the clock. ``if_fresh`` is the reason if its reports
-    are, by its backend or its session, None where that does not show.
+    The first tells what ``unmarked`` does. ``fresh`` tells of each whether its last report, or its
+    making if it never reported, is younger than ``service_down_time`` and not ahead of the clock.
+    ``if_fresh`` is the reason if its reports are, by its backend or its session, None where that
+    does not show.
     """
     return [
-        reason
-        if is_fresh
-        and not service.forced_down
-        and service.departure is None
-        and service.observed_state != "down"  # else its age may count from a later stamp (F-50)
-        else None
-        for service, is_fresh, reason in zip(services, fresh, if_fresh, strict=True)
+        reason if is_fresh and is_clear else None
+        for is_clear, is_fresh, reason in zip(is_unmarked, fresh, if_fresh, strict=True)
     ]
 
 
 def signals_at_a_glance(
-    services: Iterable[Service], presences: Iterable[Presence | None], on_unknown: OnUnknown
+    services: Iterable[Service],
+    lives: Iterable[int | None],
+    presences: Iterable[Presence | None],
+    on_unknown: OnUnknown,
 ) -> list[Reason | None]:
     """Return the reason of each by a backend's answers if its reports are fresh, or None.
 
-    ``presences`` has None for a service that was not asked about.
+    ``lives`` are ``lives_of`` the services; ``presences`` has None for who was not asked about.
     """
     present, held = Reason.PRESENT, PresenceState.PRESENT
     return [
         present  # as ``has_life`` says, without a call for each of those who are most
-        if presence is not None
-        and presence.state is held
-        and service.incarnation in presence.incarnations
-        and not service.mirror
+        if presence is not None and presence.state is held and life in presence.incarnations
         else _signal(service, presence, on_unknown)
-        for service, presence in zip(services, presences, strict=True)
+        for service, life, presence in zip(services, lives, presences, strict=True)
     ]
 
 

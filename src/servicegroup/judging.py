@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -63,7 +63,7 @@ class Judge:
         self.limits = msgspec.structs.replace(limits, driver=driver.name)
         self._future_stamps = FutureStamps(monotonic)
         self._future_marks = FutureStamps(monotonic)
-        self._seen_present: dict[int, int] = {}
+        self._seen_present: dict[int, int | None] = {}
         self.rpc = rpc or RpcLimits()
         self.asking = Asking(driver, limits)
 
@@ -92,7 +92,7 @@ class Judge:
                 found.append(judge(self._evidence(service, None, listening, told)))
                 continue
             if has_life(presence, service.incarnation) or not is_asked:
-                self.saw_present({service.id: service.incarnation})
+                self.saw_present([(service.id, service.incarnation)])
             if len(presence.incarnations) > _LIVES_TOLD:
                 presence = _bounded(presence, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening, told, rpc)))
@@ -103,8 +103,8 @@ class Judge:
         """Whether ages are plain differences: no stamp is known to have been ahead of the clock."""
         return not self._future_stamps.first_seen
 
-    def saw_present(self, lives: Mapping[int, int]) -> None:
-        """Remember that these incarnations were present, by their ids: they are joining no more."""
+    def saw_present(self, lives: Iterable[tuple[int, int | None]]) -> None:
+        """Remember of these ids that the incarnation was present: they are joining no more."""
         self._seen_present.update(lives)
 
     def forget_others(self, living: Collection[int]) -> None:

@@ -18,9 +18,10 @@ from servicegroup.store import findings, lease, mirrors, pruning
 from servicegroup.store.database import reading
 from servicegroup.store.findings import Finding
 from servicegroup.store.lease import Lease, LeaseLost, holder_for
+from servicegroup.store.moment import read_listening_and
 from servicegroup.store.questions import Heard
 from servicegroup.store.sessions import Ending, Lapsed, Opened, Opening, SessionWriter, ended_since
-from servicegroup.store.snapshots import Snapshot, read_listening
+from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.store import Store
 from servicegroup.store.summaries import Summary, open_sessions, summaries
 
@@ -85,7 +86,9 @@ class Recorder:
     def overview(self, limits: Limits, *, changed_only: bool, with_sessions: bool) -> Overview:
         """Return it, with the summaries of all who live, or of those who may have changed."""
         with reading(self._engine) as connection:
-            listening = read_listening(connection, self._store.silence)
+            listening, suspect = read_listening_and(
+                connection, self._store.silence, findings.ANY_PROTECTION
+            )
             found = summaries(
                 connection,
                 listening,
@@ -93,7 +96,8 @@ class Recorder:
                 changed_only=changed_only,
                 with_sessions=with_sessions,
             )
-            return Overview(listening, found, findings.protections_of(connection))
+            protections = findings.protections_of(connection) if suspect else []
+            return Overview(listening, found, protections)
 
     def open_sessions(self, now: datetime) -> tuple[set[int], dict[tuple[str, str], set[int]]]:
         """Return the ids of who lives, and of whose session is open, by group and zone."""

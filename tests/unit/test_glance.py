@@ -17,7 +17,8 @@ from servicegroup.model import Limits, OnUnknown, Presence, PresenceState, Reaso
 from servicegroup.moments import NEVER, moment_of
 from servicegroup.rpc import RpcLimits
 from servicegroup.sessions import Session
-from servicegroup.store.memory import HOT, Kept, Row, Stamped
+from servicegroup.store.kept import Kept, Row
+from servicegroup.store.memory import HOT, Stamped
 from servicegroup.store.snapshots import Snapshot
 from servicegroup.store.stamps import NO_SESSION, Fingerprint, Stamps
 from servicegroup.store.store import Store

@@ -213,7 +213,7 @@ class Observer:
             presence = presences.get(Member(entry.group, entry.host))
             if presence is not None and has_life(presence, entry.incarnation):
                 self._present.setdefault((entry.group, entry.zone), set()).add(entry.id)
-                judge.saw_present({entry.id: entry.incarnation})
+                judge.saw_present([(entry.id, entry.incarnation)])
             if self._needs_judging(entry, presence):
                 wanted.append(entry.id)
         # Mostly there is nobody, and then nothing to read.

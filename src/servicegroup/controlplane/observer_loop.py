@@ -110,7 +110,8 @@ class ObserverLoop:
 
     async def _keep_lease(self) -> None:
         while True:
-            await self.recurring["lease"].attempt(self._observer.keep_lease)
+            if not self.observes or time.monotonic() >= self._observer.kept_until:
+                await self.recurring["lease"].attempt(self._observer.keep_lease)
             kept = self._observer.kept_until - time.monotonic()
             await asyncio.sleep(kept if 0.0 < kept < LEASE_INTERVAL else LEASE_INTERVAL)
 
@@ -139,9 +140,11 @@ class ObserverLoop:
             if is_whole:
                 pause = min(max(LOOK_INTERVAL, worked / SHARE), taken + LONGEST_PAUSE)
                 next_whole = started + pause
-            await asyncio.sleep(min(max(COALESCE, worked, taken * REST), LONGEST_PAUSE))
+            rested = started + taken + min(max(COALESCE, worked, taken * REST), LONGEST_PAUSE)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, next_whole - time.monotonic()))
+                async with asyncio.timeout(max(rested, next_whole) - time.monotonic()):
+                    await self._wake.wait()
+            await asyncio.sleep(rested - time.monotonic())
 
     def _worked_look(self, members: Collection[Member] | None) -> tuple[list[Event], float]:
         """Look, and return also the seconds of a processor that it took: waits are not its work."""

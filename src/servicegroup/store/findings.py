@@ -237,6 +237,9 @@ def protections_of(connection: Connection) -> list[Protection]:
     ]
 
 
+ANY_PROTECTION = select(protections.c.id).exists()
+"""Whether any signal is suspect."""
+
 _PROTECTIONS = select(protections).order_by(protections.c.topic, protections.c.zone)
 
 

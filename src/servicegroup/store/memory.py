@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
@@ -26,6 +26,7 @@ from servicegroup.moments import NEVER, stamp_of
 from servicegroup.remembered import Remembered
 from servicegroup.sessions import Session, marks
 from servicegroup.store import snapshots
+from servicegroup.store.kept import Kept, Row
 from servicegroup.store.snapshots import (
     COLUMNS,
     SESSION_COLUMNS,
@@ -64,48 +65,6 @@ _SHARED = ("binary", "topic", "zone")
 """Names that many services have: they are held once."""
 
 
-class Row(NamedTuple):
-    """A row as it was read: its token, the service without what reports change, its member."""
-
-    edition: int
-    service: Service
-    member: Member
-
-
-class Kept:
-    """The services of one batch as they are kept, by the fingerprint that shows whether they are.
-
-    What is read here is nobody's to change: later lists are of the same objects.
-    """
-
-    def __init__(self, fingerprint: Fingerprint, rows: list[Row]) -> None:
-        """Keep these rows, ordered by id."""
-        self.fingerprint = fingerprint
-        self.rows = rows
-        self.services = [row.service for row in rows]
-        self.ids = [service.id for service in self.services]
-        self.mirrored = [service for service in self.services if service.mirror]
-
-    @cached_property
-    def members(self) -> list[Member]:
-        """The services as a backend knows them."""
-        return [row.member for row in self.rows]
-
-    @cached_property
-    def special(self) -> set[int]:
-        """The ids of those of whose record there is more to tell than that it is there."""
-        return {
-            one.id
-            for one in self.services
-            if one.mirror or one.absent_since or one.held_since or one.flapping_until
-        }
-
-    @cached_property
-    def lives(self) -> Mapping[Member, int]:
-        """The incarnation of each member; no backend knows who is mirrored."""
-        return {row.member: row.service.incarnation for row in self.rows if not row.service.mirror}
-
-
 class Known(NamedTuple):
     """A batch of which nothing is read but who is in it."""
 
@@ -132,9 +91,24 @@ class Stamped(NamedTuple):
         return self.kept.services
 
     @property
+    def ids(self) -> list[int]:
+        """The ids of the services."""
+        return self.kept.ids
+
+    @property
     def members(self) -> list[Member]:
         """The services as a backend knows them."""
         return self.kept.members
+
+    @property
+    def lives(self) -> list[int | None]:
+        """What ``glance.lives_of`` says of the services."""
+        return self.kept.lives
+
+    @property
+    def unmarked(self) -> list[bool]:
+        """What ``glance.unmarked`` says of the services."""
+        return self.kept.unmarked
 
     @property
     def updated_at(self) -> Sequence[int]:
@@ -227,7 +201,7 @@ class MemoryList:
         """Read only who is in the next batch."""
         fingerprint = read_fingerprint(connection, values)
         kept = self._kept(connection, values, fingerprint)
-        return Known(listening, kept.services, kept.lives)
+        return Known(listening, kept.services, kept.life_by_member)
 
     def _kept(
         self, connection: Connection, values: Mapping[str, Any], fingerprint: Fingerprint

@@ -19,22 +19,20 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    null,
     or_,
     select,
 )
 
 from servicegroup.errors import NotFound
+from servicegroup.glance import lives_of, unmarked
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service, ServiceFilter
 from servicegroup.moments import moment_of
 from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
-from servicegroup.store.lease import driver_of, latest_holder, latest_observation
-from servicegroup.store.marks import latest_mark, newest_page, unheard_that_matters
 from servicegroup.store.mirrors import beside_mirrors
-from servicegroup.store.register_clock import by_register
+from servicegroup.store.moment import columns_of_moment, listening_of, read_listening
 from servicegroup.store.tables import planes, services, sessions
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
@@ -85,6 +83,21 @@ class Snapshot(msgspec.Struct, frozen=True):
     sessions: dict[int, Session] = {}
 
     @property
+    def ids(self) -> list[int]:
+        """The ids of the services."""
+        return [service.id for service in self.services]
+
+    @property
+    def lives(self) -> list[int | None]:
+        """What ``glance.lives_of`` says of the services."""
+        return lives_of(self.services)
+
+    @property
+    def unmarked(self) -> list[bool]:
+        """What ``glance.unmarked`` says of the services."""
+        return unmarked(self.services)
+
+    @property
     def members(self) -> list[Member]:
         """The services as a backend knows them."""
         return [service.member for service in self.services]
@@ -117,18 +130,12 @@ def living(
 
     ``few`` says that few can match, so that each row may bring along the unheard times.
     """
-    moment = _moment(few=few) if with_moment else ()
+    moment = columns_of_moment(few=few) if with_moment else ()
     if with_sessions:
         query = select(*COLUMNS, *SESSION_COLUMNS, *moment).select_from(beside_sessions())
     else:
         query = select(*COLUMNS, *moment)
     return query.where(services.c.deleted == 0)
-
-
-def _moment(*, few: bool) -> tuple[ColumnElement[Any], ...]:
-    """Return what is the same in each row of a statement: the clock, and who listened when."""
-    page = newest_page() if few else null()
-    return (utcnow(), latest_mark(), latest_observation(), latest_holder(), page)
 
 
 def beside_sessions() -> FromClause:
@@ -233,22 +240,8 @@ def read(
     found, held, moment = _found(connection, query, values, of_moment=_OF_MOMENT)
     if moment is None:
         return Snapshot(Listening(connection.scalar(select(utcnow()))), [])
-    listening = beside_mirrors_of(connection, _listening(connection, silence, moment), found)
+    listening = beside_mirrors_of(connection, listening_of(connection, silence, moment), found)
     return Snapshot(listening, found, held)
-
-
-def read_listening(connection: Connection, silence: float) -> Listening:
-    """Return who listened and observed when; ``silence`` is as for ``read``."""
-    return _listening(connection, silence, connection.execute(select(*_moment(few=True))).one())
-
-
-def _listening(connection: Connection, silence: float, moment: Sequence[Any]) -> Listening:
-    now, marked_at, observed_at, holder, page = moment
-    now = by_register(now, marked_at)
-    # These are read after the mark, or with it: one that is stored in between is then seen twice,
-    # never missed.
-    unheard = unheard_that_matters(connection, now, marked_at, silence, page)
-    return Listening.of(now, marked_at, unheard, observed_at, driver_of(holder))
 
 
 def beside_mirrors_of(

@@ -74,8 +74,11 @@ class Proofs:
         """
         missing = [
             member
-            for member, presence in presences.items()
-            if (life := lives.get(member)) not in presence.incarnations  # which most are in
+            for (member, life), presence in zip(
+                lives.items(), map(presences.get, lives), strict=True
+            )
+            if presence is not None
+            and life not in presence.incarnations  # which most are in
             and _is_missing(presence, life)
         ]
         refused = self._states.get().refused

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheClientError, MemcacheUnexpectedCloseError
 
 from servers.memcached import Memcached
-from servicegroup.drivers.memcached.reading import read_many
+from servicegroup.drivers.memcached.reading import read_many, values_of
 
 STRANGE = {
     "empty": b"",
@@ -39,6 +41,19 @@ def test_values_are_read_whatever_is_in_them(client: Client) -> None:
     assert read_many(client, ["reading:missing"]) == {}
     assert read_many(client, asked) == planted, "nothing is left of the answer before"
     client.delete_many(asked, noreply=False)
+
+
+values = st.one_of(st.sampled_from(list(STRANGE.values())[:-1]), st.binary(max_size=20))
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), values, max_size=5))
+def test_an_answer_is_whole_at_its_end_and_not_before(held: dict[str, bytes]) -> None:
+    """It comes in pieces, and a value may have whatever ends an answer."""
+    told = (b"VALUE %b 0 %d\r\n%b\r\n" % (key.encode(), len(v), v) for key, v in held.items())
+    answer = b"".join([*told, b"END\r\n"])
+    assert values_of(answer) == held
+    ends = (end + 2 for end in range(len(answer) - 2) if answer.startswith(b"\r\n", end))
+    assert [end for end in ends if values_of(answer[:end]) is not None] == []
 
 
 def test_a_fleet_is_read_in_one_question(client: Client) -> None:

@@ -57,7 +57,7 @@ keys = st.builds("/servicegroups/{}/{}/{}".format, hosts, hosts, numbers).map(st
 
 def held_of(view: View, host: str) -> Presence:
     """Return what the view says of a host."""
-    (held,) = view.presences([Member("g", host)], 0.0, Presence(PresenceState.ABSENT)).values()
+    (held,) = view.presences([host], 0.0, Presence(PresenceState.ABSENT))
     return held
 
 

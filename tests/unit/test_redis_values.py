@@ -81,7 +81,7 @@ def test_user_and_password_are_not_shared(user: str, password: str) -> None:
 
 def test_an_entry_without_an_end_is_present_where_nothing_bounds_it() -> None:
     """Whoever may write to the server can plant one, and no list may fail by it."""
-    members = [(b"own@1", math.inf), (b"own@2", 60_000.0), (b"other@7", math.inf)]
+    members = [b"own@2", b"60000", b"other@7", b"inf", b"own@1", b"inf"]
     found = listed(members, 1.0, math.inf, "").present
     assert {host: one.incarnations for host, one in found.items()} == {"own": {1, 2}, "other": {7}}
     found = listed(members, 1.0, 100.0, "").present

@@ -9,6 +9,7 @@ from typing import Any
 from servicegroup.drivers.etcd.copies import Copy, Told
 from servicegroup.drivers.etcd.gateway import Gateway, Header, Range, Ranges
 from servicegroup.drivers.etcd.keys import below, directory
+from servicegroup.drivers.groups import by_group
 from servicegroup.errors import DriverUnavailable
 from servicegroup.model import Member
 
@@ -49,11 +50,10 @@ class Reader:
 
     def read(self, members: Collection[Member]) -> dict[Member, Told]:
         """Return what is held of the groups of these members. Raises DriverUnavailable."""
-        groups: dict[str, list[str]] = {}
-        for member in members:
-            groups.setdefault(member.group, []).append(member.host)
-        whole = [group for group, hosts in groups.items() if len(hosts) > FEW]
-        few = [(g, host) for g, hosts in groups.items() if len(hosts) <= FEW for host in hosts]
+        groups = by_group(tuple(members))
+        whole = [group for group, own in groups.items() if len(own.hosts) > FEW]
+        rest = [(group, own.hosts) for group, own in groups.items() if group not in whole]
+        few = [(group, host) for group, hosts in rest for host in hosts]
         return self._groups(whole) | self._members(few)
 
     def read_group(self, group: str) -> dict[Member, Told]:

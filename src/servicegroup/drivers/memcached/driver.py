@@ -27,6 +27,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import repeat
 from urllib.parse import quote
 
 import msgspec
@@ -263,23 +264,21 @@ class MemcachedDriver(Driver):
     ) -> Iterable[tuple[Member, Presence]]:
         if view.failure:
             unknown = Presence(PresenceState.UNKNOWN, detail=view.failure)
-            return ((member, unknown) for member in owned.values())
+            return zip(owned.values(), repeat(unknown))
         missing = Presence(PresenceState.ABSENT, detail=f"no key on {server.name}")
         if doubt:
             missing = Presence(PresenceState.UNKNOWN, detail=doubt)
         strange = Presence(PresenceState.UNKNOWN, detail=f"unreadable key on {server.name}")
         held = f"key on {server.name}"
-        answers = {
+        answers: dict[bytes | None, Presence] = {
             value: Presence(PresenceState.PRESENT, frozenset((life[0],)), detail=held)
             if life
             else strange
             for value, life in view.lives.items()
         }
-        values = view.values
-        return (
-            (member, answers[values[key]] if key in values else missing)
-            for key, member in owned.items()
-        )
+        answers[None] = missing
+        found = map(answers.__getitem__, map(view.values.get, owned))
+        return zip(owned.values(), found, strict=True)
 
 
 class _View(msgspec.Struct, frozen=True):

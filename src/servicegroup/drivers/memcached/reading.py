@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import NoReturn
 
 from pymemcache.client.base import Client
@@ -25,6 +26,7 @@ _REFUSALS: dict[bytes, type[Exception]] = {
     b"SERVER_ERROR ": MemcacheServerError,
 }
 _AT_ONCE = 256 * 1024
+_LONGEST = 1024  # bytes of two lines of an answer about keys of ours, at the least
 
 
 def read_many(client: Client, keys: Collection[str]) -> dict[str, bytes]:
@@ -38,25 +40,54 @@ def read_many(client: Client, keys: Collection[str]) -> dict[str, bytes]:
         raise MemcacheUnexpectedCloseError
     asked = set(keys)
     connection.sendall(b"get %b\r\n" % " ".join(keys).encode())
-    answer, place = bytearray(), 0
-    found: dict[str, bytes] = {}
-    while True:
-        while (head := _HEAD.match(answer, place)) is not None:
-            begin, size = head.end(), int(head[2])
-            if len(answer) < begin + size + 2:
-                break
-            if not answer.startswith(b"\r\n", begin + size):
-                _refuse(head[0])
-            found[head[1].decode()] = bytes(answer[begin : begin + size])
-            place = begin + size + 2
-        if head is None and (line := _LINE.match(answer, place)) is not None:
-            if line[1] == b"END" and found.keys() <= asked:
-                return found
-            _refuse(line[1])
-        received = connection.recv(_AT_ONCE)
-        if not received:
-            raise MemcacheUnexpectedCloseError
+    answer = bytearray()
+    while received := connection.recv(_AT_ONCE):
         answer += received
+        if _may_be_all(answer) and (found := values_of(bytes(answer))) is not None:
+            if found.keys() <= asked:
+                return found
+            _refuse(b"END")
+    raise MemcacheUnexpectedCloseError
+
+
+def _may_be_all(answer: bytearray) -> bool:
+    """Tell whether the last line may end an answer: a value that was announced does not."""
+    *_, head, line, rest = (b"\r\n\r\n" + answer[-_LONGEST:]).split(b"\r\n")
+    return not rest and not head.startswith(b"VALUE ") and not line.startswith(b"VALUE ")
+
+
+def values_of(answer: bytes) -> dict[str, bytes] | None:
+    """Return the values that an answer has, None if it has not come to its end."""
+    lines = answer.split(b"\r\n")
+    heads, values = list(map(_head_of, lines[:-2:2])), lines[1:-2:2]
+    if lines[-2] == b"END" and [size for _, size in heads] == list(map(len, values)):
+        return dict(zip((key for key, _ in heads), values, strict=True))
+    return _read_through(answer)
+
+
+def _read_through(answer: bytes) -> dict[str, bytes] | None:
+    """Return the same of an answer in which a value has line feeds, or that is an error."""
+    found, place = {}, 0
+    while (head := _HEAD.match(answer, place)) is not None:
+        begin, size = head.end(), int(head[2])
+        if len(answer) < begin + size + 2:
+            return None
+        if not answer.startswith(b"\r\n", begin + size):
+            _refuse(head[0])
+        found[head[1].decode()] = answer[begin : begin + size]
+        place = begin + size + 2
+    if (line := _LINE.match(answer, place)) is None:
+        return None
+    if line[1] != b"END":
+        _refuse(line[1])
+    return found
+
+
+@lru_cache(maxsize=131_072)  # mostly the keys that were found before
+def _head_of(line: bytes) -> tuple[str, int]:
+    """Return the key and the size that a line announces; what announces nothing has none."""
+    head = _HEAD.fullmatch(line + b"\r\n")
+    return (head[1].decode(), int(head[2])) if head else ("", -1)
 
 
 def _refuse(line: bytes) -> NoReturn:

@@ -22,6 +22,7 @@ from typing import Any
 import redis
 
 from servicegroup.driver import Driver, GroupPresence, Watcher
+from servicegroup.drivers.groups import by_group
 from servicegroup.drivers.redis import keys, scripts
 from servicegroup.drivers.redis.address import address_of
 from servicegroup.drivers.redis.causes import IN_A_CLUSTER, NoPrimary, cause_of
@@ -97,11 +98,14 @@ class RedisDriver(Driver):
 
         ``age`` is unknown; ``detail`` says for how long an entry still holds.
         """
-        listings = self._list_groups({member.group for member in members})
-        return {
-            member: (listing := listings[member.group]).present.get(member.host, listing.others)
-            for member in members
-        }
+        groups = by_group(tuple(members))
+        listings = self._list_groups(groups)
+        answers: dict[Member, Presence] = {}
+        for group, own in groups.items():
+            present, others = listings[group].present, listings[group].others
+            found = [one or others for one in map(present.get, own.hosts)]
+            answers.update(zip(own.members, found, strict=True))
+        return answers
 
     def prove(self, member: Member) -> None:
         """Write to the server; what ``presence`` calls absent needs no more (see ``Driver``).
@@ -228,7 +232,9 @@ class RedisDriver(Driver):
             question.time()
             question.mget(*self._keys.marks)
             for group in groups:
-                question.zrange(self._keys.group(group), 0, -1, withscores=True)
+                # Not by ``zrange``, which would make a pair of each entry and its score.
+                entries = (self._keys.group(group), 0, -1, "WITHSCORES")
+                question.execute_command("ZRANGE", *entries)  # type: ignore[no-untyped-call]
             return list(question.execute(raise_on_error=False))
 
     def _doubt(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import inf
 from typing import Any
 
 from servicegroup.driver import GroupPresence
 from servicegroup.model import Member, Presence, PresenceState
 
-_Life = tuple[int, float]
-"""An incarnation, and the seconds that are left to it."""
+_Life = tuple[str, int]
+"""A host and one of its incarnations."""
+
+_LONGEST = 1e12
+"""Seconds that any entry has at the most: whoever may write can plant one without an end."""
 
 
 def entry_of(member: Member, incarnation: int) -> str:
@@ -25,6 +31,14 @@ def parse_entry(entry: bytes) -> tuple[bytes, int | None]:
         return host, int(incarnation)
     except ValueError:
         return host, None
+
+
+@lru_cache(maxsize=131_072)  # most entries are as before, with another expiry
+def _life_of(entry: bytes) -> _Life | None:
+    """Return what an entry is of, None for what is no incarnation."""
+    host, incarnation = parse_entry(entry)
+    # What is no UTF-8 is no member's name, and must not become one.
+    return None if incarnation is None else (host.decode(errors="surrogateescape"), incarnation)
 
 
 def parse_canary(value: bytes) -> float | None:
@@ -48,33 +62,51 @@ def latest_expiry(now: float, canary: bytes | None, longest: bytes | None) -> fl
 def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence:
     """Judge the entries of one group at the server's ``now``, in seconds.
 
-    An entry that expires after ``latest`` was written by another clock: its host is UNKNOWN, never
-    present by it. ``doubt`` says why a missing entry proves nothing, or nothing.
+    ``listing`` has them by expiry, each followed by it in milliseconds. An entry that expires after
+    ``latest`` was written by another clock: its host is UNKNOWN, never present by it. ``doubt``
+    says why a missing entry proves nothing, or nothing.
     """
     if isinstance(listing, Exception):
         detail = f"the group's key is unreadable: {listing}"
         return GroupPresence({}, Presence(PresenceState.UNKNOWN, detail=detail))
-    living: dict[str, _Life] = {}
-    several: dict[str, list[_Life]] = {}
-    for entry, milliseconds in listing:
-        host, incarnation = parse_entry(entry)
-        left = milliseconds / 1000 - now
-        if incarnation is not None and left > 0:
-            # What is no UTF-8 is no member's name, and must not become one.
-            name, life = host.decode(errors="surrogateescape"), (incarnation, left)
-            first = living.setdefault(name, life)
-            if first is not life:
-                several.setdefault(name, [first]).append(life)
     missing = Presence(PresenceState.ABSENT, detail="no living entry in the group")
     if doubt:
         missing = Presence(PresenceState.UNKNOWN, detail=doubt)
-    answers, most = _Answers(), latest - now
-    present = {
-        name: answers[one, int(left * 10)] if left <= most < inf else _answer([(one, left)], most)
-        for name, (one, left) in living.items()
-    }
-    present.update((name, _answer(lives, most)) for name, lives in several.items())
+    left = [milliseconds / 1000 - now for milliseconds in map(float, listing[1::2])]
+    if left and left[-1] > _LONGEST:
+        left = [min(seconds, _LONGEST) for seconds in left]
+    living = bisect_right(left, 0.0)
+    trusted = bisect_right(left, latest - now, living)
+    others = _lives(listing[2 * trusted :: 2], left[trusted:])
+    present = {host: _of_another_clock(seconds) for (host, _), seconds in zip(*others, strict=True)}
+    present |= _present(*_lives(listing[2 * living : 2 * trusted : 2], left[living:trusted]))
     return GroupPresence(present, missing)
+
+
+def _lives(entries: Sequence[bytes], left: list[float]) -> tuple[list[_Life], list[float]]:
+    """Return what the entries are of, and what is left to each, without those of nothing."""
+    lives = list(map(_life_of, entries))
+    known = [life for life in lives if life is not None]
+    if len(known) < len(lives):
+        left = [one for one, life in zip(left, lives, strict=True) if life is not None]
+    return known, left
+
+
+def _present(lives: list[_Life], left: list[float]) -> dict[str, Presence]:
+    """Answer for each host by what is left to its lives, by which they are in order."""
+    answers = _Answers()
+    present = {
+        host: answers[incarnation, int(10 * seconds)]
+        for (host, incarnation), seconds in zip(lives, left, strict=True)
+    }
+    if len(present) < len(lives):
+        several: dict[str, list[int]] = {}
+        for host, incarnation in lives:
+            several.setdefault(host, []).append(incarnation)
+        for (host, _), seconds in zip(lives, left, strict=True):  # the last one has the most
+            if len(several[host]) > 1:
+                present[host] = _held(several[host], seconds)
+    return present
 
 
 class _Answers(dict[tuple[int, int], Presence]):
@@ -82,21 +114,16 @@ class _Answers(dict[tuple[int, int], Presence]):
 
     def __missing__(self, key: tuple[int, int]) -> Presence:
         incarnation, tenths = key
-        answer = self[key] = _present([incarnation], tenths / 10)
+        answer = self[key] = _held([incarnation], tenths / 10)
         return answer
 
 
-def _answer(lives: list[_Life], most: float) -> Presence:
-    """Answer for a host by the lives that have no more than ``most`` seconds left."""
-    believed = [life for life in lives if life[1] <= most]
-    left = max(left for _, left in believed or lives)
-    if believed:
-        return _present([incarnation for incarnation, _ in believed], left)
-    detail = f"expires in {left:.1f} s, by another server's clock"
-    return Presence(PresenceState.UNKNOWN, detail=detail)
-
-
-def _present(incarnations: list[int], left: float) -> Presence:
+def _held(incarnations: Iterable[int], left: float) -> Presence:
     return Presence(
         PresenceState.PRESENT, frozenset(incarnations), detail=f"expires in {left:.1f} s"
     )
+
+
+def _of_another_clock(left: float) -> Presence:
+    detail = f"expires in {left:.1f} s, by another server's clock"
+    return Presence(PresenceState.UNKNOWN, detail=detail)

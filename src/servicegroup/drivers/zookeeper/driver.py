@@ -11,7 +11,7 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from kazoo.hosts import collect_hosts
@@ -19,6 +19,7 @@ from kazoo.security import CREATOR_ALL_ACL
 from msgspec import Meta
 
 from servicegroup.driver import Capabilities, Driver, GroupPresence, Watcher
+from servicegroup.drivers.groups import by_group
 from servicegroup.drivers.tls import FILES, TLS_REMEDY, TlsOptions, require_both
 from servicegroup.drivers.zookeeper.examination import Examination
 from servicegroup.drivers.zookeeper.nodes import OwnNodes
@@ -133,18 +134,17 @@ class ZooKeeperDriver(Driver):
         """
         process = self._process
         try:
-            views = process.views.of({member.group for member in members})
+            groups = by_group(tuple(members))
+            views = process.views.of(groups)
         except DriverUnavailable as error:
             age = process.session.silence
             return dict.fromkeys(
                 members, Presence(PresenceState.UNKNOWN, age=age, detail=str(error))
             )
-        hosts: dict[str, list[Member]] = {}
-        for member in members:
-            hosts.setdefault(member.group, []).append(member)
         answers: dict[Member, Presence] = {}
-        for group, own in hosts.items():
-            answers |= _answers(process.session, views[group], own)
+        for group, own in groups.items():
+            told = _answers(process.session, views[group], own.hosts)
+            answers.update(zip(own.members, told, strict=True))
         return answers
 
     def prove(self, member: Member) -> None:
@@ -160,11 +160,9 @@ class ZooKeeperDriver(Driver):
             view = process.views.of({group})[group]
         except DriverUnavailable as error:
             view = error
-        hosts, nobody = view.hosts if isinstance(view, View) else (), Member(group, "")
-        members = [nobody, *(Member(group, host) for host in hosts)]
-        answers = _answers(process.session, view, members)
-        others = answers.pop(nobody)
-        return GroupPresence({member.host: told for member, told in answers.items()}, others)
+        hosts = view.hosts if isinstance(view, View) else ()
+        others, *told = _answers(process.session, view, ["", *hosts])  # nobody has the first name
+        return GroupPresence(dict(zip(hosts, told, strict=True)), others)
 
     def watch(self, callback: Watcher) -> None:
         """Call back, in a thread of kazoo's, for members of the groups that were asked for."""
@@ -221,13 +219,13 @@ class _Process(NamedTuple):
 
 
 def _answers(
-    session: Session, view: View | DriverUnavailable, members: Collection[Member]
-) -> dict[Member, Presence]:
-    """Return what to answer for members of the group whose view this is."""
+    session: Session, view: View | DriverUnavailable, hosts: Sequence[str]
+) -> Sequence[Presence]:
+    """Return what to answer for each of some hosts of the group whose view this is."""
     silence = session.silence or 0.0
     if isinstance(view, DriverUnavailable):
         unknown = Presence(PresenceState.UNKNOWN, age=silence, detail=str(view))
-        return dict.fromkeys(members, unknown)
+        return [unknown] * len(hosts)
     age, timeout = view.age(silence), session.timeout or 0.0
     if session.recovering:
         detail = "recovering: the connection was lost, and members may still be on their way back"
@@ -235,7 +233,7 @@ def _answers(
     else:
         detail = f"no node; a session ends {timeout:g} s after its last sign of life"
         missing = Presence(PresenceState.ABSENT, age=age, detail=detail)
-    return view.presences(members, age, missing)
+    return view.presences(hosts, age, missing)
 
 
 def _granted(asked: float, granted: float | None) -> list[str]:

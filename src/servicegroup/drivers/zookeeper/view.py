@@ -89,17 +89,13 @@ class View:
         """The hosts that something is held of."""
         return list(self._held)
 
-    def presences(
-        self, members: Iterable[Member], age: float, missing: Presence
-    ) -> dict[Member, Presence]:
-        """Return PRESENT with what is held of each member, ``missing`` where nothing is."""
-        present, held_of = PresenceState.PRESENT, self._held.get
-        return {
-            member: missing
-            if (held := held_of(member.host)) is None
-            else Presence(present, held.incarnations, age, held.detail)
-            for member in members
-        }
+    def presences(self, hosts: Iterable[str], age: float, missing: Presence) -> Sequence[Presence]:
+        """Return PRESENT with what is held of each host, ``missing`` where nothing is."""
+        present = PresenceState.PRESENT
+        return [
+            missing if held is None else Presence(present, held.incarnations, age, held.detail)
+            for held in map(self._held.get, hosts)
+        ]
 
     def age(self, silence: float) -> float:
         """Return how many seconds ago the group was known to be so.

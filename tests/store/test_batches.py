@@ -113,7 +113,7 @@ def test_a_connection_that_is_lost_while_it_is_given_back_costs_nothing(engine: 
 
 def _end_all_other_connections(engine: Engine) -> None:
     ended = {
-        "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "postgresql": "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
         "mysql": "SELECT concat('KILL ', id) FROM information_schema.processlist"
         " WHERE db = DATABASE() AND id <> CONNECTION_ID()",

@@ -16,7 +16,7 @@ from servers.mariadb import MariaDB
 from servers.postgresql import PostgreSQL
 from servicegroup.errors import StoreUnavailable, Unavailable
 from servicegroup.store import attempts
-from servicegroup.store.database import RESERVED, connect, reading, write
+from servicegroup.store.database import RESERVED, connect, reading, snapshot_read, write
 
 
 class Register:
@@ -189,6 +189,22 @@ def test_a_rollback_that_fails_is_told_to_nobody(
             write(engine, leave)
         write(engine, note)
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_a_session_that_ended_is_replaced_however_lately_it_was_used(register: Register) -> None:
+    """Nobody asks one that was used just now whether it is there: what it said last tells."""
+    failures = []
+    with engines(register.url) as (engine, other):
+        for ask in (reading, snapshot_read):
+            with ask(engine) as connection:
+                session = _session_of(connection)
+            _kill(other, session)
+            try:
+                with ask(engine) as connection:
+                    assert _session_of(connection) != session
+            except StoreUnavailable as error:
+                failures.append(str(error))
+    assert failures == []
 
 
 def _session_of(connection: Connection) -> int:

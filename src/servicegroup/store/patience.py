@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ LONGEST = STATEMENT_TIMEOUT + 1.0
 
 LOOK = 0.75
 """Seconds between two looks at what became of the server."""
+
+FRESH = 0.25
+"""Seconds from an answer on in which a connection needs no proof that it still is one."""
 
 MOST_FOR_A_STANDBY = 3.0
 """Seconds a COMMIT may wait for a synchronous standby."""
@@ -80,11 +84,24 @@ class PatientConnection(psycopg.Connection[Any]):
     server: datetime | None = None
     inquiry: Inquiry | None = None
     _longest = LONGEST
+    _answered_at = -math.inf
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Be made by ``connect``."""
         super().__init__(*args, **options)
         self.cursor_factory = PlainCursor
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the server answered just now, and neither said anything since nor hung up.
+
+        A server that ends, or ends a session, says so or closes it, and so does what is between.
+        """
+        if time.monotonic() - self._answered_at > FRESH:
+            return False
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
@@ -106,6 +123,7 @@ class PatientConnection(psycopg.Connection[Any]):
             try:
                 state = gen.send(ready)
             except StopIteration as end:
+                self._answered_at = time.monotonic()
                 result: T = end.value
                 return result
             ready = yield state

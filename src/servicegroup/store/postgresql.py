@@ -40,7 +40,8 @@ _OPENING = f"SELECT pg_backend_pid() <> %(pid)s, pg_postmaster_start_time(), {_s
 def prepare(engine: Engine) -> None:
     """Let the engine connect to whichever of its servers is right, and begin its transactions.
 
-    It has isolation level AUTOCOMMIT: psycopg would begin transactions in a message of its own.
+    It has isolation level AUTOCOMMIT: psycopg would begin transactions in a message of its own. A
+    session that was used just now is not asked once more whether it is there.
     """
     servers = Servers(hosts_of(engine.url))
 
@@ -59,6 +60,8 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "do_connect", dial)
     dialect: Any = engine.dialect
     dialect.do_begin = _begin
+    ping = dialect.do_ping
+    dialect.do_ping = lambda session: session.is_fresh or ping(session)
 
 
 def is_shared(connection: Connection) -> bool:

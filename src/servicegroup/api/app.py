@@ -85,6 +85,7 @@ class Handlers:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
             _route(SESSION.path, Endpoint(self.session), "GET"),
+            _route("/v2.1/{rest:path}", Endpoint(self.nova)),
             *(
                 _route(
                     route.path, Endpoint(self._handle_v1(route.handler, route.rule)), route.method

@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import register
+from benchmarks.bare_server import bare_server
 from benchmarks.measure import ask, get
 from benchmarks.results import Claim, Section, ms
 from servicegroup.agent.client import HttpClient
@@ -54,7 +55,11 @@ def run(bench: Bench) -> Iterator[Section]:
         whole = _seconds(bench, plane, "", SIZE)
         alone = {query: _seconds(bench, plane, query, _found(query)) for query in QUERIES}
         reports, together = _beside(url, plane)
-        one, all_readers = _readers(bench, plane)
+        url = f"{plane.url}{EVERYBODY}"
+        one, all_readers = _readers(bench, url)
+        size = len(get(url))
+    with bare_server(size) as url:
+        sent_one, sent_all = _readers(bench, url)
     dearest = alone[QUERIES[0]]
     yield Section(
         "Questions about a few",
@@ -85,7 +90,8 @@ def run(bench: Bench) -> Iterator[Section]:
     yield Section(
         "Many readers at once",
         f"{SIZE:,} services; `GET {EVERYBODY}` by one client, median of {bench.requests}, and by"
-        f" {READERS} that begin together, until each has the whole list, median of 3.",
+        f" {READERS} that begin together, until each has the whole list, median of 3. Beside it the"
+        " same bytes from a server that only sends them.",
         [
             Claim(
                 f"{READERS} readers of `{EVERYBODY}`, {SIZE:,} services",
@@ -98,6 +104,8 @@ def run(bench: Bench) -> Iterator[Section]:
         [
             ("1", ms(one), ""),
             (f"{READERS} at once", ms(all_readers), f"{all_readers / one:.2f}"),
+            ("1, bytes alone", ms(sent_one), f"{sent_one / one:.2f}"),
+            (f"{READERS} at once, bytes alone", ms(sent_all), f"{sent_all / one:.2f}"),
         ],
     )
 
@@ -116,14 +124,13 @@ def _seconds(bench: Bench, plane: ControlPlane, query: str, count: int) -> float
     return ask(url, {"serve": plane.process.pid}, bench.requests, check).seconds
 
 
-def _readers(bench: Bench, plane: ControlPlane) -> tuple[float, float]:
-    """Return how long one reader of everybody waits, and the last of many that ask together."""
-    url = f"{plane.url}{EVERYBODY}"
+def _readers(bench: Bench, url: str) -> tuple[float, float]:
+    """Return how long one reader waits, and the last of many that ask together."""
     whole = len(get(url))
 
     def read(_: int = 0) -> None:
         if len(body := get(url)) != whole:
-            raise AssertionError(f"{EVERYBODY} has {len(body)} bytes, not {whole}")
+            raise AssertionError(f"{url} has {len(body)} bytes, not {whole}")
 
     def seconds(work: Callable[[], object]) -> float:
         begun = time.perf_counter()

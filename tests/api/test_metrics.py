@@ -113,7 +113,7 @@ def test_a_failure_is_an_event_with_its_time_to_detect(workers: Workers) -> None
     )
     assert f"{line}\n" in workers.plane.log()
     # memcached's whole seconds, the look, and a report interval
-    assert scrape.total("detection_limit_seconds", reason="absent") == 6 + 1 + 2
+    assert scrape.total("detection_limit_seconds", reason="absent") == 7 + 1 + 2
     assert scrape.total("observes") == 1
     assert scrape.total("observer_lag_seconds") < PATIENCE
     assert scrape.total("observer_look_seconds_count") > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,11 @@ _ENCODER = msgspec.json.Encoder()
 def lines(shown: Sequence[msgspec.Struct]) -> list[str]:
     """Return the JSON of each; it has no line feed of its own."""
     return _ENCODER.encode_lines(shown).decode().split("\n")[:-1]
+
+
+def values(column: Sequence[Any]) -> list[str]:
+    """Return the JSON of each value; none of them has a comma."""
+    return _ENCODER.encode(column).decode()[1:-1].split(",") if column else []
 
 
 def cut(row: str, names: Iterable[str]) -> list[str]:

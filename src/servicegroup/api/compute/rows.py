@@ -6,12 +6,14 @@ Whoever polls finds most services as they were: their rows are neither made nor 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress, count
+from operator import ne
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from servicegroup.api.pieces import cut, joined, lines
+from servicegroup.api.pieces import cut, joined, lines, values
 from servicegroup.moments import texts
 
 if TYPE_CHECKING:
@@ -97,10 +99,14 @@ class Rows:
             return _Batch(stated, [piece for row in self._made(stated) for piece in _cut(row)])
         pieces = before.pieces.copy()
         reported = _moved(stated[2:], before.stated[2:])
-        times = texts(stated.updated_at[place] for place in reported)
-        for place, at in zip(reported, times, strict=True):
-            if pieces[3 * place]:
-                pieces[3 * place + 1] = f'"{at}"' if at else "null"
+        if reported:
+            begins, column = pieces[::3], pieces[1::3]
+            times = values(texts(map(stated.updated_at.__getitem__, reported)))
+            for place, at in zip(reported, times, strict=True):
+                column[place] = at
+            if "" in begins:  # somebody is unlisted
+                column = [at if begin else "" for begin, at in zip(begins, column, strict=True)]
+            pieces[1::3] = column
         for place, row in zip(others, self._made(stated.at(others)), strict=True):
             pieces[3 * place : 3 * place + 3] = _cut(row)
         return _Batch(stated, pieces)
@@ -127,6 +133,5 @@ def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) ->
     moved: set[int] = set()
     for column, former in zip(columns, before, strict=True):
         if column is not former and column != former:  # most columns are as they were
-            pairs = enumerate(zip(column, former, strict=True))
-            moved.update(place for place, (one, other) in pairs if one != other)
+            moved.update(compress(count(), map(ne, column, former)))
     return sorted(moved)

@@ -12,12 +12,12 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from servicegroup.api.pieces import cut, joined, lines
+from servicegroup.api.pieces import cut, joined, lines, values
 from servicegroup.batches import MOST_GLIMPSED
 from servicegroup.model import ServiceFilter
 from servicegroup.moments import NEVER, moment_of, texts
@@ -209,12 +209,12 @@ def _columns(glimpse: Glimpse, registered_at: Iterable[int]) -> Iterator[tuple[s
     stamps, moves = glimpse.batch.stamps, glimpse.batch.stamps.moves
     now = moment_of(glimpse.batch.listening.now)
     seen = _times(moves.seen_at)
-    yield "report_count", _values(list(moves.report_count))
+    yield "report_count", values(list(moves.report_count))
     yield "last_seen_up", seen
     yield "updated_at", seen if stamps.updated_at == moves.seen_at else _times(stamps.updated_at)
-    yield "report_age", _values([(now - at) / 1e6 for at in moves.seen_at])
-    yield "unheard", _values(_unheard(glimpse.aged, moves.seen_at))
-    yield "registered_age", _values([(now - at) / 1e6 for at in registered_at])
+    yield "report_age", values([(now - at) / 1e6 for at in moves.seen_at])
+    yield "unheard", values(_unheard(glimpse.aged, moves.seen_at))
+    yield "registered_age", values([(now - at) / 1e6 for at in registered_at])
     if any(glimpse.sessions):
         yield _AGE, _ages(now, stamps.marked_at, glimpse.sessions)
 
@@ -222,7 +222,7 @@ def _columns(glimpse: Glimpse, registered_at: Iterable[int]) -> Iterator[tuple[s
 def _ages(now: int, marked_at: Sequence[int], sessions: Sequence[int]) -> list[str]:
     """Return how old the mark of each session's control plane is, nothing for who holds none."""
     marks = list(set(marked_at))
-    ages = dict(zip(marks, _values([max(0.0, (now - one) / 1e6) for one in marks]), strict=True))
+    ages = dict(zip(marks, values([max(0.0, (now - one) / 1e6) for one in marks]), strict=True))
     pairs = zip(marked_at, sessions, strict=True)
     return [ages[mark] if session else "" for mark, session in pairs]
 
@@ -256,15 +256,7 @@ def _unheard_since(spans: list[tuple[int, int, float]], moment: int) -> float:
     return later + max(0.0, (end - max(start, moment)) / 1e6)
 
 
-def _values(values: Sequence[Any]) -> list[str]:
-    """Return the JSON of each value; none of them has a comma."""
-    return _json(values).split(",")
-
-
 def _times(moments: Iterable[int]) -> list[str]:
     """Return each as msgspec writes it: without a fraction of a second that is none."""
-    return _json(texts(moments)).replace('.000000"', '"').split(",")
-
-
-def _json(values: Sequence[Any]) -> str:
-    return _ENCODER.encode(values).decode()[1:-1]
+    told = _ENCODER.encode(texts(moments)).decode()[1:-1]
+    return told.replace('.000000"', '"').split(",")

@@ -254,7 +254,7 @@ class Batches:
         else:
             signals = _signals(batch, presences, judge.limits.on_unknown)
             present = [signal is Reason.PRESENT for signal in signals]
-            judge.saw_present(compress(zip(batch.ids, batch.lives, strict=True), present))
+            judge.saw_present(compress(zip(batch.ids, batch.incarnations, strict=True), present))
         return reasons_at_a_glance(batch.unmarked, self._fresh(batch), signals)
 
     def _fresh(self, batch: Snapshot | Stamped) -> list[bool]:
@@ -284,6 +284,6 @@ def _signals(
     """Tell of each service what it is if its reports are fresh, None where the rule has to look."""
     if presences is not None:
         answers = map(presences.get, batch.members)
-        return signals_at_a_glance(batch.services, batch.lives, answers, on_unknown)
+        return signals_at_a_glance(batch.services, batch.incarnations, answers, on_unknown)
     # What is recorded has been read with the services.
     return [_OF_SESSION[held] for held in batch.held(batch.listening.now)]

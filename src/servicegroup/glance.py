@@ -23,7 +23,7 @@ def unmarked(services: Iterable[Service]) -> list[bool]:
     ]
 
 
-def lives_of(services: Iterable[Service]) -> list[int | None]:
+def incarnations_of(services: Iterable[Service]) -> list[int | None]:
     """Return the incarnation of each that a backend may hold: no backend knows who is mirrored."""
     return [None if service.mirror else service.incarnation for service in services]
 
@@ -46,20 +46,21 @@ def reasons_at_a_glance(
 
 def signals_at_a_glance(
     services: Iterable[Service],
-    lives: Iterable[int | None],
+    incarnations: Iterable[int | None],
     presences: Iterable[Presence | None],
     on_unknown: OnUnknown,
 ) -> list[Reason | None]:
     """Return the reason of each by a backend's answers if its reports are fresh, or None.
 
-    ``lives`` are ``lives_of`` the services; ``presences`` has None for who was not asked about.
+    ``incarnations`` are ``incarnations_of`` the services. ``presences`` has None for who was not
+    asked about.
     """
     present, held = Reason.PRESENT, PresenceState.PRESENT
     return [
         present  # as ``has_life`` says, without a call for each of those who are most
         if presence is not None and presence.state is held and life in presence.incarnations
         else _signal(service, presence, on_unknown)
-        for service, life, presence in zip(services, lives, presences, strict=True)
+        for service, life, presence in zip(services, incarnations, presences, strict=True)
     ]
 
 

@@ -20,6 +20,10 @@ STRANGE = {
     "another one": b"\r\nVALUE other 0 2\r\n1 \r\nEND\r\n",
     "a refusal": b"SERVER_ERROR out of memory\r\n",
     "bytes": bytes(range(256)),
+    "a head of no text": b"x\r\nVALUE \xff 0 1",
+    "a head of no number": b"x\r\nVALUE a 0 " + b"9" * 5_000,
+    "a long head": b"x\r\nVALUE " + b"a" * 5_000 + b" 0 1",
+    "a head": b"VALUE x 0 1",
     "large": b"x" * 900_000,
 }
 """What whoever may write to a server could plant."""
@@ -39,6 +43,8 @@ def test_values_are_read_whatever_is_in_them(client: Client) -> None:
     asked = ["reading:missing", *planted, "reading:missing-too"]
     assert read_many(client, asked) == client.get_many(asked) == planted
     assert read_many(client, ["reading:missing"]) == {}
+    for key, value in planted.items():
+        assert read_many(client, [key]) == {key: value}, "it is the last one of its answer"
     assert read_many(client, asked) == planted, "nothing is left of the answer before"
     client.delete_many(asked, noreply=False)
 

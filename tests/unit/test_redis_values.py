@@ -87,3 +87,11 @@ def test_an_entry_without_an_end_is_present_where_nothing_bounds_it() -> None:
     found = listed(members, 1.0, 100.0, "").present
     assert found["own"].incarnations == {2}
     assert found["other"].state is PresenceState.UNKNOWN
+
+
+def test_many_lives_of_one_host_are_one_answer() -> None:
+    """Whoever may write to the server can plant thousands; they cost as much as so many hosts."""
+    members = [part for n in range(50_000) for part in (b"own@%d" % n, b"60000")]
+    found = listed([*members, b"x" * 1_000_000 + b"@1", b"60000"], 1.0, 100.0, "").present
+    assert len(found["own"].incarnations) == 50_000
+    assert len(found) == 2

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from servicegroup.agent.credentials import TlsFiles
-from servicegroup.agent.polling import poller
 from servicegroup.errors import ControlPlaneUnavailable, InvalidInput
 from servicegroup.per_process import PerProcess
+from servicegroup.polling import poller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ import time
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from servicegroup.agent.polling import poller
+from servicegroup.polling import poller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

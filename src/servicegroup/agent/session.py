@@ -17,9 +17,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 from servicegroup.agent.heart import Heart
-from servicegroup.agent.polling import poller
 from servicegroup.errors import ControlPlaneUnavailable, ServiceGroupError
 from servicegroup.messages import Drain, Held, Hold, Reported
+from servicegroup.polling import poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from servicegroup.agent.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameError, Frames, frame
-from servicegroup.agent.polling import poller
 from servicegroup.errors import ControlPlaneUnavailable
+from servicegroup.polling import poller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -67,12 +67,12 @@ class Handlers:
         self._accepted = Answer(200, self._reporting.answer(NOBODY))
         self._authenticator = authenticator
         self._document = msgspec.json.encode(document((*v1.WAITING, *v1.ROUTES)))
-        self._own = self._own_routes()
+        self._served = self._served_routes()
 
     def routes(self) -> list[Route]:
         """Return the whole API, most asked first; what matches nothing of it speaks Nova."""
         return [
-            *self._own,
+            *self._served,
             *(
                 _route(path, Endpoint(self.nothing))
                 for root in ROOTS
@@ -81,7 +81,7 @@ class Handlers:
             _route("/{rest:path}", Endpoint(self.nova)),
         ]
 
-    def _own_routes(self) -> list[Route]:
+    def _served_routes(self) -> list[Route]:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
             _route(SESSION.path, Endpoint(self.session), "GET"),
@@ -225,7 +225,7 @@ class Handlers:
     async def nothing(self, request: Request) -> Answer:
         """Refuse what is below a root of ours and not there, or does not take the method (F-7)."""
         scope, path = request.scope, request.url.path
-        known = [route for route in self._own if route.matches(scope)[0] is not Match.NONE]
+        known = [route for route in self._served if route.matches(scope)[0] is not Match.NONE]
         if known:
             allowed = ", ".join(
                 sorted({method for route in known for method in route.methods or ()})

@@ -110,8 +110,9 @@ class ObserverLoop:
 
     async def _keep_lease(self) -> None:
         while True:
-            if not self.observes or time.monotonic() >= self._observer.kept_until:
-                await self.recurring["lease"].attempt(self._observer.keep_lease)
+            with self.recurring["lease"] as attempt:
+                if not self.observes or time.monotonic() >= self._observer.kept_until:
+                    await attempt.run(self._observer.keep_lease)
             kept = self._observer.kept_until - time.monotonic()
             await asyncio.sleep(kept if 0.0 < kept < LEASE_INTERVAL else LEASE_INTERVAL)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
 from servicegroup.model import Member
+
+FEW = 100
+"""Members up to which they are put in order anew each time."""
 
 
 class Own(NamedTuple):
@@ -15,12 +19,19 @@ class Own(NamedTuple):
     hosts: list[str]
 
 
-@lru_cache(maxsize=4)  # who is asked about is mostly as before
-def by_group(members: tuple[Member, ...]) -> dict[str, Own]:
+def by_group(members: Collection[Member]) -> dict[str, Own]:
     """Return the members of each group that any of them is of."""
+    named = tuple(members)
+    return _kept(named) if len(named) > FEW else _grouped(named)
+
+
+def _grouped(members: tuple[Member, ...]) -> dict[str, Own]:
     found: dict[str, Own] = {}
     for member in members:
         own = found.get(member.group) or found.setdefault(member.group, Own([], []))
         own.members.append(member)
         own.hosts.append(member.host)
     return found
+
+
+_kept = lru_cache(maxsize=4)(_grouped)  # of many it is mostly asked as before

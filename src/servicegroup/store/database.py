@@ -101,8 +101,9 @@ def connect(url: str, connections: int = CONNECTIONS) -> Engine:
         options: dict[str, Any] = {"connect_args": ours, "pool_timeout": 5}
         options |= {"pool_size": kept, "max_overflow": connections - kept}
         if dialect != "sqlite":
-            options |= {"pool_pre_ping": True, "pool_recycle": 3600, "pool_use_lifo": True}
+            options |= {"pool_pre_ping": True, "pool_recycle": 3600}
             own = dialect == "postgresql"  # begins its transactions itself
+            options |= {"pool_use_lifo": own}  # so that the next one was used just now
             options |= {"isolation_level": "AUTOCOMMIT" if own else "READ COMMITTED"}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from servicegroup.glance import lives_of, unmarked
+from servicegroup.glance import incarnations_of, unmarked
 from servicegroup.model import Member, Service
 from servicegroup.store.stamps import Fingerprint
 
@@ -51,9 +51,9 @@ class Kept:
         }
 
     @cached_property
-    def lives(self) -> list[int | None]:
-        """What ``glance.lives_of`` says of the services."""
-        return lives_of(self.services)
+    def incarnations(self) -> list[int | None]:
+        """What ``glance.incarnations_of`` says of the services."""
+        return incarnations_of(self.services)
 
     @cached_property
     def unmarked(self) -> list[bool]:
@@ -61,6 +61,6 @@ class Kept:
         return unmarked(self.services)
 
     @cached_property
-    def life_by_member(self) -> Mapping[Member, int]:
+    def lives(self) -> Mapping[Member, int]:
         """The incarnation of each member; no backend knows who is mirrored."""
         return {row.member: row.service.incarnation for row in self.rows if not row.service.mirror}

@@ -101,9 +101,9 @@ class Stamped(NamedTuple):
         return self.kept.members
 
     @property
-    def lives(self) -> list[int | None]:
-        """What ``glance.lives_of`` says of the services."""
-        return self.kept.lives
+    def incarnations(self) -> list[int | None]:
+        """What ``glance.incarnations_of`` says of the services."""
+        return self.kept.incarnations
 
     @property
     def unmarked(self) -> list[bool]:
@@ -201,7 +201,7 @@ class MemoryList:
         """Read only who is in the next batch."""
         fingerprint = read_fingerprint(connection, values)
         kept = self._kept(connection, values, fingerprint)
-        return Known(listening, kept.services, kept.life_by_member)
+        return Known(listening, kept.services, kept.lives)
 
     def _kept(
         self, connection: Connection, values: Mapping[str, Any], fingerprint: Fingerprint

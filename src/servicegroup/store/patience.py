@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 from psycopg import OperationalError
 
+from servicegroup.polling import poller
 from servicegroup.store.database import STATEMENT_TIMEOUT
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class PatientConnection(psycopg.Connection[Any]):
         """
         if time.monotonic() - self._answered_at > FRESH:
             return False
-        poll = select.poll()
+        poll = poller()
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from servicegroup.errors import NotFound
-from servicegroup.glance import lives_of, unmarked
+from servicegroup.glance import incarnations_of, unmarked
 from servicegroup.liveness import Listening
 from servicegroup.model import Member, Service, ServiceFilter
 from servicegroup.moments import moment_of
@@ -88,9 +88,9 @@ class Snapshot(msgspec.Struct, frozen=True):
         return [service.id for service in self.services]
 
     @property
-    def lives(self) -> list[int | None]:
-        """What ``glance.lives_of`` says of the services."""
-        return lives_of(self.services)
+    def incarnations(self) -> list[int | None]:
+        """What ``glance.incarnations_of`` says of the services."""
+        return incarnations_of(self.services)
 
     @property
     def unmarked(self) -> list[bool]:

@@ -50,11 +50,11 @@ class Reader:
 
     def read(self, members: Collection[Member]) -> dict[Member, Told]:
         """Return what is held of the groups of these members. Raises DriverUnavailable."""
-        groups = by_group(tuple(members))
+        groups = by_group(members)
         whole = [group for group, own in groups.items() if len(own.hosts) > FEW]
-        rest = [(group, own.hosts) for group, own in groups.items() if group not in whole]
-        few = [(group, host) for group, hosts in rest for host in hosts]
-        return self._groups(whole) | self._members(few)
+        few = {group: own.hosts for group, own in groups.items() if len(own.hosts) <= FEW}
+        names = [(group, host) for group, hosts in few.items() for host in hosts]
+        return self._groups(whole) | self._members(names)
 
     def read_group(self, group: str) -> dict[Member, Told]:
         """Return what is held of a whole group. Raises DriverUnavailable."""

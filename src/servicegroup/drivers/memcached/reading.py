@@ -19,12 +19,13 @@ from pymemcache.exceptions import (
     MemcacheUnknownError,
 )
 
-_HEAD = re.compile(rb"VALUE (\S+) \d+ (\d+)\r\n")
+_HEAD = re.compile(rb"VALUE (\S+) \d+ (\d{1,10})\r\n")
 _LINE = re.compile(rb"(.*)\r\n")
 _REFUSALS: dict[bytes, type[Exception]] = {
     b"CLIENT_ERROR ": MemcacheClientError,
     b"SERVER_ERROR ": MemcacheServerError,
 }
+_ENDS = (b"END", b"ERROR", *_REFUSALS)
 _AT_ONCE = 256 * 1024
 _LONGEST = 1024  # bytes of two lines of an answer about keys of ours, at the least
 
@@ -51,17 +52,20 @@ def read_many(client: Client, keys: Collection[str]) -> dict[str, bytes]:
 
 
 def _may_be_all(answer: bytearray) -> bool:
-    """Tell whether the last line may end an answer: a value that was announced does not."""
+    """Tell whether the last line may end an answer: a value that was announced mostly does not."""
     *_, head, line, rest = (b"\r\n\r\n" + answer[-_LONGEST:]).split(b"\r\n")
-    return not rest and not head.startswith(b"VALUE ") and not line.startswith(b"VALUE ")
+    is_announced = head.startswith(b"VALUE ") or line.startswith(b"VALUE ")
+    return not rest and (line.startswith(_ENDS) or not is_announced)
 
 
 def values_of(answer: bytes) -> dict[str, bytes] | None:
     """Return the values that an answer has, None if it has not come to its end."""
     lines = answer.split(b"\r\n")
-    heads, values = list(map(_head_of, lines[:-2:2])), lines[1:-2:2]
-    if lines[-2] == b"END" and [size for _, size in heads] == list(map(len, values)):
-        return dict(zip((key for key, _ in heads), values, strict=True))
+    heads, values = lines[:-2:2], lines[1:-2:2]
+    if lines[-2] == b"END" and max(map(len, heads), default=0) <= _LONGEST:
+        told = list(map(_head_of, heads))
+        if [size for _, size in told] == list(map(len, values)):
+            return dict(zip((key for key, _ in told), values, strict=True))
     return _read_through(answer)
 
 
@@ -85,9 +89,12 @@ def _read_through(answer: bytes) -> dict[str, bytes] | None:
 
 @lru_cache(maxsize=131_072)  # mostly the keys that were found before
 def _head_of(line: bytes) -> tuple[str, int]:
-    """Return the key and the size that a line announces; what announces nothing has none."""
+    """Return the key and the size that a line announces; what announces nothing has none.
+
+    It may be a part of a value, and so anything.
+    """
     head = _HEAD.fullmatch(line + b"\r\n")
-    return (head[1].decode(), int(head[2])) if head else ("", -1)
+    return (head[1].decode(), int(head[2])) if head and line.isascii() else ("", -1)
 
 
 def _refuse(line: bytes) -> NoReturn:

@@ -98,7 +98,7 @@ class RedisDriver(Driver):
 
         ``age`` is unknown; ``detail`` says for how long an entry still holds.
         """
-        groups = by_group(tuple(members))
+        groups = by_group(members)
         listings = self._list_groups(groups)
         answers: dict[Member, Presence] = {}
         for group, own in groups.items():

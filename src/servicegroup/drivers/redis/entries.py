@@ -15,6 +15,9 @@ from servicegroup.model import Member, Presence, PresenceState
 _Life = tuple[str, int]
 """A host and one of its incarnations."""
 
+_LONGEST_KEPT = 512
+"""Bytes of an entry up to which what it says is kept: whoever may write can plant large ones."""
+
 _LONGEST = 1e12
 """Seconds that any entry has at the most: whoever may write can plant one without an end."""
 
@@ -85,7 +88,8 @@ def listed(listing: Any, now: float, latest: float, doubt: str) -> GroupPresence
 
 def _lives(entries: Sequence[bytes], left: list[float]) -> tuple[list[_Life], list[float]]:
     """Return what the entries are of, and what is left to each, without those of nothing."""
-    lives = list(map(_life_of, entries))
+    short = max(map(len, entries), default=0) <= _LONGEST_KEPT
+    lives = list(map(_life_of if short else _life_of.__wrapped__, entries))
     known = [life for life in lives if life is not None]
     if len(known) < len(lives):
         left = [one for one, life in zip(left, lives, strict=True) if life is not None]
@@ -100,12 +104,12 @@ def _present(lives: list[_Life], left: list[float]) -> dict[str, Presence]:
         for (host, incarnation), seconds in zip(lives, left, strict=True)
     }
     if len(present) < len(lives):
-        several: dict[str, list[int]] = {}
+        own: dict[str, list[int]] = {}
         for host, incarnation in lives:
-            several.setdefault(host, []).append(incarnation)
-        for (host, _), seconds in zip(lives, left, strict=True):  # the last one has the most
-            if len(several[host]) > 1:
-                present[host] = _held(several[host], seconds)
+            own.setdefault(host, []).append(incarnation)
+        latest = {host: seconds for (host, _), seconds in zip(lives, left, strict=True)}
+        several = {host: all_ for host, all_ in own.items() if len(all_) > 1}
+        present |= {host: _held(all_, latest[host]) for host, all_ in several.items()}
     return present
 
 

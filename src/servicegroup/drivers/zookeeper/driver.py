@@ -134,7 +134,7 @@ class ZooKeeperDriver(Driver):
         """
         process = self._process
         try:
-            groups = by_group(tuple(members))
+            groups = by_group(members)
             views = process.views.of(groups)
         except DriverUnavailable as error:
             age = process.session.silence

@@ -31,7 +31,7 @@ OPEN = {
     *("/ui", "/ui/", "/ui/{name}"),
     # Which say what there is, as the open document does.
     *(path for root in ROOTS for path in (f"/{root}", f"/{root}/{{rest:path}}")),
-    "/{rest:path}",  # Nova's, and asked by its own table
+    *("/v2.1/{rest:path}", "/{rest:path}"),  # Nova's, and asked by its own table
 }
 """What a stranger may ask for; none of it shows a service."""
 

@@ -16,9 +16,7 @@
 . "$(dirname "$0")/setup.sh"
 
 need python3 python3
-need memcached memcached
-need_version memcached 1.6.18 "$(memcached --version | sed 's/.* //')"
-memcached=$(free_port)
+need_memcached
 
 cat >"$work/look.py" <<'PY'
 import atexit

@@ -6,6 +6,7 @@
 #   need_version WHAT WANTED HAVE
 #   packages NAME==VERSION...   Python packages in an environment of their own, whose Python is $python
 #   free_port             print a port of 127.0.0.1 that nobody listens on
+#   need_memcached        it, and a port for it in $memcached
 #   start_etcd, start_memcached, start_postgresql, start_redis, start_zookeeper
 #                         Debian 12's server, on port $etcd, $memcached, $postgresql, $redis or $zookeeper
 #   $work                 a temporary directory, removed at the end
@@ -44,10 +45,13 @@ start_etcd() {
         --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" >"$work/etcd.log" 2>&1 &
     servers="$servers $!"
 }
-start_memcached() {
+need_memcached() {
     need memcached memcached
     need_version memcached 1.6.18 "$(memcached --version | sed 's/.* //')"
     memcached=$(free_port)
+}
+start_memcached() {
+    need_memcached
     memcached -u nobody -l 127.0.0.1 -p "$memcached" 2>"$work/memcached.log" &
     servers="$servers $!"
 }

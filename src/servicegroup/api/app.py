@@ -85,6 +85,7 @@ class Handlers:
         return [
             _route(REPORTS.path, Endpoint(self.report), "POST"),
             _route(SESSION.path, Endpoint(self.session), "GET"),
+            # The last route of all takes it as well, after a look at each of the others.
             _route("/v2.1/{rest:path}", Endpoint(self.nova)),
             *(
                 _route(

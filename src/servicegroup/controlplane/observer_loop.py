@@ -111,6 +111,7 @@ class ObserverLoop:
     async def _keep_lease(self) -> None:
         while True:
             with self.recurring["lease"] as attempt:
+                # While a look keeps it there is nothing to do, and no thread to wake for that.
                 if not self.observes or time.monotonic() >= self._observer.kept_until:
                     await attempt.run(self._observer.keep_lease)
             kept = self._observer.kept_until - time.monotonic()

@@ -14,6 +14,9 @@ from servicegroup.store.lease import driver_of, latest_holder, latest_observatio
 from servicegroup.store.marks import latest_mark, newest_page, unheard_that_matters
 from servicegroup.store.register_clock import by_register
 
+OF_MOMENT = 5
+"""Columns that ``columns_of_moment`` are."""
+
 
 def columns_of_moment(*, few: bool) -> tuple[ColumnElement[Any], ...]:
     """Return what is the same in each row of a statement, for ``listening_of``.

@@ -32,7 +32,7 @@ from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
 from servicegroup.store.mirrors import beside_mirrors
-from servicegroup.store.moment import columns_of_moment, listening_of, read_listening
+from servicegroup.store.moment import OF_MOMENT, columns_of_moment, listening_of, read_listening
 from servicegroup.store.tables import planes, services, sessions
 
 _OF_THE_LIVING: tuple[Any, ...] = (0, None)
@@ -55,9 +55,6 @@ BATCH = 2_000
 BATCH_OF_STAMPS = 6 * BATCH
 """The same of columns, which are smaller than rows; of whole rows no more than BATCH are read."""
 
-
-_OF_MOMENT = 5
-"""The columns that are the same in each row: the clock, and who listened and observed when."""
 
 SESSION_COLUMNS = [
     sessions.c.opened_at,
@@ -237,7 +234,7 @@ def read(
 
     ``silence`` is ``service_down_time`` in seconds: it bounds the unheard times that are read.
     """
-    found, held, moment = _found(connection, query, values, of_moment=_OF_MOMENT)
+    found, held, moment = _found(connection, query, values, of_moment=OF_MOMENT)
     if moment is None:
         return Snapshot(Listening(connection.scalar(select(utcnow()))), [])
     listening = beside_mirrors_of(connection, listening_of(connection, silence, moment), found)

@@ -34,6 +34,7 @@ import msgspec
 from pymemcache.client.base import Client
 
 from servicegroup.driver import Driver, Watcher
+from servicegroup.drivers.groups import kept_for_many
 from servicegroup.drivers.memcached.options import MemcachedOptions, addresses_of, login_of, tls_of
 from servicegroup.drivers.memcached.reading import read_many
 from servicegroup.drivers.memcached.server import DOUBT, EMPTIED, Server
@@ -72,7 +73,7 @@ class MemcachedDriver(Driver):
         names = ",".join(server.name for server in self._servers)
         self._fingerprint = hashlib.sha256(names.encode()).hexdigest()[:16].encode()
         self._ttl: float | None = None
-        self._owned = lru_cache(maxsize=2)(self._by_server)
+        self._owned = kept_for_many(self._by_server)
         self._threads = PerProcess(lambda: ThreadPoolExecutor(_QUESTIONS * len(self._servers)))
 
     def heartbeat(self, member: Member, incarnation: int, ttl: float) -> None:
@@ -128,7 +129,7 @@ class MemcachedDriver(Driver):
         All are asked at the same time, so those that do not answer cost one time limit (F-18).
         ``age`` is unknown: memcached tells that a key lives, not since when.
         """
-        owned = self._owned(tuple(members))  # who is asked about is mostly as before
+        owned = self._owned(members)
         asked = [server for server in self._servers if owned[server] or not server.failing]
         found = self._at_once(lambda server: self._view(server, list(owned[server])), asked)
         views = dict(zip(asked, found, strict=True))

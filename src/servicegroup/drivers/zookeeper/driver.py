@@ -132,9 +132,8 @@ class ZooKeeperDriver(Driver):
         UNKNOWN while there is no connection (ZK-4); ABSENT reads UNKNOWN for one session timeout
         after it returned, since members may still be on their way back.
         """
-        process = self._process
+        process, groups = self._process, by_group(members)
         try:
-            groups = by_group(members)
             views = process.views.of(groups)
         except DriverUnavailable as error:
             age = process.session.silence

@@ -112,7 +112,7 @@ class Handlers:
                 method=request.method,
                 path=request.url.path,
                 params=request.path_params,
-                query=request.url.query,
+                query=_query(request),
                 headers=request.headers,
                 body=await self._body(request),
             )
@@ -245,7 +245,7 @@ class Handlers:
             else await self._authenticator.caller(request),
             method=request.method,
             path=path,
-            query=request.url.query,
+            query=_query(request),
             headers=_headers(request),
             body=await self._body(request),
         )
@@ -290,8 +290,13 @@ def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
     return route
 
 
+def _query(request: Request) -> str:
+    query: bytes = request.scope["query_string"]
+    return query.decode()
+
+
 def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], EventFilter]:
-    given = values(parse_qsl(request.url.query, keep_blank_values=True), route.query)
+    given = values(parse_qsl(_query(request), keep_blank_values=True), route.query)
     return given, event_filter(given, request.headers.get("last-event-id"))
 
 

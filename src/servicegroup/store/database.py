@@ -221,8 +221,9 @@ def translated(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout, engine.dialect.loaded_dbapi.Error) as error:
-        # The driver's own are of the pool, which tidies up a connection that is lost.
-        if isinstance(error, DBAPIError) and _is_our_fault(error):
+        # The driver's own are of the pool, which tidies up a connection that is lost, or of
+        # questions that are asked of the driver itself.
+        if _is_our_fault(error, engine.dialect.loaded_dbapi):
             raise
         _free_frames(error)
         where = redacted(engine.url)
@@ -261,8 +262,9 @@ def is_of_values(error: Exception) -> bool:
     return isinstance(cause, DataError | IntegrityError) or code in _UNSUITABLE
 
 
-def _is_our_fault(error: DBAPIError) -> bool:
+def _is_our_fault(error: Exception, driver: Any) -> bool:
     """Tell a wrong statement from a database in trouble; a broken constraint is the caller's."""
-    if error.connection_invalidated:
+    if getattr(error, "connection_invalidated", False):
         return False
-    return type(error).__name__ in {"IntegrityError", "DataError", "ProgrammingError"}
+    original = getattr(error, "orig", error)
+    return isinstance(original, driver.IntegrityError | driver.DataError | driver.ProgrammingError)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import OperationalError
+from psycopg.pq import TransactionStatus
 
 from servicegroup.polling import poller
 from servicegroup.store.database import STATEMENT_TIMEOUT
@@ -103,6 +104,11 @@ class PatientConnection(psycopg.Connection[Any]):
         poll = poller()
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
+
+    def rollback(self) -> None:
+        """Undo the transaction, if there is one: after a question by itself there is none."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().rollback()
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:

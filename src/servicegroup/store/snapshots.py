@@ -31,6 +31,7 @@ from servicegroup.moments import moment_of
 from servicegroup.sessions import Session, is_open
 from servicegroup.store.clock import utcnow
 from servicegroup.store.database import snapshot_read
+from servicegroup.store.direct import directly, in_parts
 from servicegroup.store.mirrors import beside_mirrors
 from servicegroup.store.moment import OF_MOMENT, columns_of_moment, listening_of, read_listening
 from servicegroup.store.tables import planes, services, sessions
@@ -154,7 +155,9 @@ def matching(
     query = query.where(*(c == bindparam(n) for n, c in _COLUMN_OF.items() if n in filters))
     if "marker" in filters:
         query = query.where(services.c.id > bindparam("marker"))
-    return query.limit(bindparam("limit")) if "limit" in filters else query
+    if "limit" in filters:
+        query = query.limit(bindparam("limit"))
+    return directly(query) if few else query
 
 
 def values_of(connection: Connection, filters: ServiceFilter) -> dict[str, Any]:
@@ -262,7 +265,7 @@ def _found(
     found: list[Service] = []
     held: dict[int, Session] = {}
     moment: Sequence[Any] | None = None
-    for rows in connection.execute(query, values).partitions(AT_ONCE):
+    for rows in in_parts(connection, query, values, AT_ONCE):
         found += [service_of(row[:_WIDTH]) for row in rows]
         end = len(rows[0]) - of_moment
         if end > _WIDTH:

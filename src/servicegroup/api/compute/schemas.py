@@ -51,6 +51,18 @@ class Schema:
         )
 
 
+class QuerySchema(Schema):
+    """The rules for a query, whose values are texts; most queries show at a glance to keep them."""
+
+    def fields(self, values: object, *, dropping: bool = False) -> dict[str, Any]:
+        """Return what ``Schema.fields`` does; that is asked where a rule may be broken."""
+        given = cast("dict[str, str]", values)
+        known = self._rules["properties"]
+        if all(name in known and "\0" not in text for name, text in given.items()):
+            return given
+        return super().fields(values, dropping=dropping)
+
+
 def _body(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> Schema:
     rules = {
         "type": "object",
@@ -61,7 +73,7 @@ def _body(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> Schem
     return Schema("field/attribute", rules)
 
 
-def _query(*names: str, others: bool) -> Schema:
+def _query(*names: str, others: bool) -> QuerySchema:
     # PostgreSQL has no text with NUL in it, so none may reach SQL.
     value = {"type": "string", "pattern": r"^[^\0]*$"}
     rules = {
@@ -69,7 +81,7 @@ def _query(*names: str, others: bool) -> Schema:
         "properties": dict.fromkeys(names, value),
         "additionalProperties": others,
     }
-    return Schema("query parameters", rules)
+    return QuerySchema("query parameters", rules)
 
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}

@@ -1,0 +1,44 @@
+"""Queries for a few rows, asked on PostgreSQL's session itself.
+
+What SQLAlchemy does around an execution costs more than PostgreSQL's whole answer about one host.
+So it makes the text of such a query, once, and psycopg alone asks it. Nothing is lost by it: no
+column of ours is of a type that SQLAlchemy would convert for psycopg, and ``database.reading``
+translates what psycopg raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+_OPTION = "direct"
+
+
+def directly(query: Select[Any]) -> Select[Any]:
+    """Return the query marked as one to be asked so; it has to be made once and kept."""
+    return query.execution_options(**{_OPTION: True})
+
+
+def in_parts(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None, most: int
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield what a query finds, ``most`` rows at a time, none of them empty."""
+    if connection.dialect.name != "postgresql" or _OPTION not in query.get_execution_options():
+        yield from connection.execute(query, values).partitions(most)
+        return
+    text, own = _compiled(query)
+    session: Any = connection.connection.dbapi_connection
+    cursor = session.execute(text, {**own, **(values or {})})
+    while rows := cursor.fetchmany(most):
+        yield rows
+
+
+@cache
+def _compiled(query: Select[Any]) -> tuple[str, dict[str, Any]]:
+    """Return a query's text, and the values that are part of it, by name."""
+    compiled = query.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
+    return str(compiled), dict(compiled.params)

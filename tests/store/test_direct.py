@@ -1,0 +1,108 @@
+"""A question about one host goes past SQLAlchemy on PostgreSQL: it is answered all the same."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg import errors
+from sqlalchemy import Engine, event, text
+
+from servers.postgresql import PostgreSQL
+from servicegroup.errors import StoreUnavailable
+from servicegroup.group import ServiceGroup
+from servicegroup.model import ServiceFilter
+from servicegroup.store import snapshots
+from servicegroup.store.database import CONNECTIONS, reading, translated, write
+from servicegroup.store.direct import in_parts
+from servicegroup.store.store import Store
+
+HOSTS = ("a", "b")
+
+
+@pytest.fixture
+def fleet(group: ServiceGroup) -> ServiceGroup:
+    for host in HOSTS:
+        for binary in ("web", "db", "web-agent"):
+            group.join(host, binary, zone=f"zone of {host}")
+    return group
+
+
+@pytest.fixture
+def asked(engine: Engine) -> list[str]:
+    """Return what SQLAlchemy is asked from now on."""
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+    return statements
+
+
+@pytest.mark.parametrize("most", [1, 2, 500])
+@pytest.mark.parametrize("with_sessions", [False, True])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        ServiceFilter(host="a"),
+        ServiceFilter(host="b", binary="web"),
+        ServiceFilter(host="a", zone="zone of a", disabled=False),
+        ServiceFilter(host="b", limit=2),
+        ServiceFilter(host="nobody's"),
+    ],
+    ids=str,
+)
+def test_it_finds_what_sqlalchemy_finds(
+    engine: Engine, fleet: ServiceGroup, filters: ServiceFilter, with_sessions: bool, most: int
+) -> None:
+    with reading(engine) as connection:
+        values = snapshots.values_of(connection, filters)
+        query = snapshots.matching(
+            frozenset(values), with_sessions=with_sessions, with_moment=False
+        )
+        parts = list(in_parts(connection, query, values, most))
+        expected = connection.execute(query, values).all()
+    found = [tuple(row) for part in parts for row in part]
+    assert found == [tuple(row) for row in expected]
+    assert [type(value) for row in found for value in row] == [
+        type(value) for row in expected for value in row
+    ]
+    assert all(0 < len(part) <= most for part in parts)
+
+
+def test_postgresql_alone_is_asked_past_sqlalchemy(
+    engine: Engine, fleet: ServiceGroup, asked: list[str]
+) -> None:
+    found = Store(engine).snapshot(ServiceFilter(host="a")).services
+    assert [service.host for service in found] == ["a"] * 3
+    assert (not asked) == (engine.dialect.name == "postgresql")
+
+
+def test_each_question_is_by_itself(engine: Engine, fleet: ServiceGroup) -> None:
+    """Nothing of one is left to the next one: no transaction, and no session that is not free."""
+    store = Store(engine)
+    uuid = store.snapshot(ServiceFilter(host="a")).services[0].uuid
+    for zone in map(str, range(2 * CONNECTIONS)):
+        store.update(uuid, {"zone": zone})
+        assert store.snapshot(ServiceFilter(host="a")).services[0].zone == zone
+
+
+class TestErrors:
+    """What psycopg raises is told apart as what SQLAlchemy raises is."""
+
+    @pytest.fixture
+    def database_url(self, postgresql: PostgreSQL) -> str:
+        """Return the URL of the one database that is asked so."""
+        return postgresql.database()
+
+    def test_a_session_that_is_lost_is_named_and_replaced(
+        self, engine: Engine, fleet: ServiceGroup
+    ) -> None:
+        store = Store(engine)
+        query = snapshots.matching(frozenset({"host"}))
+        with reading(engine) as lost, reading(engine) as other:
+            session = lost.scalar(text("SELECT pg_backend_pid()"))
+            assert other.scalar(text(f"SELECT pg_terminate_backend({session}, 5000)"))
+            with pytest.raises(StoreUnavailable, match="does not answer"), translated(engine):
+                list(in_parts(lost, query, {"host": "a"}, 1))
+        assert len(store.snapshot(ServiceFilter(host="a")).services) == 3
+
+    def test_a_wrong_statement_is_no_outage(self, engine: Engine, fleet: ServiceGroup) -> None:
+        write(engine, lambda c: c.execute(text("ALTER TABLE services RENAME TO hidden")))
+        with pytest.raises(errors.UndefinedTable):
+            Store(engine).snapshot(ServiceFilter(host="a"))

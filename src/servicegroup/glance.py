@@ -8,7 +8,7 @@ no I/O, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from servicegroup.model import OnUnknown, Presence, PresenceState, Reason, Service
 
@@ -29,7 +29,7 @@ def incarnations_of(services: Iterable[Service]) -> list[int | None]:
 
 
 def reasons_at_a_glance(
-    is_unmarked: Iterable[bool], fresh: Iterable[bool], if_fresh: Iterable[Reason | None]
+    is_unmarked: Collection[bool], fresh: Collection[bool], if_fresh: Iterable[Reason | None]
 ) -> list[Reason | None]:
     """Return the reason of each service that is up without a doubt, None where the rule looks.
 
@@ -38,6 +38,8 @@ def reasons_at_a_glance(
     ``if_fresh`` is the reason if its reports are, by its backend or its session, None where that
     does not show.
     """
+    if all(is_unmarked) and all(fresh):  # as in most fleets, where no row has to be looked at
+        return list(if_fresh)
     return [
         reason if is_fresh and is_clear else None
         for is_clear, is_fresh, reason in zip(is_unmarked, fresh, if_fresh, strict=True)

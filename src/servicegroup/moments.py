@@ -17,7 +17,10 @@ NEVER = -(2**63)
 
 _EPOCH = datetime(2000, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
-_SECOND = 1_000_000
+SECOND = 1_000_000
+"""A second, in microseconds."""
+
+_NULL = "null"
 
 
 def moment_of(stamp: datetime | None) -> int:
@@ -40,25 +43,33 @@ def received(sent: bytes) -> array[int]:
 
 def texts(moments: Iterable[int]) -> list[str | None]:
     """Return each in ISO 8601 as Nova writes it, with six digits and no zone; None for NEVER."""
+    return [None if text == _NULL else text[1:-1] for text in quoted(moments)]
+
+
+def quoted(moments: Iterable[int]) -> list[str]:
+    """Return the same as JSON."""
     numbers = list(moments)
     seconds = _Seconds()  # few are different: most services report every few seconds
-    if min(numbers, default=NEVER) >= _SECOND:
+    if min(numbers, default=NEVER) >= SECOND:
         told = msgspec.json.encode(numbers).decode()[1:-1].split(",")  # all at once
-        return [seconds[one[:-6]] + one[-6:] for one in told]
+        return [f'{seconds[one[:-6]]}{one[-6:]}"' for one in told]
     return [
-        seconds[(digits := str(one))[:-6]] + digits[-6:] if one >= _SECOND else _early(one)
+        f'{seconds[(digits := str(one))[:-6]]}{digits[-6:]}"' if one >= SECOND else _early(one)
         for one in numbers
     ]
 
 
 class _Seconds(dict[str, str]):
-    """Texts of whole seconds, by how many there were since 2000."""
+    """Texts of whole seconds, by how many there were since 2000, up to their fraction."""
 
     def __missing__(self, seconds: str) -> str:
-        text = self[seconds] = (_EPOCH + timedelta(seconds=int(seconds))).isoformat() + "."
+        stamp = (_EPOCH + timedelta(seconds=int(seconds))).isoformat()
+        text = self[seconds] = f'"{stamp}.'
         return text
 
 
-def _early(one: int) -> str | None:
+def _early(one: int) -> str:
     """Return the same for a moment that no service reported at."""
-    return None if one == NEVER else stamp_of(one).isoformat(timespec="microseconds")
+    if one == NEVER:
+        return _NULL
+    return f'"{stamp_of(one).isoformat(timespec="microseconds")}"'

@@ -6,15 +6,13 @@ Whoever polls finds most services as they were: their rows are neither made nor 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress, count
-from operator import ne
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from servicegroup.api.pieces import cut, joined, lines, values
-from servicegroup.moments import texts
+from servicegroup.api.pieces import Told, cut, joined, lines, moved
+from servicegroup.moments import quoted, texts
 
 if TYPE_CHECKING:
     from servicegroup.batches import Stated
@@ -53,11 +51,12 @@ def rows_of(group: ServiceGroup, question: object, view: View) -> Rows:
 class _Batch(NamedTuple):
     """Services as they were stated, and their rows in the same order, three pieces each.
 
-    The second one is ``updated_at``; those of who is unlisted are empty. There are none where the
-    batch was encoded as a whole, which costs less than rows do.
+    The second one is ``updated_at``, which ``times`` has too; those of who is unlisted are empty.
+    There are none where the batch was encoded as a whole, which costs less than rows do.
     """
 
     stated: Stated
+    times: Told
     pieces: list[str] | None = None
 
 
@@ -91,25 +90,22 @@ class Rows:
         """
         many = len(stated.services)
         if before is None or len(before.stated.services) != many:
-            return _Batch(stated)
+            return _Batch(stated, Told(quoted))
         others = _moved(stated[:2], before.stated[:2])
         if len(others) > many / 2:
-            return _Batch(stated)
+            return _Batch(stated, Told(quoted))
         if before.pieces is None:
-            return _Batch(stated, [piece for row in self._made(stated) for piece in _cut(row)])
+            rows = [piece for row in self._made(stated) for piece in _cut(row)]
+            return _Batch(stated, before.times, rows)
         pieces = before.pieces.copy()
-        reported = _moved(stated[2:], before.stated[2:])
-        if reported:
-            begins, column = pieces[::3], pieces[1::3]
-            times = values(texts(map(stated.updated_at.__getitem__, reported)))
-            for place, at in zip(reported, times, strict=True):
-                column[place] = at
+        if stated.updated_at != before.stated.updated_at:
+            begins, times = pieces[::3], before.times.of(stated.updated_at)
             if "" in begins:  # somebody is unlisted
-                column = [at if begin else "" for begin, at in zip(begins, column, strict=True)]
-            pieces[1::3] = column
+                times = [at if begin else "" for begin, at in zip(begins, times, strict=True)]
+            pieces[1::3] = times
         for place, row in zip(others, self._made(stated.at(others)), strict=True):
             pieces[3 * place : 3 * place + 3] = _cut(row)
-        return _Batch(stated, pieces)
+        return _Batch(stated, before.times, pieces)
 
     def _made(self, stated: Stated) -> list[str]:
         rows = iter(lines(self._shown(stated, texts(stated.updated_at))))
@@ -130,8 +126,5 @@ def _cut(row: str) -> list[str]:
 
 def _moved(columns: Iterable[Sequence[Any]], before: Iterable[Sequence[Any]]) -> list[int]:
     """Return the places at which any of the columns is not as it was before."""
-    moved: set[int] = set()
-    for column, former in zip(columns, before, strict=True):
-        if column is not former and column != former:  # most columns are as they were
-            moved.update(compress(count(), map(ne, column, former)))
-    return sorted(moved)
+    pairs = zip(columns, before, strict=True)
+    return sorted({place for column, former in pairs for place in moved(column, former)})

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from servicegroup.api.pieces import cut, joined, lines, values
+from servicegroup.api.pieces import Told, cut, joined, lines, values
 from servicegroup.batches import MOST_GLIMPSED
 from servicegroup.model import ServiceFilter
-from servicegroup.moments import NEVER, moment_of, texts
+from servicegroup.moments import NEVER, SECOND, moment_of, quoted
 from servicegroup.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class _Sheet(NamedTuple):
     pieces: list[str]
     whole: list[int]
     registered_at: list[int]
+    told: dict[str, Told]
 
 
 class Frames:
@@ -152,6 +153,7 @@ class Frames:
             [piece for frame in found for piece in (frame.pieces if frame else _NOTHING)],
             [place for place, frame in enumerate(found) if frame is None],
             [moment_of(service.registered_at) for service in glimpse.batch.services],
+            {name: Told(write) for name, write in _WRITTEN.items()},
         )
 
     def _good(self, made_of: _MadeOf, place: int, id_: int) -> Frame | None:
@@ -165,7 +167,7 @@ class Frames:
     def _encoded(self, sheet: _Sheet, glimpse: Glimpse) -> memoryview:
         """Return the rows of a sheet with what moves put between what is kept."""
         pieces = sheet.pieces.copy()
-        for name, column in _columns(glimpse, sheet.registered_at):
+        for name, column in _columns(glimpse, sheet):
             pieces[2 * _VALUES.index(name) + 1 :: _STRIDE] = column
         for place in sheet.whole:
             pieces[place * _STRIDE : (place + 1) * _STRIDE] = _NOTHING
@@ -204,17 +206,17 @@ def _frame(made_of: _MadeOf, place: int, row: str) -> Frame:
     return Frame(made_of.rows[place], reason, session, made_of.observed, pieces)
 
 
-def _columns(glimpse: Glimpse, registered_at: Iterable[int]) -> Iterator[tuple[str, list[str]]]:
+def _columns(glimpse: Glimpse, sheet: _Sheet) -> Iterator[tuple[str, list[str]]]:
     """Yield the values that move of the rows of a batch, by their names."""
     stamps, moves = glimpse.batch.stamps, glimpse.batch.stamps.moves
     now = moment_of(glimpse.batch.listening.now)
-    seen = _times(moves.seen_at)
-    yield "report_count", values(list(moves.report_count))
-    yield "last_seen_up", seen
-    yield "updated_at", seen if stamps.updated_at == moves.seen_at else _times(stamps.updated_at)
+    yield "report_count", sheet.told["report_count"].of(moves.report_count)
+    yield "last_seen_up", sheet.told["last_seen_up"].of(moves.seen_at)
+    own = "last_seen_up" if stamps.updated_at == moves.seen_at else "updated_at"
+    yield "updated_at", sheet.told[own].of(stamps.updated_at)
     yield "report_age", values([(now - at) / 1e6 for at in moves.seen_at])
     yield "unheard", values(_unheard(glimpse.aged, moves.seen_at))
-    yield "registered_age", values([(now - at) / 1e6 for at in registered_at])
+    yield "registered_age", values([(now - at) / 1e6 for at in sheet.registered_at])
     if any(glimpse.sessions):
         yield _AGE, _ages(now, stamps.marked_at, glimpse.sessions)
 
@@ -256,7 +258,18 @@ def _unheard_since(spans: list[tuple[int, int, float]], moment: int) -> float:
     return later + max(0.0, (end - max(start, moment)) / 1e6)
 
 
-def _times(moments: Iterable[int]) -> list[str]:
+def _times(moments: Sequence[int]) -> list[str]:
     """Return each as msgspec writes it: without a fraction of a second that is none."""
-    told = _ENCODER.encode(texts(moments)).decode()[1:-1]
-    return told.replace('.000000"', '"').split(",")
+    told = quoted(moments)
+    for place, at in enumerate(moments):
+        if not at % SECOND:
+            told[place] = told[place].replace('.000000"', '"')
+    return told
+
+
+_WRITTEN: dict[str, Callable[[Sequence[int]], list[str]]] = {
+    "report_count": lambda counts: values(list(counts)),
+    "last_seen_up": _times,
+    "updated_at": _times,
+}
+"""How the values are written that do not move between two lists where nobody reported."""

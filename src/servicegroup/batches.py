@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
-from itertools import compress
+from itertools import compress, repeat
+from operator import is_
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ from servicegroup.judging import NOT_ASKED, Judge, Presences
 from servicegroup.liveness import Listening
 from servicegroup.model import OnUnknown, Reason, Service, ServiceFilter
 from servicegroup.names import check_state, check_text
+from servicegroup.proof import Lives
 from servicegroup.store.memory import Stamped
 from servicegroup.store.snapshots import BATCH, Snapshot, is_bounded
 from servicegroup.store.store import Store
@@ -33,6 +35,9 @@ _OF_SESSION = {None: Reason.REPORTING, True: Reason.PRESENT, False: None}
 
 MOST_GLIMPSED = 20_000
 """Services up to which rows may be kept as they are shown whole."""
+
+_NOBODY: Lives = {}
+_NO_ANSWERS: Presences = {}
 
 B = TypeVar("B")
 
@@ -218,28 +223,49 @@ class Batches:
                     yield snapshot, presences
 
     def _glimpsed(self, filters: ServiceFilter) -> Generator[Asked[Snapshot | Stamped]]:
-        """Yield the same with as little of it as a glance needs."""
-        silence = self._judge.limits.service_down_time
-        stamped = None if is_bounded(filters) else self._store.stamped(filters, silence)
-        if stamped is None:
+        """Yield the same with as little of it as a glance needs.
+
+        Who is to be asked about has mostly not changed since the list before, and the reading
+        itself shows whether it has.
+        """
+        if is_bounded(filters) or not self._store.keeps_rows:
             yield from self._read(filters)
             return
-        presences = self._asked_before(filters)
-        with closing(stamped) as batches:
+        _check(filters)
+        is_asked = self._judge.driver.capabilities.is_asked
+        known = self._store.known_lives(filters) if is_asked else None
+        answers: Presences = {} if known is None else self._judge.asking.ask(known)
+        if known is not None:
+            with closing(self._stamped(filters)) as batches:
+                batch = next(batches)
+                if batch.kept.lives is known:
+                    yield batch, answers
+                    return
+        presences = self._asked_before(filters, known or {}, answers)
+        with closing(self._stamped(filters)) as batches:
             for batch in batches:
                 yield batch, presences
 
-    def _asked_before(self, filters: ServiceFilter) -> Presences | None:
+    def _stamped(self, filters: ServiceFilter) -> Generator[Stamped]:
+        stamped = self._store.stamped(filters, self._judge.limits.service_down_time)
+        assert stamped is not None  # noqa: S101 - it is asked only where rows are kept
+        return stamped
+
+    def _asked_before(
+        self, filters: ServiceFilter, known: Lives = _NOBODY, answers: Presences = _NO_ANSWERS
+    ) -> Presences | None:
         """Return the backend's answers about all that match where that may be many, else None.
 
         A reading in batches holds a connection to its end, so the backend is asked before (F-18).
+        About those that are ``known``, in the lives that they are in, it has given ``answers``.
         """
-        for field, value in msgspec.structs.asdict(filters).items():
-            if isinstance(value, str):
-                check_text(field, value)
+        _check(filters)
         if is_bounded(filters) or not self._judge.driver.capabilities.is_asked:
             return None
-        return self._judge.asking.ask(self._store.lives(filters))
+        lives = self._store.lives(filters)
+        if known:
+            lives = dict(lives.items() - known.items())
+        return {**answers, **self._judge.asking.ask(lives)}
 
     def _at_a_glance(
         self, batch: Snapshot | Stamped, presences: Presences | None
@@ -253,7 +279,7 @@ class Batches:
             signals = [Reason.REPORTING] * len(services)
         else:
             signals = _signals(batch, presences, judge.limits.on_unknown)
-            present = [signal is Reason.PRESENT for signal in signals]
+            present = map(is_, signals, repeat(Reason.PRESENT))
             judge.saw_present(compress(zip(batch.ids, batch.incarnations, strict=True), present))
         return reasons_at_a_glance(batch.unmarked, self._fresh(batch), signals)
 
@@ -264,6 +290,13 @@ class Batches:
         now = batch.listening.now
         oldest = now - timedelta(seconds=self._judge.limits.service_down_time)
         return batch.seen_within(oldest, now)
+
+
+def _check(filters: ServiceFilter) -> None:
+    """Raise InvalidInput for a text that no database takes."""
+    for field, value in msgspec.structs.asdict(filters).items():
+        if isinstance(value, str):
+            check_text(field, value)
 
 
 def _doubtful(batch: Snapshot | Stamped, reasons: Iterable[Reason | None]) -> list[int]:

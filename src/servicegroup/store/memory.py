@@ -138,8 +138,17 @@ class Memory:
         """Know nothing yet; ``with_sessions`` finds the sessions too."""
         self.with_sessions = with_sessions
         self.known: dict[int, Row] = {}
-        self.batches: Remembered[Hashable, Kept] = Remembered(KEPT_BATCHES)
+        self._batches: Remembered[Hashable, Kept] = Remembered(KEPT_BATCHES)
         self._lived = 0
+
+    def kept(self, values: Mapping[str, Any]) -> Kept | None:
+        """Return the batch of these values as it was read last, None if it is not kept."""
+        key = frozenset(values.items())
+        return self._batches.found([key]).get(key)
+
+    def keep_batch(self, values: Mapping[str, Any], kept: Kept) -> None:
+        """Keep the batch of these values."""
+        self._batches.add({frozenset(values.items()): kept})
 
     def keep(self, living: Collection[int]) -> None:
         """Keep no others than these; who registers meanwhile is read once more."""
@@ -207,14 +216,13 @@ class MemoryList:
         self, connection: Connection, values: Mapping[str, Any], fingerprint: Fingerprint
     ) -> Kept:
         """Return the services of these values, as of the moment of their fingerprint."""
-        batches, key = self._memory.batches, frozenset(values.items())
-        kept = batches.found([key]).get(key)
+        kept = self._memory.kept(values)
         if kept is not None and fingerprint.shows(kept.fingerprint):
             self._note(values, kept.ids)
             return kept
         ids, editions = read_tokens(connection, values)
         kept = Kept(fingerprint, self._rows(connection, values, ids, editions))
-        batches.add({key: kept})
+        self._memory.keep_batch(values, kept)
         return kept
 
     def _rows(

@@ -160,9 +160,14 @@ def matching(
     return directly(query) if few else query
 
 
+def set_values(filters: ServiceFilter) -> dict[str, Any]:
+    """Return the filters that are set."""
+    return {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
+
+
 def values_of(connection: Connection, filters: ServiceFilter) -> dict[str, Any]:
     """Return the values of the filters that are set; the marker's is its id. Raises NotFound."""
-    values = {n: v for n, v in msgspec.structs.asdict(filters).items() if v is not None}
+    values = set_values(filters)
     if filters.marker is not None:
         values["marker"] = connection.scalar(_id_of(filters.marker))
         if values["marker"] is None:

@@ -51,6 +51,7 @@ from servicegroup.store.snapshots import (
     read_in_batches,
     read_lives,
     read_whole,
+    set_values,
     values_of,
 )
 from servicegroup.store.tables import services
@@ -160,6 +161,18 @@ class Store:
                 return read_lives(connection, filters)
         batches = self._in_large_batches(filters, MemoryList(self._memory).known)
         return reduce(operator.or_, (batch.lives for batch in batches))
+
+    def known_lives(self, filters: ServiceFilter) -> Mapping[Member, int] | None:
+        """Return what ``lives`` returned when these services were read last, None if that is gone.
+
+        As long as nobody came, went or changed, ``stamped`` yields one batch that has the same
+        object as its ``lives``. There is none of a fleet that is read in several batches.
+        """
+        if self._memory is None or filters.marker is not None:
+            return None
+        most = snapshots.BATCH_OF_STAMPS
+        kept = self._memory.kept(set_values(filters) | {"limit": most})
+        return None if kept is None or len(kept.ids) >= most else kept.lives
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

@@ -98,11 +98,10 @@ def _lives(entries: Sequence[bytes], left: list[float]) -> tuple[list[_Life], li
 
 def _present(lives: list[_Life], left: list[float]) -> dict[str, Presence]:
     """Answer for each host by what is left to its lives, by which they are in order."""
-    answers = _Answers()
-    present = {
-        host: answers[incarnation, int(10 * seconds)]
-        for (host, incarnation), seconds in zip(lives, left, strict=True)
-    }
+    hosts, incarnations = zip(*lives, strict=True) if lives else ((), ())
+    tenths = [int(10 * seconds) for seconds in left]
+    answer_to = _Answers().__getitem__
+    present = dict(zip(hosts, map(answer_to, zip(incarnations, tenths, strict=True)), strict=True))
     if len(present) < len(lives):
         own: dict[str, list[int]] = {}
         for host, incarnation in lives:

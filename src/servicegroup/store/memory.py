@@ -61,8 +61,8 @@ FORGOTTEN = 5_000
 
 _LIVING = select(services.c.id).where(services.c.deleted == 0)
 
-_SHARED = ("binary", "topic", "zone")
-"""Names that many services have: they are held once."""
+_SHARED = ("binary", "topic", "zone", "departure", "observed_state", "mirror")
+"""Texts that many services have, if any: they are held once."""
 
 
 class Known(NamedTuple):
@@ -297,12 +297,13 @@ def _learnt(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
 
 
 def _kept(edition: int, columns: Sequence[Any]) -> Row:
-    """Return a row for the memory: without what is read each time, and shared names once."""
+    """Return a row for the memory: without what is read each time, and shared texts once."""
     service = service_of(columns)
     for name in HOT:
         force_setattr(service, name, None)
     for name in _SHARED:
-        force_setattr(service, name, sys.intern(getattr(service, name)))
+        if (text := getattr(service, name)) is not None:
+            force_setattr(service, name, sys.intern(text))
     return Row(edition, service, service.member)
 
 

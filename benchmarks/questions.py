@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from statistics import median
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks import register
 from benchmarks.bare_server import bare_server
 from benchmarks.measure import ask, get
+from benchmarks.readers import seconds_of_all
 from benchmarks.results import Claim, Section, ms
 from servicegroup.agent.client import HttpClient
 from servicegroup.messages import Report
@@ -90,8 +91,9 @@ def run(bench: Bench) -> Iterator[Section]:
     yield Section(
         "Many readers at once",
         f"{SIZE:,} services; `GET {EVERYBODY}` by one client, median of {bench.requests}, and by"
-        f" {READERS} that begin together, until each has the whole list, median of 3. Beside it the"
-        " same bytes from a server that only sends them.",
+        f" {READERS} that ask together, until each has the whole list, median of {bench.runs}. They"
+        " are one thread with one buffer. Beside it the same bytes from a server that only sends"
+        " them.",
         [
             Claim(
                 f"{READERS} readers of `{EVERYBODY}`, {SIZE:,} services",
@@ -126,20 +128,9 @@ def _seconds(bench: Bench, plane: ControlPlane, query: str, count: int) -> float
 
 def _readers(bench: Bench, url: str) -> tuple[float, float]:
     """Return how long one reader waits, and the last of many that ask together."""
-    whole = len(get(url))
-
-    def read(_: int = 0) -> None:
-        if len(body := get(url)) != whole:
-            raise AssertionError(f"{url} has {len(body)} bytes, not {whole}")
-
-    def seconds(work: Callable[[], object]) -> float:
-        begun = time.perf_counter()
-        work()
-        return time.perf_counter() - begun
-
-    with ThreadPoolExecutor(READERS) as pool:
-        one = median(seconds(read) for _ in range(bench.requests))
-        return one, median(seconds(lambda: list(pool.map(read, range(READERS)))) for _ in range(3))
+    size = len(get(url))
+    one = median(seconds_of_all(url, 1, size) for _ in range(bench.requests))
+    return one, median(seconds_of_all(url, READERS, size) for _ in range(bench.runs))
 
 
 def _beside(url: str, plane: ControlPlane) -> tuple[list[float], float]:

@@ -13,7 +13,7 @@ from servers.process import PATIENCE
 from servicegroup.api import listing
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
-from servicegroup.api.compute.routes import respond
+from servicegroup.api.compute.routes import is_for_later, respond
 from servicegroup.api.listing import Lists
 from servicegroup.api.v1 import routes as v1
 from servicegroup.errors import StoreUnavailable
@@ -178,6 +178,53 @@ def test_who_asks_while_a_list_is_read_shares_the_next_one() -> None:
         assert register.reads == 3
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(PATIENCE, 1), (0.0, 2)], ids=["crowd", "endless"])
+def test_a_crowd_shares_the_first_answer(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, reads: int
+) -> None:
+    """Each one comes a pass of the loop after the one before; a crowd without end is cut short."""
+    monkeypatch.setattr(listing, "GATHERING", seconds)
+
+    async def ask() -> None:
+        lists, register = Lists(), Register()
+        asked = []
+        for _ in range(50):
+            asked.append(register.asked(lists))
+            await asyncio.sleep(0)
+        register.release.release(2)
+        await asyncio.gather(*asked)
+        assert register.reads == reads
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("path", ["os-services", "0af1/os-services", "/os-services"])
+@pytest.mark.parametrize("version", ["2.1", "2.53", "2.75", "latest", "9.9", "none"])
+def test_a_list_of_everybody_asks_nobody_before_its_turn(path: str, version: str) -> None:
+    """So it may be decided on the event loop: whatever is refused is refused without a question."""
+    nobody: Any = None
+    sent = {"openstack-api-version": f"compute {version}"}
+    for root in ("v2.1", "v2", "v3"):
+        call = Call(nobody, EVERYBODY, "GET", f"/{root}/{path}", headers=sent)
+        assert is_for_later(call)
+        answer = respond(call)
+        assert (answer.later is None) == (answer.status != 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("GET", "/v2.1/os-services", "host=h1"),
+        ("GET", "/v2.1/os-services", "%68ost=h1"),
+        ("GET", "/v2.1/os-availability-zone", ""),
+        ("PUT", "/v2.1/os-services", ""),
+    ],
+)
+def test_what_may_ask_at_once_is_not_for_later(method: str, path: str, query: str) -> None:
+    nobody: Any = None
+    assert not is_for_later(Call(nobody, EVERYBODY, method, path, query=query))
 
 
 @pytest.mark.parametrize(("question", "reads"), [("all", 1), (None, 3)])

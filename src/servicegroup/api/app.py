@@ -120,15 +120,19 @@ class Handlers:
 
         return stage
 
-    async def _answered(self, request: Request, handler: Handler, call: Call) -> Answer:
+    async def _answered(
+        self, request: Request, handler: Handler, call: Call, *, at_once: bool = False
+    ) -> Answer:
         """Answer in a thread, and in its turn. Raises ClientDisconnect once nobody wants a list.
 
-        A change is made all the same: its sender may have gone because it was sent.
+        A change is made all the same: its sender may have gone because it was sent. What never
+        waits is called ``at_once``, without a thread.
         """
         if call.method not in _READING:
             return await self._lists.made(await run_in_threadpool(handler, call))
         with connection_of(request.scope).wait():
-            return await self._lists.made(await run_in_threadpool(handler, call))
+            answer = handler(call) if at_once else await run_in_threadpool(handler, call)
+            return await self._lists.made(answer)
 
     async def _caller(self, request: Request, rule: Rule) -> Caller:
         refuse_foreign_pages(request.method, request.headers)
@@ -249,7 +253,8 @@ class Handlers:
             headers=_headers(request),
             body=await self._body(request),
         )
-        return await self._answered(request, compute.respond, call)
+        at_once = compute.is_for_later(call)
+        return await self._answered(request, compute.respond, call, at_once=at_once)
 
 
 def create_app(plane: Plane, authenticator: Authenticator) -> Application:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -19,6 +20,12 @@ from servicegroup.model import ServiceFilter
 
 AT_ONCE = 1
 """Lists that a process judges at once; see docs/decisions/0025."""
+
+GATHERING = 0.02
+"""Seconds at the most that a list waits for those who ask for it at this moment."""
+
+_PASSES = 3
+"""Passes of the event loop without a further one after which nobody else asks at this moment."""
 
 FEW = 100
 """Services of a page that is too small to wait its turn."""
@@ -61,6 +68,7 @@ class Lists:
 
     async def _make(self, question: Hashable, later: Callable[[], Answer]) -> Answer:
         async with self._turns:
+            await _gathered(self._waiting[question])
             del self._waiting[question]  # whoever asks from now on gets what is read after that
             return await to_thread.run_sync(later)
 
@@ -71,6 +79,18 @@ class _Shared:
     def __init__(self, task: asyncio.Task[Answer]) -> None:
         self.task = task
         self.readers = 0
+
+
+async def _gathered(shared: _Shared) -> None:
+    """Wait until nobody else asks at this moment: who comes in a crowd shares the first answer.
+
+    It takes a few passes of the event loop, some 50 µs, where nobody comes.
+    """
+    until = time.monotonic() + GATHERING
+    passes, before = 0, shared.readers
+    while passes < _PASSES and time.monotonic() < until:
+        await asyncio.sleep(0)
+        passes, before = (passes + 1, before) if shared.readers == before else (0, shared.readers)
 
 
 def is_small(filters: ServiceFilter, state: str | None = None) -> bool:

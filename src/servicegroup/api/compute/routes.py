@@ -109,6 +109,14 @@ def is_open(path: str) -> bool:
     return not rest or root not in (discovery.CURRENT.root, discovery.LEGACY.root)
 
 
+def is_for_later(call: Call) -> bool:
+    """Tell whether ``respond`` does no more than leave an answer for later, so that it never waits.
+
+    That is what lists everybody; whatever else may ask the database at once.
+    """
+    return call.method == "GET" and not call.query and call.path.endswith("/os-services")
+
+
 def _versioned(
     headers: Mapping[str, str], is_legacy: bool, work: Callable[[Version], Answer]
 ) -> Answer:

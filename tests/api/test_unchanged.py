@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
@@ -22,6 +19,7 @@ from servicegroup.store.database import write
 from servicegroup.store.tables import observer as lease
 from support.aging import backdate
 from support.control_plane import ControlPlane
+from support.statements import statements
 from support.waiting import until
 
 from .nova import made
@@ -48,22 +46,6 @@ class Client:
         answer = self.ask()
         assert (answer.status == 304) == (answer.body == b"") == (self.etag == before)
         return answer.status == 200
-
-
-@contextmanager
-def statements(group: ServiceGroup) -> Iterator[list[str]]:
-    """Give the statements that the register is asked meanwhile."""
-    asked: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement != "BEGIN":
-            asked.append(statement)
-
-    event.listen(group._store.engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(group._store.engine, "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -96,7 +78,7 @@ def test_what_has_not_changed_costs_one_question_and_no_row(
     for service in group.services():
         group.report([Report(service.uuid, service.incarnation)])
     assert observer.look() == []
-    with statements(group) as asked:
+    with statements(group._store.engine) as asked:
         assert client.ask().status == 304
     assert len(asked) == 1, asked
     assert "services" not in asked[0]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, event, select, text
+from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, select, text
 
 from servicegroup.driver import load
 from servicegroup.group import ServiceGroup
@@ -26,6 +24,7 @@ from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
 from servicegroup.store.tables import planes, services, sessions
 from support.aging import backdate
+from support.statements import statements
 
 if TYPE_CHECKING:
     from servers.postgresql import PostgreSQL
@@ -88,18 +87,6 @@ def _without_hot(service: Service) -> Service:
 def stored(engine: Engine, filters: ServiceFilter | None = None) -> list[Service]:
     """Return the same as one statement finds it, without any memory."""
     return Store(engine).snapshot(filters).services
-
-
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    asked: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield asked
-    event.remove(engine, "before_cursor_execute", note)
 
 
 def tokens(engine: Engine) -> dict[str, int]:

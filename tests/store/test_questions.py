@@ -16,6 +16,7 @@ from servicegroup.store.questions import Heard
 from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
 from servicegroup.store.tables import sessions
+from support.statements import statements
 
 UNKNOWN = (None, None, None)
 
@@ -207,29 +208,22 @@ def test_ends_and_answers_are_one_transaction(
 def test_many_cost_no_more_questions(
     group: ServiceGroup, plane: SessionWriter, engine: Engine
 ) -> None:
-    def statements(many: int) -> int:
+    def asked(many: int) -> int:
         lives = [Life(group, plane, f"h{many}-{n}") for n in range(many)]
         heard = [Heard(life.uuid, life.open(), 60.0) for life in lives]
-        seen: list[str] = []
-
-        def note(*arguments: object) -> None:
-            seen.append(str(arguments[2]))
-
-        event.listen(engine, "before_cursor_execute", note)
-        plane.end([], heard)
-        event.remove(engine, "before_cursor_execute", note)
+        with statements(engine) as seen:
+            plane.end([], heard)
         return len(seen)
 
-    assert statements(40) == statements(2)
+    assert asked(40) == asked(2)
 
 
 def test_a_list_shows_it_in_the_statement_that_it_is(life: Life, engine: Engine) -> None:
     life.hear(life.open(), 60.0)
     store = Store(engine, with_sessions=True)
-    seen: list[str] = []
     store.snapshot()
-    event.listen(engine, "before_cursor_execute", lambda c, u, text, *_: seen.append(text))
-    (found,) = store.snapshot(ServiceFilter(host="h1")).sessions.values()
+    with statements(engine) as seen:
+        (found,) = store.snapshot(ServiceFilter(host="h1")).sessions.values()
     assert found.deaf_since is not None
     assert found.deaf_since < found.opened_at + timedelta(seconds=1)
     assert sum("sessions" in text for text in seen) == 1

@@ -191,8 +191,14 @@ def _begin_with(connection: Connection, statement: str) -> None:
     checkout.beginning = statement
 
 
-def write(engine: Engine, work: Callable[[Connection], T], deadline: float = math.inf) -> T:
-    """Run ``work`` in one transaction and commit it.
+def write(
+    engine: Engine,
+    work: Callable[[Connection], T],
+    deadline: float = math.inf,
+    *,
+    is_single: bool = False,
+) -> T:
+    """Run ``work`` in one transaction and commit it; one statement alone (``is_single``) is one.
 
     What a deadlock, a serialization failure or a lock wait undid is run again, see ``Attempts``, so
     ``work`` must not keep state. Work that ends after ``deadline``, seconds of
@@ -204,6 +210,8 @@ def write(engine: Engine, work: Callable[[Connection], T], deadline: float = mat
         while True:
             try:
                 with engine.connect().execution_options(writes=True) as connection:
+                    if is_single:
+                        _begin_with(connection, "")
                     with connection.begin():
                         done = work(connection)
                         if time.monotonic() > deadline:

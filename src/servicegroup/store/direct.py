@@ -1,9 +1,9 @@
 """Queries for a few rows, asked on PostgreSQL's session itself.
 
-What SQLAlchemy does around an execution costs more than PostgreSQL's whole answer about one host.
-So it makes the text of such a query, once, and psycopg alone asks it. Nothing is lost by it: no
-column of ours is of a type that SQLAlchemy would convert for psycopg, and ``database.reading``
-translates what psycopg raises.
+What SQLAlchemy does around an execution costs more than PostgreSQL's whole answer about one host,
+or to a look each second that finds nothing. So it makes the text of such a query, once, and psycopg
+alone asks it. Nothing is lost by it: no column of ours is of a type that SQLAlchemy would convert
+for psycopg, and ``database.reading`` translates what psycopg raises.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ def in_parts(
     cursor = session.execute(text, {**own, **(values or {})})
     while rows := cursor.fetchmany(most):
         yield rows
+
+
+def one_row(connection: Connection, query: Select[Any]) -> Sequence[Any]:
+    """Return the one row that a query finds."""
+    ((row,),) = in_parts(connection, query, None, 2)
+    return row
 
 
 @cache

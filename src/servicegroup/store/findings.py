@@ -282,7 +282,8 @@ def conclude(
         begun = [_event(new[k], EventKind.PROTECTION_ON, at) for k in new.keys() - kept]
         return append(connection, ended + begun)
 
-    return write(engine, work)
+    # Most looks find nothing to keep, and then their word is all there is to write.
+    return write(engine, work, is_single=not by and old == new)
 
 
 def _forget(connection: Connection, before: datetime) -> None:

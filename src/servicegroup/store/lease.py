@@ -175,7 +175,7 @@ def renew(engine: Engine, fencing_token: int, *, blind: bool) -> None:
     def work(connection: Connection) -> int:
         return connection.execute(mine.values(renewed_at=moment_of_report(), blind=blind)).rowcount
 
-    if not write(engine, work):
+    if not write(engine, work, is_single=True):
         raise LeaseLost("Another process has begun to observe.")
 
 

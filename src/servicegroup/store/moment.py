@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, null, select
 
 from servicegroup.liveness import Listening
 from servicegroup.store.clock import utcnow
+from servicegroup.store.direct import directly, one_row
 from servicegroup.store.lease import driver_of, latest_holder, latest_observation
 from servicegroup.store.marks import latest_mark, newest_page, unheard_that_matters
 from servicegroup.store.register_clock import by_register
@@ -46,10 +47,10 @@ def read_listening_and(
     connection: Connection, silence: float, also: ColumnElement[Any]
 ) -> tuple[Listening, Any]:
     """Return the same, and what else that statement is to tell."""
-    *moment, told = connection.execute(_with(also)).one()
+    *moment, told = one_row(connection, _with(also))
     return listening_of(connection, silence, moment), told
 
 
 @cache
 def _with(also: ColumnElement[Any]) -> Select[Any]:
-    return select(*columns_of_moment(few=True), also)
+    return directly(select(*columns_of_moment(few=True), also))

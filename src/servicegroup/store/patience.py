@@ -33,8 +33,11 @@ LONGEST = STATEMENT_TIMEOUT + 1.0
 LOOK = 0.75
 """Seconds between two looks at what became of the server."""
 
-FRESH = 0.25
-"""Seconds from an answer on in which a connection needs no proof that it still is one."""
+FRESH = 1.5
+"""Seconds from an answer on in which a connection needs no proof that it still is one.
+
+Longer than the pause between two looks, and than a mark's: who asks each second asks only that.
+"""
 
 MOST_FOR_A_STANDBY = 3.0
 """Seconds a COMMIT may wait for a synchronous standby."""

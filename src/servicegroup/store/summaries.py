@@ -32,6 +32,7 @@ from servicegroup.liveness import MARK_INTERVAL, MARK_TOLERANCE, PATIENCE, Liste
 from servicegroup.model import Limits
 from servicegroup.sessions import Session
 from servicegroup.store.database import reading
+from servicegroup.store.direct import directly, in_parts
 from servicegroup.store.findings import is_later
 from servicegroup.store.marks import KEPT
 from servicegroup.store.snapshots import AT_ONCE, SESSION_COLUMNS, beside_sessions
@@ -110,7 +111,7 @@ def _rows(
     connection: Connection, query: Select[Any], values: Mapping[str, Any]
 ) -> Iterator[Sequence[Any]]:
     """Yield what a query finds; to fetch each row by itself takes half as long again."""
-    return itertools.chain.from_iterable(connection.execute(query, values).partitions(AT_ONCE))
+    return itertools.chain.from_iterable(in_parts(connection, query, values, AT_ONCE))
 
 
 def _marking(now: datetime) -> dict[str, datetime]:
@@ -155,7 +156,7 @@ def _query(changed_only: bool, *, with_sessions: bool = False) -> Select[Any]:
     query = select(*named, was_up, may_have_changed, ahead, c.mirror.is_not(None))
     if with_sessions:
         query = query.add_columns(*SESSION_COLUMNS).select_from(beside_sessions())
-    query = query.where(c.deleted == 0).order_by(c.id)
+    query = directly(query.where(c.deleted == 0).order_by(c.id))
     if not changed_only:
         return query
     if not with_sessions:

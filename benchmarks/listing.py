@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import register
-from benchmarks.measure import Asked, ask, get, memory
+from benchmarks.measure import ROUNDS, Asked, ask, get, in_turn, memory
 from benchmarks.peer import CACHES
 from benchmarks.results import Claim, Section, factor, ms
 from support.control_plane import ControlPlane
@@ -84,13 +85,14 @@ class Found(NamedTuple):
 
 def run(bench: Bench) -> Iterator[Section]:
     """Measure every size, route and filter."""
-    found = Found({}, {}, 0.0, _first(bench))
+    found = Found({}, {}, 0.0, None)
     for size in bench.sizes:
         found = _of_size(bench, size, found)
     yield Section(
         "Lists",
-        f"{bench.requests} requests in a row (for one host {10 * bench.requests}, to Nova"
-        f" {bench.runs}), each on a new connection: median time, mean CPU. The last column is the"
+        f"{bench.requests} requests (for one host {10 * bench.requests}, to Nova {bench.runs}),"
+        f" each on a new connection, in {ROUNDS} rounds in which all lines of a size take turns, those"
+        " of the first release too: median time, mean CPU. The last column is the"
         " time and CPU of Nova, with its cache in memory, over ours. A list is cold when nobody"
         f" asked for anything for {COLD:g} s, and everybody reported since: median of {COLD_RUNS}."
         " The memory at rest is the resident one of a control plane that observes and was asked"
@@ -112,26 +114,53 @@ def _of_size(bench: Bench, size: int, found: Found) -> Found:
     url = bench.postgresql.database()
     bench.say(f"Lists of {size:,} services ...")
     register.seed(url, size)
-    asked, at_rest, cold = dict(found.asked), dict(found.at_rest), found.cold
+    asked, at_rest, cold, first = dict(found.asked), dict(found.at_rest), found.cold, found.first
     with register.control_plane(url, bench.directory) as plane:
         time.sleep(bench.seconds)  # so that it has looked at everybody more than once
         at_rest[size] = memory(plane.process.pid)
-        for route in ROUTES:
-            for everything in (True, False):
-                case = Case(size, route, everything)
-                host = None if everything else register.host(size // 2)
-                asked[case] = _asked(bench, plane, case, host)
-        if size == min(SIZE, max(bench.sizes)):
+        cases = [Case(size, route, all_) for route in ROUTES for all_ in (True, False)]
+        ours = {case: _question(bench, plane, case, register.host(size // 2)) for case in cases}
+        if size != min(SIZE, max(bench.sizes)):
+            asked |= in_turn(ours)
+        else:
+            with _first_release(bench, size) as theirs:
+                answered = in_turn({**ours, **theirs})
+            asked |= {case: answered[case] for case in ours}
+            first = {everything: answered[everything] for everything in theirs} or None
             cold = _cold(bench, plane, url, size)
-    return Found(asked, at_rest, cold, found.first)
+    return Found(asked, at_rest, cold, first)
 
 
-def _asked(bench: Bench, plane: ControlPlane, case: Case, host: str | None) -> Asked:
+def _question(bench: Bench, plane: ControlPlane, case: Case, host: str) -> Callable[[], Asked]:
+    """Return what asks for everybody or for a host, a round of all requests for it."""
     pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
     runs = bench.requests if case.everything else 10 * bench.requests
-    query = "" if host is None else f"?host={host}"
+    query = "" if case.everything else f"?host={host}"
     right = partial(check, expected=case.answered)
-    return ask(plane.url + case.route + query, pids, runs, right, HEADERS)
+    url = plane.url + case.route + query
+    return partial(ask, url, pids, -(-runs // ROUNDS), right, HEADERS)
+
+
+@contextmanager
+def _first_release(bench: Bench, size: int) -> Iterator[dict[bool, Callable[[], Asked]]]:
+    """Give what asks the first release for everybody (True) and for a host; empty without it."""
+    path = release.extract(bench.directory)
+    if path is None:
+        yield {}
+        return
+    url = bench.postgresql.database()
+    engine = release.create(url)
+    release.fill(engine, size)
+    engine.dispose()
+    plane = release.FirstControlPlane(path, url, bench.directory, service_down_time=3600)
+    try:
+        plane.start()
+        yield {
+            everything: _question(bench, plane, Case(size, ROUTES[0], everything), f"h{size // 2}")
+            for everything in (True, False)
+        }
+    finally:
+        plane.stop()
 
 
 def _cold(bench: Bench, plane: ControlPlane, url: str, size: int) -> float:
@@ -145,33 +174,6 @@ def _cold(bench: Bench, plane: ControlPlane, url: str, size: int) -> float:
         took.append(time.perf_counter() - begun)
         check(body, size)
     return median(took)
-
-
-def _first(bench: Bench) -> dict[bool, Asked] | None:
-    """Return how the first release lists everybody, and one host."""
-    path = release.extract(bench.directory)
-    if path is None:
-        return None
-    size = min(SIZE, max(bench.sizes))
-    bench.say(f"Lists of {size:,} services, the first release ...")
-    url = bench.postgresql.database()
-    engine = release.create(url)
-    release.fill(engine, size)
-    engine.dispose()
-    plane = release.FirstControlPlane(path, url, bench.directory, service_down_time=3600)
-    try:
-        plane.start()
-        return {
-            everything: _asked(
-                bench,
-                plane,
-                Case(size, ROUTES[0], everything),
-                None if everything else f"h{size // 2}",
-            )
-            for everything in (True, False)
-        }
-    finally:
-        plane.stop()
 
 
 def check(body: bytes, expected: int) -> None:

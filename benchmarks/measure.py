@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -26,6 +27,11 @@ from servers.process import family
 
 TIMEOUT = 120.0
 """Seconds one request may take."""
+
+ROUNDS = 5
+"""In so many the requests of what is compared are made."""
+
+K = TypeVar("K")
 
 PACKAGES = ("servicegroup", "uvicorn", "uvloop", "starlette", "msgspec", "SQLAlchemy", "psycopg")
 
@@ -84,6 +90,20 @@ def ask(
     check(body)
     cpu = {name: used / runs for name, used in result.cpu.items()}
     return Asked(median(seconds), cpu, len(body))
+
+
+def in_turn(questions: Mapping[K, Callable[[], Asked]]) -> dict[K, Asked]:
+    """Ask each of them in turn, ROUNDS times, so that a slow minute meets all of them alike.
+
+    Of each the median of the times is returned, and the mean of the CPU.
+    """
+    rounds = [{key: question() for key, question in questions.items()} for _ in range(ROUNDS)]
+    return {key: _together([each[key] for each in rounds]) for key in questions}
+
+
+def _together(found: Sequence[Asked]) -> Asked:
+    cpu = {name: fmean(asked.cpu[name] for asked in found) for name in found[0].cpu}
+    return Asked(median(asked.seconds for asked in found), cpu, found[-1].bytes)
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, status: int = HTTPStatus.OK) -> bytes:

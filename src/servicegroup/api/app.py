@@ -307,7 +307,10 @@ def _wanted(request: Request, route: v1.Route) -> tuple[dict[str, str], EventFil
 
 def _headers(request: Request) -> dict[str, str]:
     """Return what came in one line each, as Nova's pipeline reads it, and the scheme."""
-    joined = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in request.scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
     return {"x-forwarded-proto": request.scope["scheme"], **joined}
 
 

@@ -91,8 +91,8 @@ def run(bench: Bench) -> Iterator[Section]:
     yield Section(
         "Lists",
         f"{bench.requests} requests (for one host {10 * bench.requests}, to Nova {bench.runs}),"
-        f" each on a new connection, in {ROUNDS} rounds in which all lines of a size take turns, those"
-        " of the first release too: median time, mean CPU. The last column is the"
+        f" each on a new connection, in {ROUNDS} rounds in which all lines of a size take turns,"
+        " those of the first release too: median time, mean CPU. The last column is the"
         " time and CPU of Nova, with its cache in memory, over ours. A list is cold when nobody"
         f" asked for anything for {COLD:g} s, and everybody reported since: median of {COLD_RUNS}."
         " The memory at rest is the resident one of a control plane that observes and was asked"

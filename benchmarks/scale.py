@@ -20,7 +20,6 @@ from benchmarks import ROOT, register
 from benchmarks.measure import measured, memory
 from benchmarks.pace import Paced
 from benchmarks.results import Claim, Section, ms
-from benchmarks.scale_lists import lists
 from servers.haproxy import HAProxy
 from servers.process import reaper
 from servicegroup.model import Limits
@@ -41,10 +40,9 @@ SLOW = 1.0
 
 
 def run(bench: Bench) -> Iterator[Section]:
-    """Measure one control plane, several, and lists of all sizes."""
+    """Measure one control plane, and several."""
     yield _one_plane(bench)
     yield _three_planes(bench)
-    yield lists(bench)
 
 
 # -- one control plane ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ FLAT = 64.0
 """MiB that a list may take beyond what is kept between two: a body in memory, and its copy."""
 
 
-def lists(bench: Bench) -> Section:
+def run(bench: Bench) -> Iterator[Section]:
     """Ask for everybody, on a control plane of its own for each size and route."""
     sizes = SIZES[:3] if bench.quick else SIZES
     rows, claims = [], []
@@ -41,7 +42,7 @@ def lists(bench: Bench) -> Section:
             Claim(f"`{route}`, {most:,} services, memory beyond what is kept", f"{grown:.0f} MiB",
                   f"≤ {FLAT:.0f} MiB", grown <= FLAT),
         ]  # fmt: skip
-    return Section(
+    yield Section(
         "Lists of a large register",
         f"{bench.runs} requests in a row, each on a new connection: median time. The memory is the"
         f" resident one of the control plane, between two lists, after {WARM} of them, and at its"

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, func, select, text
 
 from servers.pgbouncer import PgBouncer
 from servers.postgresql import PostgreSQL
@@ -25,6 +25,7 @@ from servicegroup.model import Limits, ServiceFilter
 from servicegroup.sessions import SessionEnd
 from servicegroup.store import migrate, snapshots, tokens
 from servicegroup.store.database import connect, reading, snapshot_read, write
+from servicegroup.store.direct import directly, one_row
 from servicegroup.store.postgresql import LIMITS, is_shared
 from servicegroup.store.sessions import Ending, Opening, SessionWriter
 from servicegroup.store.store import Store
@@ -122,6 +123,9 @@ def test_limits_hold_in_each_transaction_and_in_none_of_others(
         return [str(connection.scalar(name)) for name in names]
 
     wanted = list(LIMITS.values())
+    plainly = directly(select(*(func.current_setting(name) for name in LIMITS)))
+    with reading(pooled) as connection:
+        assert list(one_row(connection, plainly)) == wanted
     with reading(pooled) as connection:
         assert limits(connection) == wanted
     with snapshot_read(pooled) as connection:
@@ -137,6 +141,7 @@ def test_limits_hold_in_each_transaction_and_in_none_of_others(
             assert row == ("0",), name
     direct = connect(postgresql.url)
     with reading(direct) as connection:
+        assert list(one_row(connection, plainly)) == wanted
         assert limits(connection) == wanted
     direct.dispose()
 

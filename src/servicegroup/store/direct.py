@@ -27,11 +27,13 @@ def in_parts(
     connection: Connection, query: Select[Any], values: Mapping[str, Any] | None, most: int
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield what a query finds, ``most`` rows at a time, none of them empty."""
-    if connection.dialect.name != "postgresql" or _OPTION not in query.get_execution_options():
+    session: Any = connection.connection.dbapi_connection
+    marked = _OPTION in query.get_execution_options()
+    # A session that others use too has its limits set by SQLAlchemy's way of beginning (F-13).
+    if not marked or connection.dialect.name != "postgresql" or session.is_shared:
         yield from connection.execute(query, values).partitions(most)
         return
     text, own = _compiled(query)
-    session: Any = connection.connection.dbapi_connection
     cursor = session.execute(text, {**own, **(values or {})})
     while rows := cursor.fetchmany(most):
         yield rows

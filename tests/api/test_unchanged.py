@@ -1,4 +1,4 @@
-"""``GET /v1/services`` asked again: 304 while no state, no edit and nobody's existence changed."""
+"""Lists asked for again: 304 while no state, no edit and nobody's existence changed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
+from servicegroup.api.compute.routes import respond
 from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup
@@ -24,18 +25,21 @@ from support.waiting import until
 
 from .nova import made
 
+OURS, NOVAS = "/v1/services", "/v2.1/os-services"
+
 
 class Client:
-    """Who asks for the list, and keeps the ETag of what it got."""
+    """Who asks for a list, of ours or of Nova's, and keeps the ETag of what it got."""
 
-    def __init__(self, group: ServiceGroup) -> None:
+    def __init__(self, group: ServiceGroup, path: str) -> None:
         self._group = group
+        self._path = path
         self.etag: str | None = None
 
     def ask(self) -> Answer:
-        headers = {"if-none-match": self.etag} if self.etag else {}
-        call = Call(self._group, EVERYBODY, "GET", "/v1/services", headers=headers)
-        answer = made(v1.list_services(call))
+        headers = {"if-none-match": self.etag or '""'}
+        call = Call(self._group, EVERYBODY, "GET", self._path, headers=headers)
+        answer = made(v1.list_services(call) if self._path == OURS else respond(call))
         if answer.status == 200:
             self.etag = dict(answer.headers).get("ETag")
         return answer
@@ -60,15 +64,14 @@ def observer(group: ServiceGroup) -> Observer:
     return observer
 
 
-@pytest.fixture
-def client(group: ServiceGroup, observer: Observer) -> Client:
+@pytest.fixture(params=[OURS, NOVAS])
+def client(group: ServiceGroup, observer: Observer, request: pytest.FixtureRequest) -> Client:
     """Give a client that has the list."""
-    client = Client(group)
+    client = Client(group, request.param)
     answer = client.ask()
-    assert answer.body.count(b'"uuid"') == 3
+    assert answer.body.count(b'"binary"') == 3
     assert client.etag is not None
     assert client.etag.startswith('W/"'), "the stamps may differ: it is weak"
-    assert ("Cache-Control", "no-cache") in answer.headers
     return client
 
 
@@ -82,6 +85,32 @@ def test_what_has_not_changed_costs_one_question_and_no_row(
         assert client.ask().status == 304
     assert len(asked) == 1, asked
     assert "services" not in asked[0]
+
+
+def test_ours_has_one_for_everybody_and_may_not_be_guessed_at(
+    group: ServiceGroup, observer: Observer
+) -> None:
+    headers = dict(made(v1.list_services(Call(group, EVERYBODY, "GET", OURS))).headers)
+    assert headers["Cache-Control"] == "no-cache"
+    assert "ETag" in headers
+
+
+@pytest.mark.parametrize("query", ["", "host=h1", "binary=web"])
+def test_novas_has_one_for_those_who_ask_for_it(
+    group: ServiceGroup, observer: Observer, query: str
+) -> None:
+    """A client that knows Nova sends no If-None-Match, and is to pay for no revision."""
+    sent = {"openstack-api-version": "compute 2.53"}
+    for conditional in (False, True):
+        headers = sent | ({"if-none-match": '""'} if conditional else {})
+        call = Call(group, EVERYBODY, "GET", NOVAS, query=query, headers=headers)
+        answer = made(respond(call))
+        assert ("ETag" in dict(answer.headers)) == conditional
+        headers["if-none-match"] = dict(answer.headers).get("ETag", "")
+    call = Call(group, EVERYBODY, "GET", NOVAS, query=query, headers=headers)
+    unchanged = respond(call)
+    assert (unchanged.status, unchanged.body, unchanged.later) == (304, b"", None)
+    assert ("OpenStack-API-Version", "compute 2.53") in unchanged.headers
 
 
 def test_every_change_is_told_once(group: ServiceGroup, observer: Observer, client: Client) -> None:

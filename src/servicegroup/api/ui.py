@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from servicegroup.api import faults
 from servicegroup.api.call import Answer
-from servicegroup.api.v1.query import has_etag
+from servicegroup.api.unchanged import has_etag
 
 PATHS = ("/ui", "/ui/", "/ui/{name}")
 """Where the dashboard is; each takes GET and is answered by ``ui``."""

@@ -17,6 +17,7 @@ from servicegroup.api.compute.microversions import Version
 from servicegroup.api.compute.rows import Rows, View, rows_of
 from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import is_small, listed
+from servicegroup.api.unchanged import revision_of
 from servicegroup.errors import InvalidInput, NotFound
 from servicegroup.model import Service, ServiceFilter
 from servicegroup.moments import moment_of, texts
@@ -88,20 +89,29 @@ def view(version: Version) -> View:
 
 
 def list_services(call: Call, query: Mapping[str, str]) -> Answer:
-    """List the services of a host or a binary, or all; an empty value is no filter."""
+    """List the services of a host or a binary, or all; an empty value is no filter.
+
+    Who asks with If-None-Match gets an ETag, and 304 while no state and no edit changed. Others
+    get none, as from Nova: to name the revision takes a question of its own.
+    """
     call.caller.must(NOVA_LIST)
+    is_conditional = "if-none-match" in call.headers
+    headers, is_known = revision_of(call) if is_conditional else ([], False)
+    if is_known:
+        return Answer(304, headers=headers)
     filters = ServiceFilter(host=query.get("host") or None, binary=query.get("binary") or None)
     shown = view(call.microversion)
 
-    if is_small(filters):
-        return listed(Rows(shown).encoded(call.group.states(filters)))
     question = ("os-services", filters, shown)
 
     def answer() -> Answer:
-        rows = rows_of(call.group, question, shown)
-        return listed(rows.encoded(call.group.states(filters)))
+        rows = Rows(shown) if is_small(filters) else rows_of(call.group, question, shown)
+        made = listed(rows.encoded(call.group.states(filters)))
+        return msgspec.structs.replace(made, headers=headers)
 
-    return Answer(later=answer, question=question)
+    if is_small(filters):
+        return answer()
+    return Answer(later=answer, question=(question, is_conditional))
 
 
 def delete_by_number(call: Call, _: Mapping[str, str]) -> Answer:

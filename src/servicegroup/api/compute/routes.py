@@ -114,7 +114,8 @@ def is_for_later(call: Call) -> bool:
 
     That is what lists everybody; whatever else may ask the database at once.
     """
-    return call.method == "GET" and not call.query and call.path.endswith("/os-services")
+    is_plain = not call.query and "if-none-match" not in call.headers
+    return call.method == "GET" and is_plain and call.path.endswith("/os-services")
 
 
 def _versioned(

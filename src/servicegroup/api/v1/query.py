@@ -1,4 +1,4 @@
-"""What stands beside a body: the query's values, checked, and the ETag a client already has."""
+"""What stands beside a body: the query's values, checked."""
 
 from __future__ import annotations
 
@@ -45,8 +45,3 @@ def event_filter(given: Mapping[str, str], last_event_id: str | None) -> EventFi
         since=moment("since", given["since"]) if "since" in given else None,
         until=moment("until", given["until"]) if "until" in given else None,
     ).at(None if after is None else Cursor.parse(after))
-
-
-def has_etag(given: str, etag: str) -> bool:
-    """Tell whether If-None-Match names the ETag, weakly: proxies that compress make it weak."""
-    return given == "*" or etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

@@ -17,7 +17,8 @@ from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, chec
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
 from servicegroup.api.listing import encoded, is_small, listed
-from servicegroup.api.v1.query import has_etag, values, whole_number
+from servicegroup.api.unchanged import revision_of
+from servicegroup.api.v1.query import values, whole_number
 from servicegroup.api.v1.rows import forget_frames, frames_of
 from servicegroup.bodies import (
     Drivers,
@@ -130,13 +131,10 @@ def leave(call: Call) -> Answer:
 def list_services(call: Call) -> Answer:
     """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
     wanted = values(call.pairs, LIST_QUERY)
-    revision = call.group.revision()  # before the list, which may then be newer, never older
-    headers = [("Cache-Control", "no-cache")]
-    if revision is not None:
-        etag = f'"{revision}"'
-        headers.append(("ETag", f"W/{etag}"))
-        if has_etag(call.headers.get("if-none-match", ""), etag):
-            return Answer(304, headers=headers)
+    revision, is_known = revision_of(call)
+    headers = [("Cache-Control", "no-cache"), *revision]
+    if is_known:
+        return Answer(304, headers=headers)
     limit = whole_number("limit", wanted["limit"], 1, MAX_LIMIT) if "limit" in wanted else None
     filters = ServiceFilter(
         host=wanted.get("host"),

@@ -11,6 +11,7 @@ import pytest
 from servicegroup.api.access.strategies import EVERYBODY
 from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute.routes import respond
+from servicegroup.api.endpoint import headers_of
 from servicegroup.api.v1 import routes as v1
 from servicegroup.controlplane.observer import Observer
 from servicegroup.group import ServiceGroup
@@ -144,6 +145,14 @@ def test_any_form_of_the_etag_counts(client: Client) -> None:
         assert client.ask().status == 304
     client.etag = '"other"'
     assert client.ask().status == 200
+
+
+@pytest.mark.parametrize(("status", "is_said"), [(200, True), (204, False), (304, False)])
+def test_the_length_is_said_of_what_is_sent(status: int, is_said: bool) -> None:
+    """RFC 9110, section 8.6: a cache that believed the length of a 304 would keep an empty list."""
+    names = {name for name, _ in headers_of(Answer(status))}
+    assert ({b"content-length", b"content-type"} <= names) == is_said
+    assert (b"content-length" in names) == is_said
 
 
 def test_without_an_observer_there_is_no_etag(

@@ -27,6 +27,10 @@ from servicegroup.errors import ServiceGroupError
 Stage = Callable[[Request], Awaitable[Answer | Stream | Upgrade]]
 
 
+_WITHOUT_CONTENT = frozenset({204, 304})
+"""The length in a 304 would have to be that of the content that the client has (RFC 9110, 8.6)."""
+
+
 class TooLarge(ServiceGroupError):
     """The request's body is larger than a request may be (HTTP 413)."""
 
@@ -98,7 +102,7 @@ def headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
         ("x-openstack-request-id", request_id),
         ("x-compute-request-id", request_id),
     ]
-    if answer.status != 204:
+    if answer.status not in _WITHOUT_CONTENT:
         headers.append(("content-type", answer.media_type))
         length = len(answer.body) if answer.large is None else len(answer.large)
         headers.append(("content-length", str(length)))

@@ -200,7 +200,9 @@ def test_a_crowd_shares_the_first_answer(
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("path", ["os-services", "0af1/os-services", "/os-services"])
+@pytest.mark.parametrize(
+    "path", ["os-services", "0af1/os-services", "/os-services", "os%2Dservices"]
+)
 @pytest.mark.parametrize("version", ["2.1", "2.53", "2.75", "latest", "9.9", "none"])
 def test_a_list_of_everybody_asks_nobody_before_its_turn(path: str, version: str) -> None:
     """So it may be decided on the event loop: whatever is refused is refused without a question."""
@@ -219,6 +221,9 @@ def test_a_list_of_everybody_asks_nobody_before_its_turn(path: str, version: str
         ("GET", "/v2.1/os-services", "host=h1"),
         ("GET", "/v2.1/os-services", "%68ost=h1"),
         ("GET", "/v2.1/os-availability-zone", ""),
+        ("GET", "/v2.1/os-hosts/os-services", ""),
+        ("GET", "/v2.1/0af1/os-hosts/os-services", ""),
+        ("GET", "/v2/os-hosts/os%2Dservices", ""),
         ("PUT", "/v2.1/os-services", ""),
     ],
 )

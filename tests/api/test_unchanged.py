@@ -108,8 +108,12 @@ def test_novas_has_one_for_those_who_ask_for_it(
         answer = made(respond(call))
         assert ("ETag" in dict(answer.headers)) == conditional
         headers["if-none-match"] = dict(answer.headers).get("ETag", "")
+    another = headers | {"openstack-api-version": "compute 2.11"}  # which shows other ids
+    call = Call(group, EVERYBODY, "GET", NOVAS, query=query, headers=another)
+    assert made(respond(call)).status == 200
     call = Call(group, EVERYBODY, "GET", NOVAS, query=query, headers=headers)
     unchanged = respond(call)
+    assert ("Cache-Control", "no-cache") in unchanged.headers
     assert (unchanged.status, unchanged.body, unchanged.later) == (304, b"", None)
     assert ("OpenStack-API-Version", "compute 2.53") in unchanged.headers
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import pytest
 from psycopg import errors
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, func, select, text
 
 from servers.postgresql import PostgreSQL
 from servicegroup.errors import StoreUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import ServiceFilter
-from servicegroup.store import snapshots
-from servicegroup.store.database import CONNECTIONS, reading, translated, write
-from servicegroup.store.direct import in_parts
+from servicegroup.store import database, migrate, snapshots
+from servicegroup.store.database import (
+    CONNECTIONS,
+    connect,
+    reading,
+    snapshot_read,
+    translated,
+    write,
+)
+from servicegroup.store.direct import directly, in_parts, one_row
 from servicegroup.store.store import Store
+from support.statements import statements
 
 HOSTS = ("a", "b")
 
@@ -80,6 +88,32 @@ def test_each_question_is_by_itself(engine: Engine, fleet: ServiceGroup) -> None
     for zone in map(str, range(2 * CONNECTIONS)):
         store.update(uuid, {"zone": zone})
         assert store.snapshot(ServiceFilter(host="a")).services[0].zone == zone
+
+
+def test_a_list_begins_before_it_reads_the_clock(postgresql: PostgreSQL) -> None:
+    """Or a report in between would be ahead of the clock, and be judged as one (F-50)."""
+    engine = connect(postgresql.database())
+    migrate.upgrade(engine)
+    store = Store(engine)
+    for filters in (ServiceFilter(), ServiceFilter(binary="web")):
+        for read in (store.batches, lambda some: store.stamped(some, 60.0)):
+            with statements(engine, with_begin=True) as said:
+                assert [len(batch.services) for batch in read(filters) or ()] == [0]
+            assert said[0] == "BEGIN ISOLATION LEVEL REPEATABLE READ"
+            assert sum(one.startswith("BEGIN") for one in said) == 1
+    engine.dispose()
+
+
+def test_what_a_transaction_begins_with_is_never_left_out(postgresql: PostgreSQL) -> None:
+    query = directly(select(func.current_setting("transaction_isolation")))
+    engine = connect(postgresql.database())
+    with engine.connect() as connection:
+        database._begin_with(connection, "BEGIN ISOLATION LEVEL SERIALIZABLE")
+        assert one_row(connection, query) == ("serializable",)
+        assert one_row(connection, query) == ("serializable",)
+    with snapshot_read(engine) as connection:
+        assert one_row(connection, query) == ("repeatable read",)
+    engine.dispose()
 
 
 class TestErrors:

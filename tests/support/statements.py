@@ -13,12 +13,12 @@ from servicegroup.store.patience import PatientConnection
 
 
 @contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """Give those that are asked in the block, in order, but for what begins transactions."""
+def statements(engine: Engine, *, with_begin: bool = False) -> Iterator[list[str]]:
+    """Give those that are asked in the block, in order; what begins transactions on demand."""
     asked: list[str] = []
 
     def note(statement: str) -> None:
-        if not statement.startswith("BEGIN"):
+        if with_begin or not statement.startswith("BEGIN"):
             asked.append(statement)
 
     def executing(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

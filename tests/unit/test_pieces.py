@@ -50,3 +50,20 @@ def test_what_moved_is_told_by_its_place(one: list[int], another: list[int]) -> 
     many = min(len(one), len(another))
     expected = [place for place in range(many) if one[place] != another[place]]
     assert moved(one[:many], another[:many]) == expected
+
+
+def test_what_could_not_be_written_is_written_the_next_time() -> None:
+    failing = [False]
+
+    def write(some: Sequence[int]) -> list[str]:
+        if failing[0]:
+            raise MemoryError
+        return values(list(some))
+
+    told = Told(write)
+    assert told.of([1, 2, 3]) == ["1", "2", "3"]
+    failing[0] = True
+    with pytest.raises(MemoryError):
+        told.of([1, 2, 9])
+    failing[0] = False
+    assert told.of([1, 2, 9]) == ["1", "2", "9"]

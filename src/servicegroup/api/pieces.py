@@ -63,7 +63,7 @@ class Told:
 
     def of(self, numbers: Sequence[int]) -> list[str]:
         """Return the JSON of each of them; the next call changes what is returned."""
-        before, self._numbers = self._numbers, numbers
+        before = self._numbers
         is_other = len(before) != len(numbers)
         places = [] if is_other else moved(numbers, before)
         if is_other or len(places) > len(numbers) / 2:
@@ -72,4 +72,5 @@ class Told:
             anew = self._write([numbers[place] for place in places])
             for place, text in zip(places, anew, strict=True):
                 self._texts[place] = text
+        self._numbers = numbers  # last: what could not be written is to be written the next time
         return self._texts

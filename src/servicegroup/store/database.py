@@ -179,6 +179,7 @@ def snapshot_read(engine: Engine) -> Iterator[Connection]:
     with translated(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             _begin_with(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.begin()  # now: the first question may go past SQLAlchemy
         elif engine.dialect.name != "sqlite":  # where every transaction is so
             level = {"isolation_level": "REPEATABLE READ"}
             connection = connection.execution_options(reads=True, **level)

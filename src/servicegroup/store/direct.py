@@ -27,12 +27,10 @@ def in_parts(
     connection: Connection, query: Select[Any], values: Mapping[str, Any] | None, most: int
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield what a query finds, ``most`` rows at a time, none of them empty."""
-    session: Any = connection.connection.dbapi_connection
-    marked = _OPTION in query.get_execution_options()
-    # A session that others use too has its limits set by SQLAlchemy's way of beginning (F-13).
-    if not marked or connection.dialect.name != "postgresql" or session.is_shared:
+    if _OPTION not in query.get_execution_options() or not _is_at_once(connection):
         yield from connection.execute(query, values).partitions(most)
         return
+    session: Any = connection.connection.dbapi_connection
     text, own = _compiled(query)
     cursor = session.execute(text, {**own, **(values or {})})
     while rows := cursor.fetchmany(most):
@@ -43,6 +41,19 @@ def one_row(connection: Connection, query: Select[Any]) -> Sequence[Any]:
     """Return the one row that a query finds."""
     ((row,),) = in_parts(connection, query, None, 2)
     return row
+
+
+def _is_at_once(connection: Connection) -> bool:
+    """Tell whether PostgreSQL may be asked at once, and nothing has to be said before.
+
+    SQLAlchemy's first statement is what begins a transaction, and in a session that others use too
+    it sets our limits (F-13).
+    """
+    if connection.dialect.name != "postgresql":
+        return False
+    checkout: Any = connection.connection
+    has_begun = connection.in_transaction() or not checkout.beginning
+    return has_begun and not checkout.dbapi_connection.is_shared
 
 
 @cache

@@ -13,7 +13,7 @@ import msgspec
 
 from servicegroup.api.access.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.call import Answer, Call, json_answer
-from servicegroup.api.compute.microversions import Version
+from servicegroup.api.compute.microversions import Version, text_of
 from servicegroup.api.compute.rows import Rows, View, rows_of
 from servicegroup.api.compute.schemas import TRUE
 from servicegroup.api.listing import is_small, listed
@@ -96,7 +96,8 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     """
     call.caller.must(NOVA_LIST)
     is_conditional = "if-none-match" in call.headers
-    headers, is_known = revision_of(call) if is_conditional else ([], False)
+    form = f".{text_of(call.microversion)}"  # each has its own ids and fields
+    headers, is_known = revision_of(call, form) if is_conditional else ([], False)
     if is_known:
         return Answer(304, headers=headers)
     filters = ServiceFilter(host=query.get("host") or None, binary=query.get("binary") or None)

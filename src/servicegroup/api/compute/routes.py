@@ -114,8 +114,10 @@ def is_for_later(call: Call) -> bool:
 
     That is what lists everybody; whatever else may ask the database at once.
     """
-    is_plain = not call.query and "if-none-match" not in call.headers
-    return call.method == "GET" and is_plain and call.path.endswith("/os-services")
+    if call.method != "GET" or call.query or "if-none-match" in call.headers:
+        return False
+    _, _, rest = unquote(call.path).removeprefix("/").partition("/")
+    return ROUTES[0].pattern.fullmatch("/" + rest.lstrip("/")) is not None
 
 
 def _versioned(

@@ -131,8 +131,7 @@ def leave(call: Call) -> Answer:
 def list_services(call: Call) -> Answer:
     """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
     wanted = values(call.pairs, LIST_QUERY)
-    revision, is_known = revision_of(call)
-    headers = [("Cache-Control", "no-cache"), *revision]
+    headers, is_known = revision_of(call)
     if is_known:
         return Answer(304, headers=headers)
     limit = whole_number("limit", wanted["limit"], 1, MAX_LIMIT) if "limit" in wanted else None

@@ -163,13 +163,12 @@ class Batches:
         take too much memory.
         """
         judge = self._judge
-        if is_bounded(filters) or filters.marker is not None:
+        if is_bounded(filters) or filters.marker is not None or not self._store.keeps_rows:
             return None
         if judge.driver.capabilities.is_asked or self._store.kept > MOST_GLIMPSED:
             return None
         silence = judge.limits.service_down_time
-        stamped = self._store.stamped(filters, silence, with_moves=True)
-        return None if stamped is None else self._glimpses(stamped)
+        return self._glimpses(self._store.stamped(filters, silence, with_moves=True))
 
     def _glimpses(self, stamped: Generator[Stamped]) -> Generator[Glimpse]:
         judge = self._judge
@@ -233,23 +232,21 @@ class Batches:
             return
         _check(filters)
         is_asked = self._judge.driver.capabilities.is_asked
-        known = self._store.known_lives(filters) if is_asked else None
-        answers: Presences = {} if known is None else self._judge.asking.ask(known)
-        if known is not None:
+        known = self._store.known_lives(filters) if is_asked else {}
+        answers = self._judge.asking.ask(known)
+        if known:
             with closing(self._stamped(filters)) as batches:
                 batch = next(batches)
                 if batch.kept.lives is known:
                     yield batch, answers
                     return
-        presences = self._asked_before(filters, known or {}, answers)
+        presences = self._asked_before(filters, known, answers)
         with closing(self._stamped(filters)) as batches:
             for batch in batches:
                 yield batch, presences
 
     def _stamped(self, filters: ServiceFilter) -> Generator[Stamped]:
-        stamped = self._store.stamped(filters, self._judge.limits.service_down_time)
-        assert stamped is not None  # noqa: S101 - it is asked only where rows are kept
-        return stamped
+        return self._store.stamped(filters, self._judge.limits.service_down_time)
 
     def _asked_before(
         self, filters: ServiceFilter, known: Lives = _NOBODY, answers: Presences = _NO_ANSWERS

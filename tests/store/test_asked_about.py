@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from drivers.reference import Directory, Reference, ReferenceOptions
 from servicegroup.group import ServiceGroup
@@ -19,6 +19,7 @@ from servicegroup.messages import Report
 from servicegroup.model import Limits, Member, Presence, ServiceFilter
 from servicegroup.store import snapshots
 from servicegroup.store.store import Store
+from support.statements import statements
 
 if TYPE_CHECKING:
     from servers.postgresql import PostgreSQL
@@ -82,9 +83,8 @@ ALL = [f"h{number}" for number in range(COUNT)]
 
 def test_they_are_read_once_where_nobody_changed(fleet: Fleet, engine: Engine) -> None:
     fleet.listed()
-    read: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *said: read.append(said[2]))
-    assert fleet.listed() == dict.fromkeys(ALL, "up")
+    with statements(engine) as read:
+        assert fleet.listed() == dict.fromkeys(ALL, "up")
     assert fleet.driver.asked == [ALL]
     assert sum("count(*)" in statement for statement in read) == 1
 

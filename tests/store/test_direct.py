@@ -98,7 +98,7 @@ def test_a_list_begins_before_it_reads_the_clock(postgresql: PostgreSQL) -> None
     for filters in (ServiceFilter(), ServiceFilter(binary="web")):
         for read in (store.batches, lambda some: store.stamped(some, 60.0)):
             with statements(engine, with_begin=True) as said:
-                assert [len(batch.services) for batch in read(filters) or ()] == [0]
+                assert [len(batch.services) for batch in read(filters)] == [0]
             assert said[0] == "BEGIN ISOLATION LEVEL REPEATABLE READ"
             assert sum(one.startswith("BEGIN") for one in said) == 1
     engine.dispose()

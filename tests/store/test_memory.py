@@ -280,7 +280,7 @@ def test_a_glance_takes_sessions_as_they_are_whoever_holds_them(engine: Engine) 
         change = table.update().where(column == name).values(values)
         write(engine, partial(Connection.execute, statement=change))
     whole = list(group._store.batches(ServiceFilter()))
-    columns = list(group._store.stamped(ServiceFilter(), 60) or ())
+    columns = list(group._store.stamped(ServiceFilter(), 60))
     now = whole[0].listening.now
     held = [one for snapshot in whole for one in snapshot.held(now)]
     assert held == [True, False, False, None, False, None, None]
@@ -358,7 +358,7 @@ def test_who_is_late_is_told_in_columns_as_in_rows(engine: Engine) -> None:
     for host, age in (("h3", 61), ("h4", 30)):
         backdate(engine, age, host=host)
         write(engine, partial(Connection.execute, statement=never.where(services.c.host == host)))
-    columns = list(group._store.stamped(ServiceFilter(), 60) or ())
+    columns = list(group._store.stamped(ServiceFilter(), 60))
     fresh = [one for stamped in columns for one in stamped.fresh]
     assert fresh == [False, True, False, False, True, True, True]
     states = [state for _, state, _ in stated(group)]

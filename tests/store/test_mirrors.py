@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, select, update
 
 from servicegroup.errors import Conflict
 from servicegroup.events import EventFilter
@@ -17,6 +17,7 @@ from servicegroup.model import ServiceFilter
 from servicegroup.store.clock import utcnow
 from servicegroup.store.tables import mirrors
 from support.aging import backdate
+from support.statements import statements
 
 WHERE = "http://nova/v2.1"
 TOLD = "its own API says down, last heartbeat 2026-01-31 12:00:00 there"
@@ -176,12 +177,10 @@ def test_a_mirror_that_starts_learns_what_there_is_and_ends_with_all(group: Serv
 
 
 def test_questions_do_not_grow_with_services(group: ServiceGroup, engine: Engine) -> None:
-    statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
     numbers = []
     for start, many in ((0, 3), (3, 300)):
         look(group, *(Mirrored(f"h{start + n}", "nova-compute") for n in range(many)))
-        statements.clear()
-        assert len(group.services(ServiceFilter())) == start + many
-        numbers.append(len(statements))
+        with statements(engine) as asked:
+            assert len(group.services(ServiceFilter())) == start + many
+        numbers.append(len(asked))
     assert numbers[0] == numbers[1]

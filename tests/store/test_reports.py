@@ -26,6 +26,7 @@ from servicegroup.store.register_clock import Marker
 from servicegroup.store.reports import ReportWriter
 from servicegroup.store.tables import listening, listening_gaps, services
 from support.aging import backdate, backdate_mark
+from support.statements import statements
 
 
 def test_a_report_moves_the_stamp_and_the_counter(group: ServiceGroup) -> None:
@@ -270,10 +271,9 @@ def test_writers_that_count_the_same_lives_lose_nothing(group: ServiceGroup) -> 
 def test_reading_asks_as_often_however_many_there_are(group: ServiceGroup, engine: Engine) -> None:
     for n in range(50):
         group.join(f"h{n}", "nova-compute")
-    statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
-    assert len(group.services()) == 50
-    assert sum(statement.startswith("SELECT") for statement in statements) <= 5
+    with statements(engine) as asked:
+        assert len(group.services()) == 50
+    assert sum(statement.startswith("SELECT") for statement in asked) <= 5
 
 
 @pytest.mark.long

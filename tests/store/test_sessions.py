@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, select
 
 from servicegroup.group import ServiceGroup
 from servicegroup.messages import Leave, Refusals
@@ -21,6 +21,7 @@ from servicegroup.store.store import Store
 from servicegroup.store.summaries import open_sessions, summaries
 from servicegroup.store.tables import planes, services, sessions
 from support.aging import backdate_mark, backdate_plane
+from support.statements import statements
 
 
 @pytest.fixture(autouse=True)
@@ -143,12 +144,11 @@ def test_a_listing_reads_them_in_the_same_statement(
 ) -> None:
     lives = [group.join(f"h{n}", "nova-compute") for n in range(30)]
     plane.open([Opening(life.uuid, 1, 1, f"s{n}") for n, life in enumerate(lives[:20])])
-    asked: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *args: asked.append(str(args[2])))
-    without = Store(engine).snapshot()
-    statements = len(asked)
-    found = store.snapshot()
-    assert len(asked) == 2 * statements
+    with statements(engine) as asked:
+        without = Store(engine).snapshot()
+        plain = len(asked)
+        found = store.snapshot()
+    assert len(asked) == 2 * plain
     assert (len(without.services), len(without.sessions)) == (30, 0)
     assert (len(found.services), len(found.sessions)) == (30, 20)
     assert sum(len(batch.sessions) for batch in store.batches(ServiceFilter())) == 20

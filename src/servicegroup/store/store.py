@@ -135,14 +135,13 @@ class Store:
 
     def stamped(
         self, filters: ServiceFilter, silence: float, *, with_moves: bool = False
-    ) -> Generator[Stamped] | None:
-        """Return the same as kept rows beside columns of stamps, None where no rows are kept.
+    ) -> Generator[Stamped]:
+        """Yield the same as kept rows beside columns of stamps; ask where it ``keeps_rows``.
 
         With it comes who reported in the last ``silence`` seconds, and ``with_moves`` all that
         moves of a row that is shown whole.
         """
-        if self._memory is None:
-            return None
+        assert self._memory is not None, "no rows are kept"  # noqa: S101
         read_batch = partial(MemoryList(self._memory).stamped, silence, with_moves)
         return self._in_large_batches(filters, read_batch)
 
@@ -162,17 +161,17 @@ class Store:
         batches = self._in_large_batches(filters, MemoryList(self._memory).known)
         return reduce(operator.or_, (batch.lives for batch in batches))
 
-    def known_lives(self, filters: ServiceFilter) -> Mapping[Member, int] | None:
-        """Return what ``lives`` returned when these services were read last, None if that is gone.
+    def known_lives(self, filters: ServiceFilter) -> Mapping[Member, int]:
+        """Return what ``lives`` returned when these services were read last, empty if that is gone.
 
         As long as nobody came, went or changed, ``stamped`` yields one batch that has the same
         object as its ``lives``. There is none of a fleet that is read in several batches.
         """
         if self._memory is None or filters.marker is not None:
-            return None
+            return {}
         most = snapshots.BATCH_OF_STAMPS
         kept = self._memory.kept(set_values(filters) | {"limit": most})
-        return None if kept is None or len(kept.ids) >= most else kept.lives
+        return {} if kept is None or len(kept.ids) >= most else kept.lives
 
     def by_id(self, service_id: int | str) -> Snapshot:
         """Return the snapshot of one living service by integer id or uuid, empty if none."""

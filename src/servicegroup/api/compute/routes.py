@@ -85,7 +85,7 @@ def respond(call: Call) -> Answer:
     path, headers = unquote(call.path), call.headers
     if path == "/":
         return discovery.list_versions(headers)
-    root, _, rest = path.removeprefix("/").partition("/")
+    root, rest = _parts(call.path)
     api = next((api for api in (discovery.CURRENT, discovery.LEGACY) if api.root == root), None)
     if api is None:
         return discovery.choices(path, headers)
@@ -94,8 +94,7 @@ def respond(call: Call) -> Answer:
         return _versioned(headers, is_legacy, lambda _: discovery.show_version(api, headers))
     if call.caller is NOT_ASKED:
         raise Unauthorized
-    # As in Nova, a base URL that ends in a slash does no harm.
-    call = msgspec.structs.replace(call, path="/" + rest.lstrip("/"))
+    call = msgspec.structs.replace(call, path=_below(rest))
 
     def answer(version: Version) -> Answer:
         return _answer(msgspec.structs.replace(call, microversion=version), is_legacy=is_legacy)
@@ -105,7 +104,7 @@ def respond(call: Call) -> Answer:
 
 def is_open(path: str) -> bool:
     """Tell whether a path is for everybody: what clients discover the APIs by, and what is none."""
-    root, _, rest = unquote(path).removeprefix("/").partition("/")
+    root, rest = _parts(path)
     return not rest or root not in (discovery.CURRENT.root, discovery.LEGACY.root)
 
 
@@ -116,8 +115,20 @@ def is_for_later(call: Call) -> bool:
     """
     if call.method != "GET" or call.query or "if-none-match" in call.headers:
         return False
-    _, _, rest = unquote(call.path).removeprefix("/").partition("/")
-    return ROUTES[0].pattern.fullmatch("/" + rest.lstrip("/")) is not None
+    path = _below(_parts(call.path)[1])
+    lists = (route for route in ROUTES if route.handler is services.list_services)
+    return any(route.pattern.fullmatch(path) for route in lists)
+
+
+def _parts(path: str) -> tuple[str, str]:
+    """Return the root of an API and the rest, of a path as it stood in the request line."""
+    root, _, rest = unquote(path).removeprefix("/").partition("/")
+    return root, rest
+
+
+def _below(rest: str) -> str:
+    """Return it as a path; as in Nova, a base URL that ends in a slash does no harm."""
+    return "/" + rest.lstrip("/")
 
 
 def _versioned(

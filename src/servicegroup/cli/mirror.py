@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ import click
 from servicegroup.cli.first_process import stand_before
 from servicegroup.cli.logs import on_stderr
 from servicegroup.cli.params import Text
+from servicegroup.cli.stopping import StopSignals
 from servicegroup.errors import (
     Conflict,
     ControlPlaneUnavailable,
@@ -84,9 +83,7 @@ def mirror(
         return
     mirrors = _begun(planes, name, apis, interval, url)
     click.echo(f"Dashboard: {planes.urls[0].rstrip('/')}/ui", err=True)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     members = [_member(name, each, url, access) for each in mirrors]
     for each in mirrors:
         each.start(len(mirrors))

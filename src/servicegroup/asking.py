@@ -7,14 +7,20 @@ in hand: it may take seconds (F-18).
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Collection, Mapping
+
+import msgspec
 
 from servicegroup.breaker import CircuitBreaker
 from servicegroup.driver import Driver, GroupPresence
 from servicegroup.measuring import Questions
 from servicegroup.model import Limits, Member, Presence, PresenceState
 from servicegroup.proof import Lives, Proofs
+
+LIVES_TOLD = 16
+"""Lives of a member that evidence names; whoever may write to a backend can plant thousands."""
 
 
 class Asking:
@@ -83,3 +89,10 @@ class Asking:
 
 
 _NOT_LISTED = Presence(PresenceState.ABSENT)
+
+
+def bounded(presence: Presence, own: int) -> Presence:
+    """Leave the greatest incarnations and the record's own: evidence has to fit into an event."""
+    told = {*heapq.nlargest(LIVES_TOLD - 1, presence.incarnations)}
+    told |= {own} & presence.incarnations
+    return msgspec.structs.replace(presence, incarnations=frozenset(told))

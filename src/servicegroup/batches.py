@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from servicegroup.agreement import Agreement
 from servicegroup.answers import answers_for, rpcs_for
 from servicegroup.glance import reasons_at_a_glance, signals_at_a_glance
 from servicegroup.judging import NOT_ASKED, Judge, Presences
@@ -40,6 +41,7 @@ _NOBODY: Lives = {}
 _NO_ANSWERS: Presences = {}
 
 B = TypeVar("B")
+R = TypeVar("R", bound=Snapshot | Stamped)
 
 Asked = tuple[B, Presences | None]
 """A batch with the backend's answers about it, None where no backend is asked."""
@@ -88,16 +90,21 @@ class Glimpse(NamedTuple):
 
 
 class Batches:
-    """Reads one store and judges by one driver; safe to share between threads."""
+    """Reads one store and judges by one driver; safe to share between threads.
 
-    def __init__(self, store: Store, judge: Judge) -> None:
+    With an ``Agreement`` it is of one list, and takes note of whether that is as recorded.
+    """
+
+    def __init__(self, store: Store, judge: Judge, agreement: Agreement | None = None) -> None:
         """Read ``store``, and let ``judge`` say who is up."""
         self._store = store
         self._judge = judge
+        self._agreement = agreement
 
     def services(self, filters: ServiceFilter, state: str | None) -> Iterator[list[Service]]:
         """Yield the services that match with their verdicts; see ``ServiceGroup.batches``."""
         check_state(state)
+        _check(filters)
         if state is None:
             yield from self._all(filters)
             return
@@ -133,6 +140,7 @@ class Batches:
 
     def states(self, filters: ServiceFilter) -> Iterator[Stated]:
         """Yield the services that match with their states; see ``ServiceGroup.states``."""
+        _check(filters)
         with closing(self._glimpsed(filters)) as batches:
             for batch, presences in batches:
                 yield self.stated(batch, presences)
@@ -162,13 +170,13 @@ class Batches:
         There are none where rows are read each time, or a backend, nor of a fleet whose rows would
         take too much memory.
         """
+        _check(filters)
         judge = self._judge
         if is_bounded(filters) or filters.marker is not None or not self._store.keeps_rows:
             return None
         if judge.driver.capabilities.is_asked or self._store.kept > MOST_GLIMPSED:
             return None
-        silence = judge.limits.service_down_time
-        return self._glimpses(self._store.stamped(filters, silence, with_moves=True))
+        return self._glimpses(self._stamped(filters, with_moves=True))
 
     def _glimpses(self, stamped: Generator[Stamped]) -> Generator[Glimpse]:
         judge = self._judge
@@ -205,6 +213,8 @@ class Batches:
             msgspec.structs.force_setattr(service, "verdict", verdict)
             if service.flapping_until is not None and service.flapping_until <= now:
                 msgspec.structs.force_setattr(service, "flapping_until", None)
+        if self._agreement is not None:
+            self._agreement.note(snapshot.services)
         if presences is None:
             return snapshot.services
         # Who registered after the backend was asked about a whole list is of the next one.
@@ -215,7 +225,7 @@ class Batches:
         presences = self._asked_before(filters)
         is_asked = self._judge.driver.capabilities.is_asked
         with closing(self._store.batches(filters)) as snapshots:
-            for snapshot in snapshots:
+            for snapshot in self._to_the_end(filters, snapshots):
                 if is_asked and presences is None:
                     yield snapshot, self._judge.ask(snapshot.services)
                 else:
@@ -230,7 +240,6 @@ class Batches:
         if is_bounded(filters) or not self._store.keeps_rows:
             yield from self._read(filters)
             return
-        _check(filters)
         is_asked = self._judge.driver.capabilities.is_asked
         known = self._store.known_lives(filters) if is_asked else {}
         answers = self._judge.asking.ask(known)
@@ -239,14 +248,29 @@ class Batches:
                 batch = next(batches)
                 if batch.kept.lives is known:
                     yield batch, answers
+                    next(batches, None)  # there are no more, which has to be seen
                     return
         presences = self._asked_before(filters, known, answers)
         with closing(self._stamped(filters)) as batches:
             for batch in batches:
                 yield batch, presences
 
-    def _stamped(self, filters: ServiceFilter) -> Generator[Stamped]:
-        return self._store.stamped(filters, self._judge.limits.service_down_time)
+    def _stamped(self, filters: ServiceFilter, *, with_moves: bool = False) -> Generator[Stamped]:
+        silence = self._judge.limits.service_down_time
+        with closing(self._store.stamped(filters, silence, with_moves=with_moves)) as batches:
+            yield from self._to_the_end(filters, batches)
+
+    def _to_the_end(self, filters: ServiceFilter, batches: Iterable[R]) -> Iterator[R]:
+        """Pass on what is read; at its end whoever a list of everybody lacks is forgotten.
+
+        The observer forgets too, but of several control planes one alone observes.
+        """
+        living: list[int] = []
+        for batch in batches:
+            living += batch.ids
+            yield batch
+        if filters == ServiceFilter():
+            self._judge.forget_others(living)
 
     def _asked_before(
         self, filters: ServiceFilter, known: Lives = _NOBODY, answers: Presences = _NO_ANSWERS
@@ -256,7 +280,6 @@ class Batches:
         A reading in batches holds a connection to its end, so the backend is asked before (F-18).
         About those that are ``known``, in the lives that they are in, it has given ``answers``.
         """
-        _check(filters)
         if is_bounded(filters) or not self._judge.driver.capabilities.is_asked:
             return None
         lives = self._store.lives(filters)

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from servicegroup import edits
+from servicegroup.agreement import Agreement
 from servicegroup.answers import answers_for
-from servicegroup.batches import Batches, Glimpse, Stated
+from servicegroup.batches import Batches, Stated
 from servicegroup.comparison import Compared, Comparison
 from servicegroup.driver import Driver
 from servicegroup.driver_state import DriverState
@@ -107,9 +108,9 @@ class ServiceGroup:
         """
         return self._batches.states(filters or ServiceFilter())
 
-    def glimpses(self, filters: ServiceFilter) -> Iterator[Glimpse] | None:
-        """Yield what moves of the same, None where that is not known. Raises as ``batches``."""
-        return self._batches.glimpses(filters)
+    def lists(self, agreement: Agreement | None = None) -> Batches:
+        """Return what reads lists, and tells an ``agreement`` of whoever is judged in one."""
+        return Batches(self._store, self.judge, agreement) if agreement else self._batches
 
     def get(self, service_id: int | str) -> Service:
         """Return one living service by uuid or integer id. Raises NotFound."""

@@ -6,14 +6,14 @@ questions, because neither the record nor the backend says it, is remembered her
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from servicegroup.asking import Asking
+from servicegroup.asking import LIVES_TOLD, Asking, bounded
 from servicegroup.driver import Driver
 from servicegroup.future_stamps import FutureStamps
 from servicegroup.liveness import Listening, has_life, judge
@@ -30,9 +30,6 @@ from servicegroup.rpc import NOBODY_WAS_ASKED, Rpc, RpcLimits
 
 Presences = Mapping[Member, Presence]
 """What a backend answered, for each member that it was asked about."""
-
-_LIVES_TOLD = 16
-"""Lives of a member that evidence names; whoever may write to a backend can plant thousands."""
 
 _ONE_MARK = 0
 """The key of the latest mark, of which there is one."""
@@ -93,8 +90,8 @@ class Judge:
                 continue
             if has_life(presence, service.incarnation) or not is_asked:
                 self.saw_present([(service.id, service.incarnation)])
-            if len(presence.incarnations) > _LIVES_TOLD:
-                presence = _bounded(presence, service.incarnation)
+            if len(presence.incarnations) > LIVES_TOLD:
+                presence = bounded(presence, service.incarnation)
             found.append(judge(self._evidence(service, presence, listening, told, rpc)))
         return found
 
@@ -108,11 +105,14 @@ class Judge:
         self._seen_present.update(lives)
 
     def forget_others(self, living: Collection[int]) -> None:
-        """Remember nothing of services other than these: ids that are gone never come back."""
-        living = set(living)
-        for remembered in (self._seen_present, self._future_stamps.first_seen):
-            for gone in set(remembered) - living:  # other threads write to it
-                remembered.pop(gone, None)
+        """Remember nothing of services other than these: ids that are gone never come back.
+
+        Of who was present no more are remembered than live.
+        """
+        if len(self._seen_present) > len(living):
+            _keep_only(living, self._seen_present)
+        if self._future_stamps.first_seen:
+            _keep_only(living, self._future_stamps.first_seen)
 
     def aged(self, listening: Listening) -> Listening:
         """Return when somebody listened, where the latest mark is or was later than now (F-50).
@@ -167,6 +167,11 @@ class Judge:
         )
 
 
+def _keep_only(living: Collection[int], remembered: dict[int, Any]) -> None:
+    for gone in set(remembered).difference(living):  # other threads write to it
+        remembered.pop(gone, None)
+
+
 def _latest(service: Service, stamp: datetime) -> datetime:
     """Return what a service's age is counted from where that may be later than now.
 
@@ -177,10 +182,3 @@ def _latest(service: Service, stamp: datetime) -> datetime:
     if found_at is None or found_at <= stamp or service.observed_state != "down":
         return stamp
     return found_at
-
-
-def _bounded(presence: Presence, own: int) -> Presence:
-    """Leave the greatest incarnations and the record's own: evidence has to fit into an event."""
-    told = {*heapq.nlargest(_LIVES_TOLD - 1, presence.incarnations)}
-    told |= {own} & presence.incarnations
-    return msgspec.structs.replace(presence, incarnations=frozenset(told))

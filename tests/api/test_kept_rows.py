@@ -20,6 +20,7 @@ from servicegroup.api.v1 import rows
 from servicegroup.api.v1.rows import Frames
 from servicegroup.batches import Glimpse
 from servicegroup.driver import load
+from servicegroup.errors import InvalidInput
 from servicegroup.group import ServiceGroup
 from servicegroup.liveness import Listening, Unheard
 from servicegroup.messages import Leave, Report
@@ -69,7 +70,7 @@ def both(group: ServiceGroup, frames: Frames) -> tuple[list[Any], list[Any]]:
                 whole.extend(json.loads(msgspec.json.encode(judged)))
             yield glimpse
 
-    glimpses = group.glimpses(EVERYBODY)
+    glimpses = group.lists().glimpses(EVERYBODY)
     assert glimpses is not None
     parts = list(frames.encoded(seen(glimpses), EVERYBODY))
     return json.loads(b"[" + b",".join(map(bytes, filter(len, parts))) + b"]"), whole
@@ -162,13 +163,13 @@ def test_who_is_up_at_a_glance_is_judged_once(engine: Engine) -> None:
 
     for number, wanted in enumerate((COUNT, 0, 0)):
         asked.clear()
-        glimpses = group.glimpses(EVERYBODY)
+        glimpses = group.lists().glimpses(EVERYBODY)
         assert glimpses is not None
         list(frames.encoded(seen(glimpses), EVERYBODY))
         assert len(asked) == wanted, f"list {number}"
     group.update(lives[3].uuid, disabled=True)
     group.delete(lives[4].uuid)
-    glimpses = group.glimpses(EVERYBODY)
+    glimpses = group.lists().glimpses(EVERYBODY)
     assert glimpses is not None
     list(frames.encoded(seen(glimpses), EVERYBODY))
     assert len(asked) == 1
@@ -176,10 +177,19 @@ def test_who_is_up_at_a_glance_is_judged_once(engine: Engine) -> None:
     group.close()
 
 
+@pytest.mark.parametrize("filters", [ServiceFilter(binary="\0"), ServiceFilter(zone="\0")])
+def test_a_text_that_no_database_takes_is_refused_before_it_is_asked(
+    engine: Engine, filters: ServiceFilter
+) -> None:
+    group = plane(engine, "db")
+    with pytest.raises(InvalidInput, match=r"binary|zone"):
+        group.lists().glimpses(filters)
+
+
 @pytest.mark.parametrize("driver", ["zookeeper"])
 def test_a_backend_that_is_asked_has_other_rows_each_time(engine: Engine, driver: str) -> None:
     group = plane(engine, driver)
-    assert group.glimpses(EVERYBODY) is None
+    assert group.lists().glimpses(EVERYBODY) is None
     group.close()
 
 
@@ -197,7 +207,7 @@ def test_rows_of_a_fleet_that_is_too_large_are_not_kept(
     assert kept == made
     assert len(made) == COUNT
     assert not frames._frames
-    assert group.glimpses(EVERYBODY) is None, "now it is known how many there are"
+    assert group.lists().glimpses(EVERYBODY) is None, "now it is known how many there are"
     group.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -490,3 +491,19 @@ def test_the_observer_dates_back_every_table(group: ServiceGroup, engine: Engine
         created = connection.execute(select(outbox.c.created_at)).scalar_one()
     assert all(stamp <= now for stamp in (*stamps, created))
     assert until <= now + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("listed", [ServiceGroup.services, ServiceGroup.states])
+def test_a_control_plane_that_only_lists_forgets_whoever_is_gone(
+    group: ServiceGroup, engine: Engine, listed: Callable[[ServiceGroup], Iterable[object]]
+) -> None:
+    """One stamp ahead of the clock, of a service that was deleted, made each list slow for good."""
+    gone, living = group.join("gone", "web"), group.join("living", "web")
+    backdate(engine, -5)
+    assert list(listed(group))
+    assert not group.judge.goes_by_stamps
+    group.delete(gone.uuid)
+    backdate(engine, 5, uuid=living.uuid)
+    for _ in range(2):
+        assert list(listed(group))
+    assert group.judge.goes_by_stamps

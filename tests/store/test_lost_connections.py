@@ -5,15 +5,30 @@ from __future__ import annotations
 import gc
 import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from servers.process import LOOPBACK, free_port
+from servicegroup.driver import load
 from servicegroup.errors import StoreUnavailable
-from servicegroup.store import database
+from servicegroup.group import ServiceGroup
+from servicegroup.model import Limits, ServiceFilter
+from servicegroup.store import database, migrate
+from servicegroup.store.store import Store
+
+if TYPE_CHECKING:
+    from servers.postgresql import PostgreSQL
+
+
+ALL_OTHERS_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 @pytest.fixture
@@ -40,6 +55,24 @@ def test_an_attempt_that_fails_leaves_nothing_for_the_collector(
         with pytest.raises(StoreUnavailable):
             database.write(engine, lambda connection: connection.execute(text("SELECT 1")))
     assert left_over() == before
+
+
+def test_a_server_that_is_lost_within_a_list_is_one_that_does_not_answer(
+    postgresql: PostgreSQL,
+) -> None:
+    """Whoever is judged whole is read by whoever asks for it, in the middle of the list."""
+    engine = database.connect(postgresql.database())
+    migrate.upgrade(engine)
+    group = ServiceGroup(Store(engine), load("db", {}), Limits())
+    group.join("h", "web")
+    group.services()
+    with closing(Store(engine).stamped(ServiceFilter(), 60)) as batches:
+        batch = next(batches)
+        with engine.connect() as other:
+            other.execute(text(ALL_OTHERS_END))
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            batch.whole(batch.ids)
+    engine.dispose()
 
 
 def left_over() -> dict[str, int]:

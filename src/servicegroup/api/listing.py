@@ -12,14 +12,11 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import msgspec
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 from servicegroup.api.call import Answer
 from servicegroup.api.large import Large, gathered
 from servicegroup.model import ServiceFilter
-
-AT_ONCE = 1
-"""Lists that a process judges at once; see docs/decisions/0025."""
 
 GATHERING = 0.02
 """Seconds at the most that a list waits for those who ask for it at this moment."""
@@ -40,7 +37,7 @@ class Lists:
 
     def __init__(self) -> None:
         """Nobody waits."""
-        self._turns = CapacityLimiter(AT_ONCE)
+        self._turn = asyncio.Lock()
         self._waiting: dict[Hashable, _Shared] = {}
 
     async def made(self, answer: Answer) -> Answer:
@@ -67,7 +64,7 @@ class Lists:
                 shared.task.cancel()
 
     async def _make(self, question: Hashable, later: Callable[[], Answer]) -> Answer:
-        async with self._turns:
+        async with self._turn:  # one at a time (decision 0025)
             await _gathered(self._waiting[question])
             del self._waiting[question]  # whoever asks from now on gets what is read after that
             return await to_thread.run_sync(later)

@@ -26,6 +26,7 @@ from servicegroup.moments import NEVER, stamp_of
 from servicegroup.remembered import Remembered
 from servicegroup.sessions import Session, marks
 from servicegroup.store import snapshots
+from servicegroup.store.database import translated
 from servicegroup.store.kept import Kept, Row
 from servicegroup.store.snapshots import (
     COLUMNS,
@@ -283,7 +284,8 @@ def _read_some(
     connection: Connection, listening: Listening, with_sessions: bool, ids: Collection[int]
 ) -> Snapshot:
     query = _of_ids(with_sessions=with_sessions)
-    return read_beside(connection, listening, query, {"ids": list(ids)})
+    with translated(connection.engine):  # whoever asks is not where the list is read
+        return read_beside(connection, listening, query, {"ids": list(ids)})
 
 
 def _learnt(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from servicegroup.agreement import Agreement
 from servicegroup.api.access.policy import NOVA_DELETE, NOVA_LIST, NOVA_UPDATE
 from servicegroup.api.call import Answer, Call, json_answer
 from servicegroup.api.compute.microversions import Version, text_of
@@ -97,9 +98,9 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
     call.caller.must(NOVA_LIST)
     is_conditional = "if-none-match" in call.headers
     form = f".{text_of(call.microversion)}"  # each has its own ids and fields
-    headers, is_known = revision_of(call, form) if is_conditional else ([], False)
-    if is_known:
-        return Answer(304, headers=headers)
+    revision = revision_of(call, form) if is_conditional else None
+    if revision and revision.is_known:
+        return Answer(304, headers=revision.headers())
     filters = ServiceFilter(host=query.get("host") or None, binary=query.get("binary") or None)
     shown = view(call.microversion)
 
@@ -107,7 +108,9 @@ def list_services(call: Call, query: Mapping[str, str]) -> Answer:
 
     def answer() -> Answer:
         rows = Rows(shown) if is_small(filters) else rows_of(call.group, question, shown)
-        made = listed(rows.encoded(call.group.states(filters)))
+        agreement = Agreement() if revision else None
+        made = listed(rows.encoded(call.group.lists(agreement).states(filters)))
+        headers = revision.headers(agreement) if revision else []
         return msgspec.structs.replace(made, headers=headers)
 
     if is_small(filters):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from servicegroup.agent.client import DEFAULT_TIMEOUT, Joined, Terms
+from servicegroup.agreement import Agreement
 from servicegroup.api.access.host_binding import MOST_SERVICES, check_host, check_services
 from servicegroup.api.access.policy import DELETE, READ, REPORT, UPDATE
 from servicegroup.api.call import Answer, Call, Handler, Role, Rule, json_answer
@@ -131,9 +132,9 @@ def leave(call: Call) -> Answer:
 def list_services(call: Call) -> Answer:
     """List services, judged, by filters and in pages; 304 while no state and no edit changed."""
     wanted = values(call.pairs, LIST_QUERY)
-    headers, is_known = revision_of(call)
-    if is_known:
-        return Answer(304, headers=headers)
+    revision = revision_of(call)
+    if revision.is_known:
+        return Answer(304, headers=revision.headers())
     limit = whole_number("limit", wanted["limit"], 1, MAX_LIMIT) if "limit" in wanted else None
     filters = ServiceFilter(
         host=wanted.get("host"),
@@ -146,23 +147,27 @@ def list_services(call: Call) -> Answer:
     state = wanted.get("state")
 
     def answer() -> Answer:
-        return msgspec.structs.replace(_listed(call, filters, state), headers=headers)
+        agreement = Agreement()
+        made = _listed(call, filters, state, agreement)
+        return msgspec.structs.replace(made, headers=revision.headers(agreement))
 
     if is_small(filters, state):
         return answer()
     return Answer(later=answer, question=("services", filters, state))
 
 
-def _listed(call: Call, filters: ServiceFilter, state: str | None) -> Answer:
+def _listed(call: Call, filters: ServiceFilter, state: str | None, agreement: Agreement) -> Answer:
+    lists = call.group.lists(agreement)
     if filters.limit is None and state is None:
-        if (glimpses := call.group.glimpses(filters)) is not None:
+        if (glimpses := lists.glimpses(filters)) is not None:
             rows = frames_of(call.group).encoded(glimpses, filters)
             return listed(rows, b'],"next":null}')
         if filters == ServiceFilter():
             forget_frames(call.group)  # the fleet may have grown too large for them
+    batches = lists.services(filters, state)
     if filters.limit is None:
-        return listed(encoded(call.group.batches(filters, state=state)), b'],"next":null}')
-    found = call.group.services(filters, state=state)
+        return listed(encoded(batches), b'],"next":null}')
+    found = [service for batch in batches for service in batch]
     is_full = len(found) == filters.limit
     return json_answer(Services(found, found[-1].uuid if is_full else None))
 

@@ -17,6 +17,7 @@ from benchmarks import (
     crowds,
     detection,
     failover,
+    first_release,
     following,
     footprint,
     galera,
@@ -48,6 +49,7 @@ from servers.process import ServerError
 
 BENCHMARKS = {
     "listing": listing.run,
+    "first_release": first_release.run,
     "questions": questions.run,
     "reports": reports.run,
     "versions": versions.run,

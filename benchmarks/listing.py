@@ -1,6 +1,6 @@
 """Lists on PostgreSQL with driver db: all services, and those of one host.
 
-Beside them, in the same run, those of Nova and of the first release.
+Beside them, in the same run, those of Nova.
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import register
-from benchmarks.measure import ROUNDS, Asked, ask, get, in_turn, memory
+from benchmarks.measure import ROUNDS, Asked, ask, in_turn, memory
 from benchmarks.peer import CACHES
 from benchmarks.results import Claim, Section, factor, ms
 from support.control_plane import ControlPlane
-from upgrades import release
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -28,15 +25,9 @@ FASTER = {"memory": 60, "memcached": 120}
 FASTER_FILTERED = 500
 """Times Nova's, by where its cache is."""
 
-THAN_FIRST = 3
-"""Times the first release's list."""
-
 SIZE, LARGE = 10_000, 100_000
 ROUTES = ("/v2.1/os-services", "/v1/services")
 HEADERS = {"OpenStack-API-Version": "compute 2.69"}
-COLD, COLD_RUNS = 61.0, 3
-"""Seconds without a request after which a list is cold, and how often that is measured."""
-
 FLAT = 1.5
 """How many times the smallest table's time the largest may take for one host."""
 
@@ -78,34 +69,25 @@ class Found(NamedTuple):
     asked: dict[Case, Asked]
     at_rest: dict[int, float]
     """MiB by size."""
-    cold: float
-    first: dict[bool, Asked] | None
-    """Lists of the first release: of everybody, and of one host; None where it is not there."""
 
 
 def run(bench: Bench) -> Iterator[Section]:
     """Measure every size, route and filter."""
-    found = Found({}, {}, 0.0, None)
+    found = Found({}, {})
     for size in bench.sizes:
         found = _of_size(bench, size, found)
     yield Section(
         "Lists",
         f"{bench.requests} requests (for one host {10 * bench.requests}, to Nova {bench.runs}),"
         f" each on a new connection, in {ROUNDS} rounds in which all lines of a size take turns,"
-        " those of the first release too: median time, mean CPU. The last column is the"
-        " time and CPU of Nova, with its cache in memory, over ours. A list is cold when nobody"
-        f" asked for anything for {COLD:g} s, and everybody reported since: median of {COLD_RUNS}."
-        " The memory at rest is the resident one of a control plane that observes and was asked"
-        " nothing yet.",
+        " median time, mean CPU. The last column is the time and CPU of Nova, with its cache in"
+        " memory, over ours. The memory at rest is the resident one of a control plane that"
+        " observes and was asked nothing yet.",
         [*_claims_all(bench, found), *_claims_one(bench, found), *_claims_memory(found)],
         ("services", "route", "of", "time", "server CPU", "PostgreSQL CPU", "size", "Nova's"),
         [
             *(_row(bench, *each) for each in found.asked.items()),
             *map(_nova_row, bench.peer.lists),
-            *(
-                (f"{SIZE:,}", "the first release", _which(everything), *_shown_of(asked), "")
-                for everything, asked in (found.first or {}).items()
-            ),
         ],
     )
 
@@ -114,24 +96,18 @@ def _of_size(bench: Bench, size: int, found: Found) -> Found:
     url = bench.postgresql.database()
     bench.say(f"Lists of {size:,} services ...")
     register.seed(url, size)
-    asked, at_rest, cold, first = dict(found.asked), dict(found.at_rest), found.cold, found.first
+    asked, at_rest = dict(found.asked), dict(found.at_rest)
     with register.control_plane(url, bench.directory) as plane:
         time.sleep(bench.seconds)  # so that it has looked at everybody more than once
         at_rest[size] = memory(plane.process.pid)
         cases = [Case(size, route, all_) for route in ROUTES for all_ in (True, False)]
-        ours = {case: _question(bench, plane, case, register.host(size // 2)) for case in cases}
-        if size != min(SIZE, max(bench.sizes)):
-            asked |= in_turn(ours)
-        else:
-            with _first_release(bench, size) as theirs:
-                answered = in_turn({**ours, **theirs})
-            asked |= {case: answered[case] for case in ours}
-            first = {everything: answered[everything] for everything in theirs} or None
-            cold = _cold(bench, plane, url, size)
-    return Found(asked, at_rest, cold, first)
+        asked |= in_turn(
+            {case: question(bench, plane, case, register.host(size // 2)) for case in cases}
+        )
+    return Found(asked, at_rest)
 
 
-def _question(bench: Bench, plane: ControlPlane, case: Case, host: str) -> Callable[[], Asked]:
+def question(bench: Bench, plane: ControlPlane, case: Case, host: str) -> Callable[[], Asked]:
     """Return what asks for everybody or for a host, a round of all requests for it."""
     pids = {"serve": plane.process.pid, "postgresql": bench.postgresql.pid}
     runs = bench.requests if case.everything else 10 * bench.requests
@@ -139,41 +115,6 @@ def _question(bench: Bench, plane: ControlPlane, case: Case, host: str) -> Calla
     right = partial(check, expected=case.answered)
     url = plane.url + case.route + query
     return partial(ask, url, pids, -(-runs // ROUNDS), right, HEADERS)
-
-
-@contextmanager
-def _first_release(bench: Bench, size: int) -> Iterator[dict[bool, Callable[[], Asked]]]:
-    """Give what asks the first release for everybody (True) and for a host; empty without it."""
-    path = release.extract(bench.directory)
-    if path is None:
-        yield {}
-        return
-    url = bench.postgresql.database()
-    engine = release.create(url)
-    release.fill(engine, size)
-    engine.dispose()
-    plane = release.FirstControlPlane(path, url, bench.directory, service_down_time=3600)
-    try:
-        plane.start()
-        yield {
-            everything: _question(bench, plane, Case(size, ROUTES[0], everything), f"h{size // 2}")
-            for everything in (True, False)
-        }
-    finally:
-        plane.stop()
-
-
-def _cold(bench: Bench, plane: ControlPlane, url: str, size: int) -> float:
-    """Return the median of single requests for everybody after a pause in which all reported."""
-    took = []
-    for _ in range(COLD_RUNS):
-        time.sleep(1.0 if bench.quick else COLD)
-        register.report_all(url)
-        begun = time.perf_counter()
-        body = get(plane.url + ROUTES[0], HEADERS)
-        took.append(time.perf_counter() - begun)
-        check(body, size)
-    return median(took)
 
 
 def check(body: bytes, expected: int) -> None:
@@ -221,19 +162,15 @@ def _claims_all(bench: Bench, found: Found) -> Iterator[Claim]:
                         asked.seconds <= case.target)  # fmt: skip
     case = Case(min(SIZE, max(bench.sizes)), ROUTES[0], everything=True)
     asked, what = found.asked[case], _what(case)
-    target = TARGETS[Case(SIZE, ROUTES[0], everything=True)]
-    yield Claim(f"{what}, cold", ms(found.cold), f"≤ {ms(target)}", found.cold <= target)
     cpu = asked.cpu["serve"]
     yield Claim(f"{what}, server CPU", ms(cpu), f"≤ {ms(LIST_CPU)}", cpu <= LIST_CPU)
     yield from _against_nova(bench, case, asked.seconds, FASTER)
-    yield _against_first(found.first, case, asked.seconds, THAN_FIRST)
 
 
 def _claims_one(bench: Bench, found: Found) -> Iterator[Claim]:
     case = Case(min(SIZE, max(bench.sizes)), ROUTES[0], everything=False)
     seconds = found.asked[case].seconds
     yield from _against_nova(bench, case, seconds, dict.fromkeys(CACHES, FASTER_FILTERED))
-    yield _against_first(found.first, case, seconds, 1)
     least, most = (
         found.asked[Case(n, ROUTES[0], False)] for n in (bench.sizes[0], bench.sizes[-1])
     )
@@ -271,13 +208,3 @@ def _against_nova(
         else:
             met = peer.seconds / seconds >= target
             yield Claim(said, factor(peer.seconds, seconds), f"{target}x", met)
-
-
-def _against_first(
-    first: Mapping[bool, Asked] | None, case: Case, seconds: float, target: int
-) -> Claim:
-    said = f"{_what(case)}, against the first release"
-    if first is None:
-        return Claim(said, release.MISSING, f"{target}x", None)
-    before = first[case.everything].seconds
-    return Claim(said, factor(before, seconds), f"{target}x", before / seconds >= target)

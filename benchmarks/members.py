@@ -93,7 +93,7 @@ def _measured(
         observer.start()
         until(lambda: "ETag" in observer.request("GET", "/v1/services?limit=1")[1], timeout=60)
         plane.start()
-        until(lambda: _all_present(plane, count), timeout=60, interval=0.5, what="all present")
+        until(lambda: all_present(plane, count), timeout=60, interval=0.5, what="all present")
         asked = ask(
             f"{plane.url}/v2.1/os-services",
             {"control plane": plane.process.pid},
@@ -109,7 +109,8 @@ def _measured(
         driver.close()
 
 
-def _all_present(plane: ControlPlane, count: int) -> bool:
+def all_present(plane: ControlPlane, count: int) -> bool:
+    """Tell whether all seeded services are up because they are present."""
     found = plane.services("?binary=nova-compute").values()
     return [s["verdict"]["reason"] for s in found] == ["present"] * count
 

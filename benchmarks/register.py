@@ -41,10 +41,15 @@ def seed(url: str, count: int, binaries: tuple[str, ...] = (BINARY,)) -> None:
     )
     rows = [_row(n, binaries[n % len(binaries)]) for n in range(1, count + 1)]
     database.write(engine, lambda connection: connection.execute(insert, rows))
+    analyse(engine)
+    engine.dispose()
+
+
+def analyse(engine: Engine) -> None:
+    """Have the database know how large its table has become."""
     with database.reading(engine) as connection:
         connection.execute(text(_ANALYSE[engine.dialect.name]))
         connection.commit()
-    engine.dispose()
 
 
 def report_all(url: str) -> None:

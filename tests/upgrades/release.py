@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+import tomllib
+from collections.abc import Mapping
+from configparser import ConfigParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,13 +41,30 @@ MISSING = f"the first release, {COMMIT[:7]}, is not in this clone; git fetch --u
 def extract(directory: Path) -> Path | None:
     """Return a directory to put on PYTHONPATH, None where the clone has no history."""
     archive = subprocess.run(
-        ["git", "-C", CHECKOUT, "archive", COMMIT, "src"], capture_output=True, check=False
+        ["git", "-C", CHECKOUT, "archive", COMMIT, "src", "pyproject.toml"],
+        capture_output=True,
+        check=False,
     )
     if archive.returncode:
         return None
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
         files.extractall(directory, filter="data")
+    project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
+    _install(directory / "src", project["entry-points"])
     return directory / "src"
+
+
+def _install(path: Path, entry_points: Mapping[str, Mapping[str, str]]) -> None:
+    """Have its own drivers found beside its source: those of this environment are of this build."""
+    metadata = path / "servicegroup-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: servicegroup\nVersion: 0.1.0\n"
+    )
+    told = ConfigParser()
+    told.read_dict(entry_points)
+    with (metadata / "entry_points.txt").open("w") as file:
+        told.write(file)
 
 
 def source(directory: Path) -> Path:

@@ -16,6 +16,7 @@ from servicegroup.api.call import Answer, Call
 from servicegroup.api.compute.routes import is_for_later, respond
 from servicegroup.api.listing import Lists
 from servicegroup.api.v1 import routes as v1
+from servicegroup.batches import Batches
 from servicegroup.errors import StoreUnavailable
 from servicegroup.group import ServiceGroup
 
@@ -83,7 +84,7 @@ def test_an_error_of_a_list_that_waited_is_novas(
         raise StoreUnavailable("The database does not answer.")
 
     answer = novas(group, "os-services")
-    monkeypatch.setattr(ServiceGroup, "states", broken)
+    monkeypatch.setattr(Batches, "states", broken)
     answer = made(answer)
     assert answer.status == 503
     assert ("OpenStack-API-Version", "compute 2.1") in answer.headers

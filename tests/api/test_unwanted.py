@@ -18,6 +18,7 @@ from servicegroup.api.call import Answer
 from servicegroup.api.connection import Connection, connect
 from servicegroup.api.endpoint import Endpoint
 from servicegroup.api.large import Large
+from servicegroup.batches import Batches
 from servicegroup.controlplane.clients import MAX_LARGE, ClientQuota, Clients, Limit
 from servicegroup.controlplane.intake import NOBODY, Intake
 from servicegroup.controlplane.plane import Plane
@@ -68,13 +69,13 @@ def accept(reports: Sequence[Report], marking: bool, deadline: float) -> Refusal
 
 
 @pytest.mark.parametrize(
-    ("path", "door"), [("/v1/services", "batches"), ("/v2.1/os-services", "states")]
+    ("path", "door"), [("/v1/services", "services"), ("/v2.1/os-services", "states")]
 )
 def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
     group: ServiceGroup, monkeypatch: pytest.MonkeyPatch, path: str, door: str
 ) -> None:
     """The one that is being made is made; its turn is free when it is done, and not before."""
-    begun, go_on, batches = [], threading.Event(), getattr(ServiceGroup, door)
+    begun, go_on, batches = [], threading.Event(), getattr(Batches, door)
 
     def slow(*given: Any, **named: Any) -> Any:
         begun.append(given)
@@ -98,7 +99,7 @@ def test_a_list_is_not_made_for_a_client_that_left_while_it_waited(
         assert len(begun) == 2
         assert last.status == 200
 
-    monkeypatch.setattr(ServiceGroup, door, slow)
+    monkeypatch.setattr(Batches, door, slow)
     asyncio.run(test())
 
 

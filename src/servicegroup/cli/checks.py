@@ -23,12 +23,19 @@ class Check(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def detection(driver: str, bound: float, limits: Limits) -> str:
-    """Say how fast a driver finds a crash, and what finds it while the driver cannot (F-19)."""
-    silence = duration(limits.service_down_time)
+def detection(driver: str, bound: float, limits: Limits, *, recorded: bool = False) -> str:
+    """Say how fast a driver finds a crash, and what finds it while the driver cannot (F-19).
+
+    What is ``recorded`` is asked of no server of its own.
+    """
+    otherwise = (
+        "of whoever holds no session,"
+        if recorded
+        else ("while its servers do not answer or have no quorum,")
+    )
     return (
-        f"{driver} finds a crash within {duration(bound)}; while its servers do not answer or have"
-        f" no quorum, silence is found after {silence}."
+        f"{driver} finds a crash within {duration(bound)}; {otherwise} silence is found after"
+        f" {duration(limits.service_down_time)}."
     )
 
 

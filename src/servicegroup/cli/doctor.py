@@ -156,7 +156,8 @@ def _presence(settings: Settings, group: ServiceGroup, services: Sequence[Servic
     if bound is None:
         return Check("OK", "driver", f"{driver.name} has no signal of its own; reports decide.")
     beat, ttl = settings.limits.heartbeat_interval, settings.limits.membership_ttl
-    finding = detection(driver.name, bound, settings.limits)
+    recorded = driver.capabilities.recorded
+    finding = detection(driver.name, bound, settings.limits, recorded=recorded)
     presences = [s.judged.evidence.presence for s in services]
     unknown = [p for p in presences if p is not None and p.state is PresenceState.UNKNOWN]
     if unknown:

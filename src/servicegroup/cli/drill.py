@@ -60,7 +60,8 @@ def drill(ctx: click.Context, names: tuple[str, ...], form: str) -> None:
     """Kill a canary and measure how long it takes until the register says down.
 
     Needs a running control plane, named with --url before the command. The canary is a service
-    named drill-canary on this host; it disturbs nobody. Exit 0 if the time kept to its formula.
+    named drill-canary on a host of its own; it disturbs nobody. Exit 0 if the time kept to its
+    formula.
 
     \b
       servicegroup --url http://127.0.0.1:8774 drill

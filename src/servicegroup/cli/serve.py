@@ -32,7 +32,7 @@ def serve(context: click.Context, log_level: str) -> None:
 
     \b
     Everything else is configuration (servicegroup config sample). Without any, it listens on
-    127.0.0.1:8774, keeps its record in SQLite under the state directory, and uses driver db.
+    127.0.0.1:8774, keeps its record in SQLite under the state directory, and uses driver session.
 
     \b
       servicegroup serve

@@ -232,7 +232,7 @@ def delete(ctx: click.Context, name: Name, yes: bool) -> None:
 def list_versions(
     ctx: click.Context, binaries: Sequence[str], names: Sequence[str], form: str
 ) -> None:
-    """Show the range of versions of each binary; forced-down services are left out."""
+    """Show the range of versions of each binary; deleted and forced-down ones are left out."""
     columns = pick(VERSIONS, names, form)
     print_items(form, columns, open_register(ctx).version_counts(binaries))
 

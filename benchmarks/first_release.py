@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import joined, register
 from benchmarks.detection import CASES
 from benchmarks.detection import Case as Backend
-from benchmarks.listing import HEADERS, ROUTES, SIZE, TARGETS, Case, check, question
+from benchmarks.listing import HEADERS, LARGE, ROUTES, SIZE, TARGETS, Case, check, question
 from benchmarks.measure import Asked, get, in_turn, measured, memory
 from benchmarks.members import GROUP, TTL, all_present
 from benchmarks.peer import CACHES
@@ -32,14 +32,13 @@ from upgrades import release
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
+    from benchmarks.nova_peer.measure import Listing
 
 COLD, COLD_RUNS = 61.0, 3
 """Seconds without a request after which a list is cold, and how often that is measured."""
 
 THAN_FIRST = 3.0
 """Times the first release's list of everybody."""
-
-LARGE = 100_000
 
 
 class Build(NamedTuple):
@@ -110,7 +109,7 @@ class Row(NamedTuple):
 
 
 def run(bench: Bench) -> Iterator[Section]:
-    """Measure what issue after issue made quicker."""
+    """Measure lists, looks and memory of both builds."""
     path = release.extract(bench.directory)
     if path is None:
         missing = Claim("lists against the first release", release.MISSING, "1x", None)
@@ -149,13 +148,15 @@ def _lists(bench: Bench, path: Path, size: int) -> Iterator[Row]:
         yield from _at_rest(bench, both)
         what = f"`GET /os-services`, {size:,} services"
         nova = _nova(bench, size, size)
+        seconds = {cache: one.seconds for cache, one in nova.items()}
         now, first = both.in_turn(bench, ROUTES[0])
-        yield Row(what, now.seconds, first.seconds, nova=nova.seconds, least=THAN_FIRST)
+        yield Row(what, now.seconds, first.seconds, nova=seconds, least=THAN_FIRST)
+        spent = {cache: one.server_cpu for cache, one in nova.items()}
         cpu = (now.cpu["serve"], first.cpu["serve"])
-        yield Row(f"{what}, server CPU", *cpu, nova=nova.cpu)
+        yield Row(f"{what}, server CPU", *cpu, nova=spent)
         yield Row(f"{what}, cold", *_cold(bench, both))
         now, first = both.in_turn(bench, ROUTES[0], everything=False)
-        seconds = _nova(bench, size, 1).seconds
+        seconds = {cache: one.seconds for cache, one in _nova(bench, size, 1).items()}
         yield Row(f"one host of {size:,}", now.seconds, first.seconds, nova=seconds)
         now, first = both.in_turn(bench, ROUTES[1])
         yield Row(f"`GET /v1/services`, {size:,} services", now.seconds, first.seconds)
@@ -251,8 +252,7 @@ def _joined(build: Build) -> Iterator[None]:
         assert process.stdout
         print(*build.hosts, file=process.stdin, flush=True)
         assert process.stdout.readline().strip() == joined.JOINED, command
-        yield
-        process.stdin.close()
+        yield  # then its input ends, and it does
 
 
 @contextmanager
@@ -282,20 +282,10 @@ def _builds(bench: Bench, path: Path, size: int, *, start: bool = True) -> Itera
         first.stop()
 
 
-class _Nova(NamedTuple):
-    seconds: dict[str, float]
-    cpu: dict[str, float]
-
-
-def _nova(bench: Bench, size: int, answered: int) -> _Nova:
-    """Return what Nova took, by where its cache is."""
+def _nova(bench: Bench, size: int, answered: int) -> dict[str, Listing]:
+    """Return Nova's list, by where its cache is."""
     found = {cache: bench.peer.listing(size, answered, cache) for cache in CACHES}
-    lists = {cache: one for cache, one in found.items() if one}
-    cpu = {
-        cache: (one.cpu_ms["nova"] + one.cpu_ms.get("memcached", 0.0)) / 1000
-        for cache, one in lists.items()
-    }
-    return _Nova({cache: one.seconds for cache, one in lists.items()}, cpu)
+    return {cache: one for cache, one in found.items() if one}
 
 
 def _share(value: float) -> str:

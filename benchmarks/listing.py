@@ -135,10 +135,9 @@ def _row(bench: Bench, case: Case, asked: Asked) -> tuple[str, ...]:
 
 
 def _nova_row(peer: Listing) -> tuple[str, ...]:
-    cpu = {name: each / 1000 for name, each in peer.cpu_ms.items()}
-    server = cpu["nova"] + cpu.get("memcached", 0.0)
     route = f"Nova, cache in {peer.cache}"
-    shown = _shown(peer.seconds, server, cpu["postgresql"], peer.bytes)
+    database = peer.cpu_ms["postgresql"] / 1000
+    shown = _shown(peer.seconds, peer.server_cpu, database, peer.bytes)
     return (f"{peer.services:,}", route, _which(peer.answered > 1), *shown, "")
 
 

@@ -53,6 +53,11 @@ class Listing(Struct, frozen=True, kw_only=True):
     runs: list[float]
     """Seconds of each request."""
 
+    @property
+    def server_cpu(self) -> float:
+        """CPU seconds of a request, of Nova and of the memcached that it asks."""
+        return (self.cpu_ms["nova"] + self.cpu_ms.get("memcached", 0.0)) / 1000
+
 
 class Heartbeats(Struct, frozen=True, kw_only=True):
     """Heartbeats of a few hosts, each as fast as it can."""

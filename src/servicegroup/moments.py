@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from operator import add
 
 import msgspec
 
@@ -49,27 +50,27 @@ def texts(moments: Iterable[int]) -> list[str | None]:
 def quoted(moments: Iterable[int]) -> list[str]:
     """Return the same as JSON."""
     numbers = list(moments)
+    if NEVER in numbers:
+        there = iter(quoted([one for one in numbers if one != NEVER]))
+        return [_NULL if one == NEVER else next(there) for one in numbers]
     seconds = _Seconds()  # few are different: most services report every few seconds
-    if min(numbers, default=NEVER) >= SECOND:
-        told = msgspec.json.encode(numbers).decode()[1:-1].split(",")  # all at once
-        return [f'{seconds[one[:-6]]}{one[-6:]}"' for one in told]
-    return [
-        f'{seconds[(digits := str(one))[:-6]]}{digits[-6:]}"' if one >= SECOND else _early(one)
-        for one in numbers
-    ]
+    whole = [seconds[one // SECOND] for one in numbers]
+    return list(map(add, whole, _fractions(numbers)))
 
 
-class _Seconds(dict[str, str]):
+def _fractions(numbers: list[int]) -> list[str]:
+    """Return six digits of each, with the quote that ends a text: all of them are written at once.
+
+    A second is added to each, so that none has fewer digits; its own separates them.
+    """
+    told = msgspec.json.encode([SECOND + one % SECOND for one in numbers]).decode()
+    return (told[2:-1].replace(",", '",') + '"').split(",1") if numbers else []
+
+
+class _Seconds(dict[int, str]):
     """Texts of whole seconds, by how many there were since 2000, up to their fraction."""
 
-    def __missing__(self, seconds: str) -> str:
-        stamp = (_EPOCH + timedelta(seconds=int(seconds))).isoformat()
+    def __missing__(self, seconds: int) -> str:
+        stamp = (_EPOCH + timedelta(seconds=seconds)).isoformat()
         text = self[seconds] = f'"{stamp}.'
         return text
-
-
-def _early(one: int) -> str:
-    """Return the same for a moment that no service reported at."""
-    if one == NEVER:
-        return _NULL
-    return f'"{stamp_of(one).isoformat(timespec="microseconds")}"'

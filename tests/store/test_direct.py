@@ -1,16 +1,18 @@
-"""A question about one host goes past SQLAlchemy on PostgreSQL: it is answered all the same."""
+"""What goes past SQLAlchemy on PostgreSQL is answered all the same: one host, and columns."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 from psycopg import errors
-from sqlalchemy import Engine, event, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select, text
 
 from servers.postgresql import PostgreSQL
 from servicegroup.errors import StoreUnavailable
 from servicegroup.group import ServiceGroup
 from servicegroup.model import ServiceFilter
-from servicegroup.store import database, migrate, snapshots
+from servicegroup.store import database, direct, migrate, snapshots
 from servicegroup.store.database import (
     CONNECTIONS,
     connect,
@@ -20,10 +22,12 @@ from servicegroup.store.database import (
     write,
 )
 from servicegroup.store.direct import directly, in_parts, one_row
+from servicegroup.store.stamps import read_fingerprint, read_stamps, read_tokens
 from servicegroup.store.store import Store
 from support.statements import statements
 
 HOSTS = ("a", "b")
+WHEN = datetime(2026, 11, 29)
 
 
 @pytest.fixture
@@ -116,13 +120,52 @@ def test_what_a_transaction_begins_with_is_never_left_out(postgresql: PostgreSQL
     engine.dispose()
 
 
-class TestErrors:
-    """What psycopg raises is told apart as what SQLAlchemy raises is."""
+class OnPostgreSQL:
+    """The one database that is asked so."""
 
     @pytest.fixture
     def database_url(self, postgresql: PostgreSQL) -> str:
-        """Return the URL of the one database that is asked so."""
+        """Return the URL of a database."""
         return postgresql.database()
+
+
+class TestColumns(OnPostgreSQL):
+    """Columns come in binary, and are what SQLAlchemy gets of their digits."""
+
+    @pytest.mark.parametrize("with_moves", [False, True])
+    @pytest.mark.parametrize("with_sessions", [False, True])
+    @pytest.mark.parametrize(
+        "values",
+        [{"limit": 9}, {"limit": 2, "marker": 1}, {"zone": "zone of b", "limit": 9}, {"limit": 0}],
+        ids=str,
+    )
+    def test_they_are_the_same(
+        self,
+        engine: Engine,
+        fleet: ServiceGroup,
+        asked: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        values: dict[str, int | str],
+        with_sessions: bool,
+        with_moves: bool,
+    ) -> None:
+        after, until = WHEN, WHEN + timedelta(days=10_000)
+
+        def columns(connection: Connection) -> tuple[object, ...]:
+            some = {"with_sessions": with_sessions, "with_moves": with_moves}
+            stamps = read_stamps(connection, values, after, until, **some)
+            return stamps, read_fingerprint(connection, values), read_tokens(connection, values)
+
+        with snapshot_read(engine) as connection:
+            found = columns(connection)
+            assert not asked
+            monkeypatch.setattr(direct, "_is_at_once", lambda _: False)  # as behind a pooler
+            assert columns(connection) == found
+            assert len(asked) == 3
+
+
+class TestErrors(OnPostgreSQL):
+    """What psycopg raises is told apart as what SQLAlchemy raises is."""
 
     def test_a_session_that_is_lost_is_named_and_replaced(
         self, engine: Engine, fleet: ServiceGroup

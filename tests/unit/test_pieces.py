@@ -45,6 +45,24 @@ def test_only_what_moved_is_written(made: Callable[[Sequence[int]], Sequence[int
         assert written == anew
 
 
+@pytest.mark.parametrize("moves", [0, 1, 400, 600, 1_000])
+def test_a_sample_tells_whether_most_of_a_long_column_moved(moves: int) -> None:
+    before = list(range(1_000))
+    column = [-one if one < moves else one + 1_000_000 for one in before]
+    written: list[int] = []
+
+    def write(some: Sequence[int]) -> list[str]:
+        written.append(len(some))
+        return values(list(some))
+
+    told = Told(write)
+    for former in (before, [one + 1_000_000 for one in before]):
+        told.of(former)
+        written.clear()
+        assert told.of(column) == values(column)
+    assert written == ([1_000] if moves > 500 else [moves] if moves else [])
+
+
 @given(columns, columns)
 def test_what_moved_is_told_by_its_place(one: list[int], another: list[int]) -> None:
     many = min(len(one), len(another))

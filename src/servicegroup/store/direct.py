@@ -15,31 +15,37 @@ from typing import Any
 from sqlalchemy import Connection, Select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-_OPTION = "direct"
+_OPTION, _BINARY = "direct", "direct_binary"
 
 
-def directly(query: Select[Any]) -> Select[Any]:
-    """Return the query marked as one to be asked so; it has to be made once and kept."""
-    return query.execution_options(**{_OPTION: True})
+def directly(query: Select[Any], *, binary: bool = False) -> Select[Any]:
+    """Return the query marked as one to be asked so; it has to be made once and kept.
+
+    ``binary`` has PostgreSQL send what it finds as it is: bytes would else be twice as many digits.
+    """
+    return query.execution_options(**{_OPTION: True, _BINARY: binary})
 
 
 def in_parts(
     connection: Connection, query: Select[Any], values: Mapping[str, Any] | None, most: int
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield what a query finds, ``most`` rows at a time, none of them empty."""
-    if _OPTION not in query.get_execution_options() or not _is_at_once(connection):
+    options = query.get_execution_options()
+    if _OPTION not in options or not _is_at_once(connection):
         yield from connection.execute(query, values).partitions(most)
         return
     session: Any = connection.connection.dbapi_connection
     text, own = _compiled(query)
-    cursor = session.execute(text, {**own, **(values or {})})
+    cursor = session.execute(text, {**own, **(values or {})}, binary=options[_BINARY])
     while rows := cursor.fetchmany(most):
         yield rows
 
 
-def one_row(connection: Connection, query: Select[Any]) -> Sequence[Any]:
+def one_row(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> Sequence[Any]:
     """Return the one row that a query finds."""
-    ((row,),) = in_parts(connection, query, None, 2)
+    ((row,),) = in_parts(connection, query, values, 2)
     return row
 
 

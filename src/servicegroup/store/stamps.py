@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from servicegroup.moments import received
+from servicegroup.store.direct import directly, one_row
 from servicegroup.store.snapshots import matching
 from servicegroup.store.tables import planes, services, sessions
 
@@ -118,9 +119,8 @@ def read_stamps(
     """
     query = _stamps(frozenset(values), with_sessions=with_sessions, with_moves=with_moves)
     moments = {"after": after, "until": until}
-    read = connection.execute(query, {**values, **moments}).one()
-    number, tokens, *sent = read
-    names = read._fields[-len(sent) :]
+    number, tokens, *sent = one_row(connection, query, {**values, **moments})
+    names = list(query.selected_columns.keys())[-len(sent) :]
     # Of no services there is no column.
     columns = {name: received(one or b"") for name, one in zip(names, sent, strict=True)}
     for name, none in (("marked_at", NO_SESSION), ("session", 0)):
@@ -137,14 +137,14 @@ def read_stamps(
 
 def read_fingerprint(connection: Connection, values: Mapping[str, Any]) -> Fingerprint:
     """Return that of the services that match the values of filters."""
-    return Fingerprint(*connection.execute(_fingerprint(frozenset(values)), values).one())
+    return Fingerprint(*one_row(connection, _fingerprint(frozenset(values)), values))
 
 
 def read_tokens(
     connection: Connection, values: Mapping[str, Any]
 ) -> tuple[Sequence[int], Sequence[int]]:
     """Return the ids of these services, in order, and their tokens."""
-    sent = connection.execute(_tokens(frozenset(values)), values).one()
+    sent = one_row(connection, _tokens(frozenset(values)), values)
     ids, editions = (received(column or b"") for column in sent)
     return ids, editions
 
@@ -175,7 +175,8 @@ def _stamps(names: frozenset[str], *, with_sessions: bool, with_moves: bool) -> 
         *(column.label(name) for name, column in columns.items()),
         with_sessions=with_sessions,
     )
-    return select(*_sums(batch), *(_together(batch.c[name]).label(name) for name in columns))
+    together = (_together(batch.c[name]).label(name) for name in columns)
+    return directly(select(*_sums(batch), *together), binary=True)
 
 
 def _said_of_session() -> ColumnElement[int]:
@@ -196,14 +197,15 @@ def _said_of_session() -> ColumnElement[int]:
 
 @cache
 def _fingerprint(names: frozenset[str]) -> Select[Any]:
-    return select(*_sums(_batch(names)))
+    return directly(select(*_sums(_batch(names))), binary=True)
 
 
 @cache
 def _tokens(names: frozenset[str]) -> Select[Any]:
     batch = _batch(names)
     tokens = cast(batch.c.id, BigInteger), edition_or(-1, batch.c.edition)
-    return select(*(_together(func.int8send(token)) for token in tokens))
+    together = (_together(func.int8send(token)) for token in tokens)
+    return directly(select(*together), binary=True)
 
 
 def _batch(

@@ -14,17 +14,32 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, Engine, ScalarSelect, select
+from sqlalchemy import Connection, Engine, ScalarSelect, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from servicegroup.errors import ServiceGroupError
 from servicegroup.events import Cursor, mark_of
 from servicegroup.liveness import OBSERVER_TOLERANCE
 from servicegroup.store.database import reading, write
+from servicegroup.store.direct import directly, in_parts
 from servicegroup.store.marks import moment_of_report, register_now
 from servicegroup.store.tables import event_log, events, observer
 
 _ROW = observer.c.id == 1
+
+# Made once: with these lists begin, and looks end.
+_STATUS = directly(
+    select(observer.c.holder, observer.c.observed_at, moment_of_report(), event_log.c.last)
+    .add_columns(events.c.at, events.c.kind, events.c.uuid)
+    .outerjoin_from(observer, event_log, event_log.c.id == 1)
+    .outerjoin(events, events.c.id == event_log.c.last)
+    .where(_ROW)
+)
+_LOOKED = (
+    observer.update()
+    .where(_ROW, observer.c.number == bindparam("fencing_token"))
+    .values(observed_at=moment_of_report(), renewed_at=moment_of_report())
+)
 
 _DRIVER_LENGTH = 12
 """Characters of a driver's name in the name of a holder; drivers that share them pass for one."""
@@ -107,15 +122,8 @@ def latest_holder() -> ScalarSelect[Any]:
 
 def observer_status(engine: Engine) -> ObserverStatus | None:
     """Return what the observer last said, or None where nobody ever observed."""
-    query = (
-        select(observer.c.holder, observer.c.observed_at, moment_of_report(), event_log.c.last)
-        .add_columns(events.c.at, events.c.kind, events.c.uuid)
-        .outerjoin_from(observer, event_log, event_log.c.id == 1)
-        .outerjoin(events, events.c.id == event_log.c.last)
-        .where(_ROW)
-    )
     with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
+        row = next((one for part in in_parts(connection, _STATUS, None, 2) for one in part), None)
     if row is None or row[1] is None:
         return None
     holder, observed_at, now, last, *marked = row
@@ -215,11 +223,10 @@ def keep_by_look(
     is about answers of its driver alone. Raises LeaseLost unless this token holds the lease, now
     and until the transaction ends.
     """
-    values: dict[str, Any] = {"observed_at": moment_of_report(), "renewed_at": moment_of_report()}
+    values: dict[str, Any] = {"fencing_token": fencing_token}
     if blind is not None:
         values["blind"] = blind
     if holder is not None:
         values["holder"] = holder
-    mine = observer.update().where(_ROW, observer.c.number == fencing_token)
-    if not connection.execute(mine.values(values)).rowcount:
+    if not connection.execute(_LOOKED, values).rowcount:
         raise LeaseLost("Another process observes now.")

@@ -56,10 +56,15 @@ _UNHEARD = (
 )
 _LATEST_END = select(_END).order_by(_NEWEST).limit(1).scalar_subquery()
 
+# Made once, since each intake asks so each second.
+_OWN = listening.c.id == 1
+_LOCKED = select(listening.c.marked_at, utcnow(), _LATEST_END).where(_OWN).with_for_update()
+_MARKED = listening.update().where(_OWN).values(marked_at=bindparam("latest"))
+
 
 def latest_mark() -> ScalarSelect[Any]:
     """Return the latest mark as a subquery, to be read in the statement that reads the rows."""
-    return select(listening.c.marked_at).where(listening.c.id == 1).scalar_subquery()
+    return select(listening.c.marked_at).where(_OWN).scalar_subquery()
 
 
 def moment_of_report() -> ColumnElement[Any]:
@@ -197,8 +202,11 @@ def undoubted_now(connection: Connection) -> datetime:
 
 def register_now(connection: Connection) -> datetime:
     """Return what is stamped now (F-25, F-50); see ``moment_of_report``."""
-    now: datetime = connection.execute(select(moment_of_report())).scalar_one()
+    now: datetime = connection.execute(_REGISTER_NOW).scalar_one()
     return now
+
+
+_REGISTER_NOW = select(moment_of_report())
 
 
 def mark(connection: Connection, marker: Marker) -> None:
@@ -209,8 +217,7 @@ def mark(connection: Connection, marker: Marker) -> None:
     into the time that decides a verdict (F-57). ``marker`` knows whether a mark that is ahead is of
     another node's clock (F-25).
     """
-    query = select(listening.c.marked_at, utcnow(), _LATEST_END)
-    row = connection.execute(query.where(listening.c.id == 1).with_for_update()).one_or_none()
+    row = connection.execute(_LOCKED).one_or_none()
     if row is None:
         # The first mark there is: another intake's may be committed meanwhile, which will do.
         with suppress(IntegrityError), connection.begin_nested():
@@ -230,7 +237,7 @@ def mark(connection: Connection, marker: Marker) -> None:
         connection.execute(listening_gaps.delete().where(oldest > _END))
     latest = max(marked_at, now)
     if latest != row.marked_at:
-        connection.execute(listening.update().where(listening.c.id == 1).values(marked_at=latest))
+        connection.execute(_MARKED, {"latest": latest})
     marker.read(now, latest)
 
 

@@ -176,8 +176,8 @@ class SessionWriter:
     def _is_marked(self, connection: Connection, now: datetime, *, by: datetime) -> bool:
         """Mark unless the last mark is too old by a clock; tell whether it was not."""
         oldest = by - timedelta(seconds=MARK_TOLERANCE)
-        own = planes.update().where(planes.c.id == self.id, planes.c.marked_at >= oldest)
-        return bool(connection.execute(own.values(marked_at=now)).rowcount)
+        own = {"own": self.id, "oldest": oldest, "now": now}
+        return bool(connection.execute(_MARKING, own).rowcount)
 
 
 def ended_since(engine: Engine, since: datetime | None, most: int) -> tuple[datetime, list[Member]]:
@@ -237,6 +237,12 @@ def _outdated(connection: Connection, rows: Sequence[tuple[int, Opening]]) -> di
         if id_ in counts and counts[id_].session != one.session
     }
 
+
+_MARKING = (
+    update(planes)
+    .where(planes.c.id == bindparam("own"), planes.c.marked_at >= bindparam("oldest"))
+    .values(marked_at=bindparam("now"))
+)
 
 _ENDING = (
     update(sessions)
